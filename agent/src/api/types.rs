@@ -1,0 +1,36 @@
+//! The shapes of all requests and answers, as plain data.
+//!
+//! These are the public JSON of muster: scripts rely on them, so keys are only ever added. They are kept apart from
+//! the fleet state's own types, which change with the log's version. Times are milliseconds since 1970 where the
+//! key ends in `_ms`, RFC 3339 text where it is called `at`. Absent knowledge is `null`, never a missing key.
+
+mod decision;
+mod error;
+mod group;
+mod machine;
+mod plan;
+mod request;
+mod response;
+mod status;
+
+pub use decision::{
+    CheckRow, CheckVerdict, DecisionRow, EventRow, EvidenceRow, Explanation, Outcome, OutcomeKind,
+};
+pub use error::{ApiError, ErrorKind, ExitCode, Problem};
+pub use group::{BudgetRow, GroupDetail, IntentRow, RevisionUse};
+pub use machine::{HealthRow, MachineDetail, MemberRow};
+pub use plan::{Change, FieldChange, GroupPlan, Plan, Refusal};
+pub use request::{
+    ApplyRequest, EventsRequest, OperatorRequest, Request, ScaleRequest, Spec, TokenRequest,
+};
+pub use response::{
+    AsOf, CoordinatorRow, Done, Listed, LogFilter, MetricsText, OperatorCreated, OperatorRow,
+    Reply, Response, TokenCreated, TokenRow,
+};
+pub use status::{
+    ClusterInfo, GroupKind, GroupState, GroupStatus, HealMode, HealthLevel, Hold, InstanceRow,
+    MachineRow, MachineState, MemberCounts, Status,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+//! What can be asked and ordered.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::HealMode;
+
+/// One request, on one line, tagged by `op`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// The whole fleet at a glance. Answered by [`Response::Status`](super::Response::Status).
+    Status,
+    /// The mesh as the answering machine sees it.
+    Members,
+    /// All that is known of one machine.
+    Machine {
+        /// Its name or its machine ID.
+        name: String,
+    },
+    /// All groups, without their machines.
+    Groups,
+    /// One group with its spec, budget and machines.
+    Group {
+        /// The group's ID.
+        id: String,
+    },
+    /// Why something was done, or was not.
+    Explain {
+        /// The name of a machine, pet or group, or the number of a decision.
+        subject: String,
+    },
+    /// The latest decisions, newest first.
+    Decisions {
+        /// Only those about this machine.
+        #[serde(default)]
+        machine: Option<String>,
+        /// Only those about this group.
+        #[serde(default)]
+        group: Option<String>,
+        /// At most so many; 20 unless told, [`EVENTS_MAX`](Self::EVENTS_MAX) at most.
+        #[serde(default)]
+        limit: Option<u32>,
+    },
+    /// What happened, oldest first; with `follow`, what happens next too.
+    Events(EventsRequest),
+    /// How every machine feels.
+    Health,
+    /// Who coordinates, who leads, and how far each has got.
+    Coordinators,
+    /// The answering machine's metrics as Prometheus text.
+    Metrics,
+    /// Makes groups be as their specs say, or shows what that would change.
+    Apply(ApplyRequest),
+    /// Changes the number of machines in a cattle group.
+    Scale(ScaleRequest),
+    /// Retires all machines of a group, then forgets it.
+    GroupDestroy {
+        /// The group's ID.
+        id: String,
+    },
+    /// Forgets a group and leaves its machines running.
+    GroupFree {
+        /// The group's ID.
+        id: String,
+    },
+    /// Sets how far healing may go without a person.
+    HealMode {
+        /// The group's ID.
+        id: String,
+        /// The new mode.
+        mode: HealMode,
+    },
+    /// Stops all healing and scaling, of one group or of the fleet.
+    Pause {
+        /// The group's ID; the whole fleet when absent.
+        #[serde(default)]
+        id: Option<String>,
+        /// Why, for those who come later.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Ends a pause.
+    Resume {
+        /// The group's ID; the whole fleet when absent.
+        #[serde(default)]
+        id: Option<String>,
+    },
+    /// Lets a decision that waits for a person be carried out.
+    Approve {
+        /// The decision's number.
+        decision: u64,
+    },
+    /// Makes a token that lets machines join.
+    TokenCreate(TokenRequest),
+    /// All tokens, without their secrets.
+    TokenList,
+    /// Ends a token.
+    TokenRevoke {
+        /// The token's ID.
+        id: String,
+    },
+    /// Makes a certificate for a person or a program.
+    OperatorCreate(OperatorRequest),
+    /// All operators.
+    OperatorList,
+    /// Ends an operator's certificates.
+    OperatorRevoke {
+        /// The operator's name.
+        name: String,
+    },
+    /// The answering machine leaves the mesh for good and stops.
+    Leave,
+    /// Shows or changes what the answering machine logs.
+    LogLevel {
+        /// A `tracing` filter such as `info,muster_mesh=debug`; absent only shows the present one.
+        #[serde(default)]
+        filter: Option<String>,
+    },
+}
+
+/// Which events.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsRequest {
+    /// Keep answering as things happen.
+    #[serde(default)]
+    pub follow: bool,
+    /// Only events after this sequence number.
+    #[serde(default)]
+    pub after: Option<u64>,
+    /// Only events at or after this time, in milliseconds since 1970.
+    #[serde(default)]
+    pub since_ms: Option<u64>,
+    /// At most so many of the past ones, the latest; all that are kept when absent.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+/// A canonical group spec as JSON: `fleet::spec::GroupSpec`, serialized.
+pub type Spec = serde_json::Value;
+
+/// What the groups should be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// The canonical specs, one per group, each ID once.
+    pub specs: Vec<Spec>,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The revision of each group that the asker's plan was made from (`null`: the group didn't exist). Where it
+    /// isn't the current one any more, the answer is a `conflict`. A group that isn't listed isn't checked.
+    #[serde(default)]
+    pub expected: BTreeMap<String, Option<u64>>,
+}
+
+/// How many machines a cattle group should have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleRequest {
+    /// The group's ID.
+    pub id: String,
+    /// The new size; 0 is fine.
+    pub size: u32,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What a new join token may do.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// How long it lasts, in milliseconds; the cluster's default (24 h) when absent.
+    #[serde(default)]
+    pub ttl_ms: Option<u64>,
+    /// How many machines may join with it; any number when absent.
+    #[serde(default)]
+    pub uses: Option<u32>,
+    /// Labels that every machine which joins with it gets.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// What it is for, in the words of who made it.
+    #[serde(default)]
+    pub note: Option<String>,
+}
+
+/// Who a new operator is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OperatorRequest {
+    /// The operator's name: letters, digits and `-`, as for machines.
+    pub name: String,
+    /// How long the certificate lasts, in milliseconds; the cluster's default (90 days) when absent.
+    #[serde(default)]
+    pub ttl_ms: Option<u64>,
+}
+
+// === impl Request ===
+
+impl Request {
+    /// No answer lists more events or decisions than this, so that none grows beyond a few megabytes.
+    pub const EVENTS_MAX: u32 = 10_000;
+
+    /// Whether many answers come back, until someone hangs up.
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Self::Events(EventsRequest { follow: true, .. }))
+    }
+
+    /// Whether the answer changes the fleet or the answering machine.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Self::Apply(ApplyRequest { dry_run, .. })
+            | Self::Scale(ScaleRequest { dry_run, .. }) => !dry_run,
+            Self::LogLevel { filter } => filter.is_some(),
+            Self::GroupDestroy { .. }
+            | Self::GroupFree { .. }
+            | Self::HealMode { .. }
+            | Self::Pause { .. }
+            | Self::Resume { .. }
+            | Self::Approve { .. }
+            | Self::TokenCreate(_)
+            | Self::TokenRevoke { .. }
+            | Self::OperatorCreate(_)
+            | Self::OperatorRevoke { .. }
+            | Self::Leave => true,
+            Self::Status
+            | Self::Members
+            | Self::Machine { .. }
+            | Self::Groups
+            | Self::Group { .. }
+            | Self::Explain { .. }
+            | Self::Decisions { .. }
+            | Self::Events(_)
+            | Self::Health
+            | Self::Coordinators
+            | Self::Metrics
+            | Self::TokenList
+            | Self::OperatorList => false,
+        }
+    }
+}
