@@ -2,6 +2,8 @@
 //!
 //! - [`api`]: how people and programs ask a machine.
 //! - [`config`]: what an agent is told before it starts.
+//! - [`health`]: what this machine reports of itself.
 
 pub mod api;
 pub mod config;
+pub mod health;

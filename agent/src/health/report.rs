@@ -1,0 +1,264 @@
+//! What a machine says of itself: small enough for a gossip packet, and turned into sentences only by the reader.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest detail of a failed workload that is reported: one line, and far below a gossip packet.
+pub const WORKLOAD_DETAIL_BYTES_MAX: usize = 120;
+
+/// How bad it is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Nothing to say.
+    #[default]
+    Ok,
+    /// Someone should look at it during the day.
+    Warning,
+    /// It cannot do its work, or soon will not.
+    Critical,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        })
+    }
+}
+
+/// What a finding is about. New ones are added at the end: the order is part of the encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// Busy time of the processors, in percent.
+    Cpu,
+    /// Load per processor, in tasks.
+    Load,
+    /// Used memory, in percent.
+    Memory,
+    /// Used space of the data directory's file system, in percent.
+    Disk,
+    /// Used inodes of the data directory's file system, in percent.
+    Inodes,
+    /// Waiting for processors, in percent of the time.
+    CpuPressure,
+    /// Waiting for memory, in percent of the time.
+    MemoryPressure,
+    /// Waiting for disks, in percent of the time.
+    IoPressure,
+    /// Difference between this clock and the peers', in milliseconds.
+    Clock,
+    /// The data directory's file system refuses writes. Has no value.
+    ReadOnly,
+    /// The flavor's health command failed. Has no value.
+    Workload,
+    /// The data directory's file system cannot be examined. Has no value.
+    DataDir,
+}
+
+impl Subject {
+    /// All subjects, in the order of the encoding.
+    pub const ALL: [Self; 12] = [
+        Self::Cpu,
+        Self::Load,
+        Self::Memory,
+        Self::Disk,
+        Self::Inodes,
+        Self::CpuPressure,
+        Self::MemoryPressure,
+        Self::IoPressure,
+        Self::Clock,
+        Self::ReadOnly,
+        Self::Workload,
+        Self::DataDir,
+    ];
+
+    /// The name in metrics and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Load => "load",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Inodes => "inodes",
+            Self::CpuPressure => "cpu_pressure",
+            Self::MemoryPressure => "memory_pressure",
+            Self::IoPressure => "io_pressure",
+            Self::Clock => "clock",
+            Self::ReadOnly => "read_only",
+            Self::Workload => "workload",
+            Self::DataDir => "data_dir",
+        }
+    }
+}
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What it is about.
+    pub subject: Subject,
+    /// How bad it is; never [`Level::Ok`].
+    pub level: Level,
+    /// The value that was found, in the subject's unit; 0 where it has none.
+    pub value: f32,
+    /// The threshold that it reached, in the same unit.
+    pub limit: f32,
+}
+
+/// A finding as a sentence, such as `memory 93 % used (warning from 90 %)`.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            subject,
+            level,
+            value,
+            limit,
+        } = self;
+        let (what, unit) = match subject {
+            Subject::Cpu => ("processors busy", " %"),
+            Subject::Load => ("load per processor", ""),
+            Subject::Memory => {
+                return write!(f, "memory {value:.0} % used ({level} from {limit} %)");
+            }
+            Subject::Disk => {
+                return write!(
+                    f,
+                    "disk of the data directory {value:.0} % used ({level} from {limit} %)"
+                );
+            }
+            Subject::Inodes => {
+                return write!(
+                    f,
+                    "inodes of the data directory's disk {value:.0} % used ({level} from {limit} %)"
+                );
+            }
+            Subject::CpuPressure => ("tasks waited for a processor", " % of the last minute"),
+            Subject::MemoryPressure => ("everything waited for memory", " % of the last minute"),
+            Subject::IoPressure => ("everything waited for disks", " % of the last minute"),
+            Subject::Clock => {
+                let side = if *value < 0.0 { "behind" } else { "ahead of" };
+                let away = value.abs();
+                return write!(
+                    f,
+                    "clock {away:.0} ms {side} the peers' ({level} from {limit} ms)"
+                );
+            }
+            Subject::ReadOnly => {
+                return f.write_str("the data directory's file system is read-only");
+            }
+            Subject::Workload => return f.write_str("the workload's health command failed"),
+            Subject::DataDir => return f.write_str("the data directory cannot be examined"),
+        };
+        let digits = if *subject == Subject::Load { 1 } else { 0 };
+        let short = unit.get(..2).unwrap_or("");
+        write!(
+            f,
+            "{what} {value:.digits$}{unit} ({level} from {limit}{short})"
+        )
+    }
+}
+
+/// The figures behind a report, coarse enough that they rarely change. `None`: could not be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Readings {
+    /// Busy time of the processors, averaged over about half a minute.
+    pub cpu_percent: Option<u8>,
+    /// Load per processor, in hundredths of a task.
+    pub load_per_cpu_x100: Option<u16>,
+    /// Used memory.
+    pub memory_percent: Option<u8>,
+    /// Used space of the data directory's file system.
+    pub disk_percent: Option<u8>,
+    /// Waiting for processors, of the last minute.
+    pub cpu_pressure_percent: Option<u8>,
+    /// Waiting for memory, of the last minute.
+    pub memory_pressure_percent: Option<u8>,
+    /// Waiting for disks, of the last minute.
+    pub io_pressure_percent: Option<u8>,
+    /// How far the clock is ahead of the peers'; negative when behind.
+    pub clock_offset_ms: Option<i32>,
+}
+
+impl Readings {
+    /// The readings that there are, by name with the unit last, for JSON, tables and metrics.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> + use<> {
+        let Self {
+            load_per_cpu_x100,
+            clock_offset_ms,
+            ..
+        } = *self;
+        [
+            ("cpu_busy_percent", self.cpu_percent.map(f64::from)),
+            (
+                "load_per_cpu",
+                load_per_cpu_x100.map(|hundredths| f64::from(hundredths) / 100.0),
+            ),
+            ("memory_used_percent", self.memory_percent.map(f64::from)),
+            ("disk_used_percent", self.disk_percent.map(f64::from)),
+            (
+                "cpu_pressure_percent",
+                self.cpu_pressure_percent.map(f64::from),
+            ),
+            (
+                "memory_pressure_percent",
+                self.memory_pressure_percent.map(f64::from),
+            ),
+            (
+                "io_pressure_percent",
+                self.io_pressure_percent.map(f64::from),
+            ),
+            ("clock_offset_ms", clock_offset_ms.map(f64::from)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| (name, value)))
+    }
+}
+
+/// What a machine says of itself. Encodes to some 20 bytes when all is well.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// What is not as it should be, worst first; empty when all is well.
+    pub findings: Vec<Finding>,
+    /// What a failed workload said, at most [`WORKLOAD_DETAIL_BYTES_MAX`].
+    pub workload_detail: Option<String>,
+    /// The figures behind it.
+    pub readings: Readings,
+}
+
+impl Report {
+    /// The worst of the findings.
+    pub fn level(&self) -> Level {
+        self.findings
+            .iter()
+            .map(|finding| finding.level)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// The findings as sentences, worst first.
+    pub fn reasons(&self) -> Vec<String> {
+        let sentence = |finding: &Finding| match (&self.workload_detail, finding.subject) {
+            (Some(detail), Subject::Workload) => format!("{finding}: {detail}"),
+            _ => finding.to_string(),
+        };
+        self.findings.iter().map(sentence).collect()
+    }
+
+    /// Whether two reports say the same apart from figures: same findings at the same levels, same workload.
+    pub(super) fn same_verdict(&self, other: &Self) -> bool {
+        let verdict = |report: &Self| -> Vec<_> {
+            report
+                .findings
+                .iter()
+                .map(|finding| (finding.subject, finding.level))
+                .collect()
+        };
+        self.workload_detail == other.workload_detail && verdict(self) == verdict(other)
+    }
+}
