@@ -1,1 +1,24 @@
-//! flavors
+//! Flavors: what a machine is for.
+//!
+//! A [`Flavor`] prepares a machine's first boot, judges the health of its workload, drains it, stops it, and
+//! answers how many members of its group may be missing. Configuration types are factories: a [`Kind`] reads
+//! and validates a group's properties, purely, and makes the flavor that is bound to them. A [`Registry`]
+//! knows the kinds by name; [`vanilla`] is always there.
+//!
+//! `prepare` and everything about validation runs on the coordinators and does no I/O. `healthy`, `drain` and
+//! `stop` run on the machine itself, next to the workload, through [`run`], which bounds what a command
+//! may take: time, output, and processes left behind.
+
+mod flavor;
+mod health;
+mod registry;
+pub mod run;
+mod streak;
+pub mod vanilla;
+mod words;
+
+pub use flavor::{Flavor, FlavorError, Place};
+pub use health::{Health, HealthPlan, HealthStatus};
+pub use registry::{Built, Kind, Registry};
+pub use streak::Streak;
+pub use words::{Allocation, PeerMember, Workload};

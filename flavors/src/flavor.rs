@@ -1,0 +1,87 @@
+//! The trait that every flavor implements.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use muster_provisioners::{Deadline, MachineSpec, Problem};
+use serde::{Deserialize, Serialize};
+
+use crate::{Allocation, Health, HealthPlan, PeerMember, Workload};
+
+/// What a machine is for, bound to one group's properties (see [`Kind`](crate::Kind)).
+///
+/// What every implementation must keep:
+///
+/// - [`prepare`](Self::prepare), [`health_plan`](Self::health_plan) and
+///   [`may_be_missing`](Self::may_be_missing) are pure, and the same arguments give the same answer
+///   everywhere: a successor of a dead leader prepares the same machine.
+/// - [`healthy`](Self::healthy) never blocks longer than its plan's time-out, leaves no process behind, and
+///   says [`Unknown`](crate::HealthStatus::Unknown) if it could not look: a check that can't run says nothing
+///   about the workload.
+/// - [`stop`](Self::stop) is safe to repeat and succeeds only if the workload no longer runs: a pet's fence
+///   relies on it.
+#[async_trait]
+pub trait Flavor: fmt::Debug + Send + Sync {
+    /// Completes the spec of a machine that is to be made: first boot, tags, attachments.
+    ///
+    /// # Errors
+    /// What makes it impossible for this member, found only now.
+    fn prepare(&self, spec: MachineSpec, place: &Place<'_>) -> Result<MachineSpec, Vec<Problem>>;
+
+    /// How the health of the workload is watched on its machine; `None` if it isn't.
+    fn health_plan(&self) -> Option<HealthPlan>;
+
+    /// Looks once at the workload on this machine, within the plan's time-out.
+    async fn healthy(&self, workload: &Workload) -> Health;
+
+    /// Asks the workload on this machine to hand over its duties, before it is stopped for good.
+    ///
+    /// # Errors
+    /// If it didn't, or not in time; the caller decides whether to go on.
+    async fn drain(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError>;
+
+    /// Stops the workload on this machine.
+    ///
+    /// # Errors
+    /// If it may still be running.
+    async fn stop(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError>;
+
+    /// How many of `members` may be missing without the workload losing its quorum. For a workload without
+    /// any, that is all of them.
+    fn may_be_missing(&self, members: usize) -> usize;
+}
+
+/// The member that a machine is prepared for.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The group's ID.
+    pub group: &'a str,
+    /// Which member: slot name or logical ID.
+    pub member: &'a str,
+    /// Who the group declares.
+    pub allocation: &'a Allocation,
+    /// The members that exist now, this one left out.
+    pub peers: &'a [PeerMember],
+}
+
+/// Why a flavor could not drain or stop its workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum FlavorError {
+    /// It took longer than it may.
+    #[error("{what} took longer than {limit}")]
+    Timeout {
+        /// What was being done.
+        what: String,
+        /// How long it may take, for people.
+        limit: String,
+    },
+    /// It was tried and failed.
+    #[error("{what} failed: {why}")]
+    Failed {
+        /// What was being done.
+        what: String,
+        /// What it said.
+        why: String,
+    },
+}

@@ -1,0 +1,147 @@
+//! Provisioners by name: which kinds there are, and which this agent has built.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{Deadline, Problem, Properties, ProvisionError, Provisioner};
+
+/// The configuration of a provisioner, which is also what builds it.
+///
+/// Splitting `validate` (pure, on any machine, before anything is stored) from `build` (I/O, only where the
+/// provisioner is needed) means that a bad configuration never gets as far as the provider.
+#[async_trait]
+pub trait ProvisionerConfig: fmt::Debug + Send + Sync {
+    /// Everything that is wrong with this configuration. Pure: no I/O.
+    fn validate(&self) -> Vec<Problem>;
+
+    /// Makes the provisioner: opens directories, reads credentials, connects. Its health check comes with it,
+    /// as [`Provisioner::check`].
+    ///
+    /// # Errors
+    /// [`ProvisionError::Invalid`] for what `validate` reports, and whatever the I/O meets.
+    async fn build(&self, deadline: Deadline) -> Result<Arc<dyn Provisioner>, ProvisionError>;
+}
+
+/// A configuration as it was read, or everything that is wrong with it.
+pub type Configured = Result<Box<dyn ProvisionerConfig>, Vec<Problem>>;
+
+/// One kind of provisioner: its name and how to read what users write about it. All pure functions, so that
+/// specs are validated also on machines that can't build it.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// The name in group specs and in the agent's configuration.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub about: &'static str,
+    /// Reads the agent's configuration of it.
+    pub configure: fn(&Properties) -> Configured,
+    /// Everything that is wrong with a group's properties for it.
+    pub validate: fn(&Properties) -> Vec<Problem>,
+}
+
+/// The kinds of provisioner that this program knows, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Registry(BTreeMap<&'static str, Kind>);
+
+impl Registry {
+    /// A registry that knows none.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// All kinds that were compiled in.
+    pub fn builtin() -> Self {
+        Self::empty()
+    }
+
+    /// Adds a kind, in place of one of the same name.
+    pub fn add(&mut self, kind: Kind) -> &mut Self {
+        self.0.insert(kind.name, kind);
+        self
+    }
+
+    /// The kind of this name.
+    pub fn get(&self, name: &str) -> Option<&Kind> {
+        self.0.get(name)
+    }
+
+    /// All kinds in the order of their names.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.0.values()
+    }
+
+    /// Everything that is wrong with a group's provisioner and its properties: an unknown name (as the field
+    /// `provisioner`), or what that kind finds (under `properties`). Pure.
+    pub fn validate(&self, name: &str, properties: &Properties) -> Vec<Problem> {
+        match self.get(name) {
+            Some(kind) => (kind.validate)(properties)
+                .into_iter()
+                .map(|problem| problem.under("properties"))
+                .collect(),
+            None => vec![self.unknown(name)],
+        }
+    }
+
+    /// Reads and validates an agent's configuration of the provisioner `name`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn configure(&self, name: &str, settings: &Properties) -> Configured {
+        let Some(kind) = self.get(name) else {
+            return Err(vec![self.unknown(name)]);
+        };
+        let config = (kind.configure)(settings)?;
+        let problems = config.validate();
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(problems)
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Problem {
+        let names: Vec<_> = self.0.keys().copied().collect();
+        let name: String = name.chars().take(64).collect();
+        Problem::new(
+            "provisioner",
+            format!("there is no provisioner `{name}`"),
+            format!("write one of: {}", names.join(", ")),
+        )
+    }
+}
+
+/// The provisioners that this agent has built, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Provisioners(BTreeMap<String, Arc<dyn Provisioner>>);
+
+impl Provisioners {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one, in place of one of the same name.
+    pub fn insert(&mut self, name: impl Into<String>, provisioner: Arc<dyn Provisioner>) {
+        self.0.insert(name.into(), provisioner);
+    }
+
+    /// The one of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Provisioner>> {
+        self.0.get(name)
+    }
+
+    /// All of them in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Provisioner>)> {
+        self.0
+            .iter()
+            .map(|(name, provisioner)| (name.as_str(), provisioner))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
