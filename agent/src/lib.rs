@@ -2,8 +2,12 @@
 //!
 //! - [`api`]: how people and programs ask a machine.
 //! - [`config`]: what an agent is told before it starts.
+//! - [`fleet`]: what all machines agree on: the replicated state machine. Pure.
+//! - [`heal`]: from what was seen to what is done: diagnosis and decision. Pure.
 //! - [`health`]: what this machine reports of itself.
 
 pub mod api;
 pub mod config;
+pub mod fleet;
+pub mod heal;
 pub mod health;

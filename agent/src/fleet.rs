@@ -1,0 +1,70 @@
+//! # What all machines agree on
+//!
+//! [`FleetState`] is the replicated state machine of the fleet: groups and what they should be, the roster of
+//! machines, intents, decisions, budgets, tokens, seats. It changes only by [`Command`]s from the coordinators'
+//! log, and every machine holds a copy.
+//!
+//! This module does no I/O: no runtime, no sockets, no clock, no randomness (a test keeps it so). Time comes in
+//! with each command's [`Envelope`].
+//!
+//! Invariants:
+//!
+//! - `apply` is deterministic and total: the same log gives the same bytes everywhere, and no command can make it
+//!   panic.
+//! - A refused command changes nothing and says why.
+//! - Every invariant is checked again when a command is applied, whoever proposed it: one open intent for a
+//!   machine and a member, budgets, authority, single use, unique names and IDs.
+//! - Everything is bounded, see [`limits`].
+
+pub mod limits;
+
+mod budget;
+mod command;
+mod decision;
+mod diagnosis;
+mod event;
+mod evidence;
+mod group;
+mod intent;
+mod machine;
+pub(crate) mod names;
+mod pause;
+mod refusal;
+mod reply;
+mod rule;
+pub(crate) mod spec;
+mod state;
+mod text;
+mod token;
+mod wire;
+
+pub use budget::Bucket;
+pub use command::{
+    Admit, COMMAND_VERSION, Command, Envelope, Found, Progress, SpecChange, StepResult,
+};
+pub use decision::{
+    Cause, Decision, DecisionId, Mandate, Order, Outcome, Proposal, Subject, Would,
+};
+pub use diagnosis::Diagnosis;
+pub use event::{Event, EventKind};
+pub use evidence::{
+    Answer, Evidence, Health, Leaving, MemberEvidence, MemberStatus, Path, ProviderEvidence,
+    ProviderWord, RecordEvidence, RosterEvidence, WitnessEvidence, Workload,
+};
+pub use group::{Backoff, Group};
+pub use intent::{Action, Intent, IntentState, Step, StepRecord};
+pub use machine::{Admission, Instance, Machine, Phase, Place};
+pub use muster_provisioners::{Attachment, InstanceId, OperationId, Properties};
+pub use names::{GROUP_BYTES_MAX, GroupId, MachineName, Member, NAME_BYTES_MAX, ParseNameError};
+pub use pause::{Pause, PauseScope};
+pub use refusal::Refusal;
+pub use reply::{Admitted, Applied, REPLY_VERSION, Reply};
+pub use rule::{Check, Rule, Verdict};
+pub use spec::{
+    Allocation, BudgetPolicy, FlavorSpec, GroupKind, GroupSpec, HealMode, HealPolicy, InstanceSpec,
+    Labels, PetSpec, Placement, SpecRevision, Template,
+};
+pub use state::{Approval, Cluster, Concern, FleetState};
+pub use text::{TEXT_BYTES_MAX, Text, count, span};
+pub use token::{KeyHash, Operator, SecretHash, Token, TokenId};
+pub use wire::DecodeError;

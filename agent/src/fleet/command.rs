@@ -1,0 +1,300 @@
+//! What can be asked of the fleet state: the entries of the coordinators' log.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use muster_mesh::identity::{ClusterId, MachineId};
+use serde::{Deserialize, Serialize};
+
+use super::OperationId;
+use super::decision::{DecisionId, Proposal};
+use super::intent::Step;
+use super::machine::Instance;
+use super::names::{GroupId, MachineName, Member};
+use super::pause::PauseScope;
+use super::spec::{GroupSpec, HealMode, Labels, SpecRevision};
+use super::text::Text;
+use super::token::{KeyHash, SecretHash, TokenId};
+
+/// The version of the encoding; its first byte.
+pub const COMMAND_VERSION: u8 = 1;
+
+/// A command with who proposes it, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The leader's clock, in milliseconds since 1970. Never moves the state's clock backwards.
+    pub at_ms: u64,
+    /// The leader.
+    pub by: MachineId,
+    /// The term of the log in which it leads.
+    pub term: u64,
+    /// The person or program that asked, as far as known; for the events.
+    pub actor: Option<Text>,
+    /// What is asked.
+    pub command: Command,
+}
+
+impl Envelope {
+    /// The bytes for the log: a version byte, then postcard.
+    pub fn encode(&self) -> Vec<u8> {
+        super::wire::encode(COMMAND_VERSION, self)
+    }
+
+    /// Reads [`Self::encode`]'s bytes.
+    ///
+    /// # Errors
+    /// When the bytes are damaged or of another version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, super::DecodeError> {
+        super::wire::decode(COMMAND_VERSION, "command", bytes)
+    }
+}
+
+/// What is asked of the fleet state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// The fleet begins, with its first machine. The very first command, once.
+    Found(Box<Found>),
+    /// Groups are declared or changed: all of them or none.
+    ApplySpecs(Vec<SpecChange>),
+    /// The size of a cattle group changes.
+    ScaleGroup {
+        /// Which group.
+        group: GroupId,
+        /// How many machines it should have.
+        size: u32,
+    },
+    /// A group and all its machines are to go.
+    DestroyGroup {
+        /// Which group.
+        group: GroupId,
+    },
+    /// A group is forgotten; its machines stay as they are, and are taken up again when it is declared anew.
+    FreeGroup {
+        /// Which group.
+        group: GroupId,
+    },
+    /// A group's heal mode changes.
+    SetHealMode {
+        /// Which group.
+        group: GroupId,
+        /// The new mode.
+        mode: HealMode,
+    },
+    /// Healing and scaling stop.
+    Pause {
+        /// Where.
+        scope: PauseScope,
+        /// Why.
+        reason: Text,
+        /// Until when, in milliseconds since 1970; `None` until it is ended by hand.
+        until_ms: Option<u64>,
+    },
+    /// A pause ends. Also ends the group's waiting after failed orders.
+    Resume {
+        /// Where.
+        scope: PauseScope,
+    },
+    /// A join token is made.
+    CreateToken {
+        /// Its public number, drawn at random by the caller.
+        id: TokenId,
+        /// What its secret hashes to.
+        secret: SecretHash,
+        /// What it is for.
+        note: Text,
+        /// The group that its machines join.
+        group: Option<GroupId>,
+        /// When it stops working, in milliseconds since 1970.
+        expires_ms: u64,
+        /// How often it may be used.
+        uses: u32,
+    },
+    /// A join token stops working.
+    RevokeToken {
+        /// Which token.
+        id: TokenId,
+    },
+    /// A machine comes in with a token.
+    Admit(Box<Admit>),
+    /// An operator gets access.
+    CreateOperator {
+        /// Their name.
+        name: MachineName,
+        /// When their certificate ends, in milliseconds since 1970.
+        expires_ms: u64,
+    },
+    /// An operator's access ends.
+    RevokeOperator {
+        /// Their name.
+        name: MachineName,
+    },
+    /// A machine is shut out: its certificate is refused, and its slot is filled as if it had left for good.
+    RevokeMachine {
+        /// Which machine.
+        machine: MachineId,
+    },
+    /// Decisions are put on record, with the intents and the spending that they imply: each one whole or not at
+    /// all.
+    Decide(Vec<Proposal>),
+    /// An intent's step went well or wrong.
+    Progress(Progress),
+    /// A machine said goodbye for good, and is out of the mesh.
+    MachineLeft {
+        /// Which machine.
+        machine: MachineId,
+    },
+    /// A machine that had left for good is in the mesh again.
+    MachineReturned {
+        /// Which machine.
+        machine: MachineId,
+    },
+    /// A machine is taken off the roster as it is.
+    Forget {
+        /// Which machine.
+        machine: MachineId,
+    },
+    /// A machine gets a coordinator's seat.
+    TakeSeat {
+        /// Which machine.
+        machine: MachineId,
+    },
+    /// A coordinator's seat is given up for good.
+    FreeSeat {
+        /// Which seat.
+        seat: u64,
+    },
+    /// A machine is reached at another address.
+    RecordAddress {
+        /// Which machine.
+        machine: MachineId,
+        /// Where.
+        addr: SocketAddr,
+    },
+    /// A person approves what a decision proposed. It is done if it still passes every rule.
+    Approve {
+        /// Which decision.
+        decision: DecisionId,
+    },
+}
+
+impl Command {
+    /// The command's name, for logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Found(_) => "found",
+            Self::ApplySpecs(_) => "apply specs",
+            Self::ScaleGroup { .. } => "scale group",
+            Self::DestroyGroup { .. } => "destroy group",
+            Self::FreeGroup { .. } => "free group",
+            Self::SetHealMode { .. } => "set heal mode",
+            Self::Pause { .. } => "pause",
+            Self::Resume { .. } => "resume",
+            Self::CreateToken { .. } => "create token",
+            Self::RevokeToken { .. } => "revoke token",
+            Self::Admit(_) => "admit",
+            Self::CreateOperator { .. } => "create operator",
+            Self::RevokeOperator { .. } => "revoke operator",
+            Self::RevokeMachine { .. } => "revoke machine",
+            Self::Decide(_) => "decide",
+            Self::Progress(_) => "progress",
+            Self::MachineLeft { .. } => "machine left",
+            Self::MachineReturned { .. } => "machine returned",
+            Self::Forget { .. } => "forget",
+            Self::TakeSeat { .. } => "take seat",
+            Self::FreeSeat { .. } => "free seat",
+            Self::RecordAddress { .. } => "record address",
+            Self::Approve { .. } => "approve",
+        }
+    }
+}
+
+/// The command's name.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The fleet begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The mesh's ID.
+    pub cluster: ClusterId,
+    /// The mesh's name, for people.
+    pub name: Text,
+    /// The cluster CA's certificate (DER).
+    pub ca_der: Vec<u8>,
+    /// The first machine's name.
+    pub machine_name: MachineName,
+    /// Where its endpoint listens.
+    pub addr: SocketAddr,
+    /// Its labels.
+    pub labels: Labels,
+    /// The key that it holds.
+    pub key: KeyHash,
+    /// Which member of a group that is declared later it is.
+    pub place: Option<(GroupId, Member)>,
+    /// What made it, so that it can be replaced like any other.
+    pub instance: Option<Instance>,
+}
+
+/// One group's new specification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecChange {
+    /// The specification.
+    pub spec: GroupSpec,
+    /// The revision that the change was made from; `None` when there was no such group.
+    pub expected: Option<SpecRevision>,
+}
+
+/// A machine comes in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admit {
+    /// The token's public number.
+    pub token: TokenId,
+    /// What the secret that it showed hashes to.
+    pub secret: SecretHash,
+    /// The key that it proved to hold.
+    pub key: KeyHash,
+    /// The name that it would like; an ordered machine has its name already.
+    pub name: Option<MachineName>,
+    /// Where its endpoint listens.
+    pub addr: SocketAddr,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// How an intent's step went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Which intent.
+    pub op: OperationId,
+    /// Which step. Refused when it isn't the current one: the report is late, or a duplicate.
+    pub step: Step,
+    /// How often the step had failed before this try; refused when that isn't so any more.
+    pub attempt: u32,
+    /// How it went.
+    pub result: StepResult,
+}
+
+/// How a step went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StepResult {
+    /// Well.
+    Done,
+    /// Well, and this is what was made. For `Provision` only, and required there.
+    Provisioned(Instance),
+    /// Wrong; to be tried again.
+    Error {
+        /// What went wrong.
+        error: Text,
+        /// After how long, in milliseconds; the caller computes back-off and jitter, since there is no randomness
+        /// here.
+        retry_ms: u64,
+    },
+    /// Wrong for good, or not in time: the intent fails.
+    GiveUp {
+        /// Why.
+        error: Text,
+    },
+}

@@ -1,0 +1,251 @@
+//! What was decided about a machine or a group, and why: acting, holding, or only watching.
+
+use std::fmt;
+
+use muster_mesh::identity::MachineId;
+use serde::{Deserialize, Serialize};
+
+use super::OperationId;
+use super::diagnosis::Diagnosis;
+use super::evidence::Evidence;
+use super::intent::Action;
+use super::names::{GroupId, MachineName, Member};
+use super::rule::{Check, Rule};
+use super::spec::SpecRevision;
+use super::text::Text;
+use super::token::SecretHash;
+
+/// A decision's number: grows, and is never used twice.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
+#[serde(transparent)]
+pub struct DecisionId(pub u64);
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A committed decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Its number.
+    pub id: DecisionId,
+    /// When it was committed, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Who decided.
+    pub leader: MachineId,
+    /// In which term of the log.
+    pub term: u64,
+    /// The name of the machine that it is about, as it was then.
+    pub name: Option<MachineName>,
+    /// What was decided, on what grounds.
+    pub proposal: Proposal,
+}
+
+/// What a leader wants to have committed: a decision with its grounds, and the order that it implies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// What it is about.
+    pub subject: Subject,
+    /// The group concerned.
+    pub group: Option<GroupId>,
+    /// Why there was anything to decide.
+    pub cause: Cause,
+    /// What was seen.
+    pub evidence: Vec<Evidence>,
+    /// Every rule in its order, with what it said and by what margin.
+    pub checks: Vec<Check>,
+    /// On whose authority.
+    pub mandate: Mandate,
+    /// What follows.
+    pub outcome: Outcome,
+    /// The new machine, where one is ordered.
+    pub order: Option<Order>,
+}
+
+/// What a decision is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// One machine.
+    Machine(MachineId),
+    /// A group as a whole: its size.
+    Group(GroupId),
+}
+
+/// Why there was anything to decide.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A machine was diagnosed.
+    Diagnosed {
+        /// With what.
+        diagnosis: Diagnosis,
+        /// Since when, in milliseconds since 1970.
+        since_ms: u64,
+        /// In a sentence.
+        summary: Text,
+    },
+    /// A group has fewer machines than it should have.
+    TooFew {
+        /// How many it should have.
+        desired: u32,
+        /// How many it has or is getting.
+        existing: u32,
+    },
+    /// A group has more machines than it should have.
+    TooMany {
+        /// How many it should have.
+        desired: u32,
+        /// How many it has or is getting.
+        existing: u32,
+    },
+    /// A group is being destroyed.
+    Destroyed,
+    /// A group has what it should have.
+    Complete,
+}
+
+impl Cause {
+    /// The diagnosis, when one is the cause.
+    pub fn diagnosis(&self) -> Option<Diagnosis> {
+        match self {
+            Self::Diagnosed { diagnosis, .. } => Some(*diagnosis),
+            _ => None,
+        }
+    }
+
+    /// Whether two causes are the same to someone who asks whether anything is new: numbers and times aside.
+    pub fn is_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+            && self.diagnosis() == other.diagnosis()
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Diagnosed {
+                diagnosis, summary, ..
+            } => write!(f, "{diagnosis}: {summary}"),
+            Self::TooFew { desired, existing } => write!(f, "{existing} of {desired} machines"),
+            Self::TooMany { desired, existing } => {
+                write!(f, "{existing} machines where {desired} are wanted")
+            }
+            Self::Destroyed => f.write_str("the group is being destroyed"),
+            Self::Complete => f.write_str("the group has the machines that it should have"),
+        }
+    }
+}
+
+/// What follows from a decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is done, under this operation ID.
+    Act {
+        /// The intent's ID.
+        op: OperationId,
+        /// What is done.
+        action: Action,
+    },
+    /// Nothing is done, because a rule forbids it.
+    Hold {
+        /// The first rule that forbids it.
+        rule: Rule,
+        /// Why, in plain words with numbers.
+        detail: Text,
+    },
+    /// It would be done if the group were not in `observe` mode.
+    Observe {
+        /// What would be done.
+        would: Would,
+    },
+    /// It is done when a person approves.
+    AwaitApproval {
+        /// What would be done.
+        would: Would,
+    },
+    /// What stood on record is over: the machine is well, or the group complete.
+    Clear,
+}
+
+impl Outcome {
+    /// Whether two outcomes are the same to someone who asks whether anything is new: numbers in texts aside.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Hold { rule: one, .. }, Self::Hold { rule: two, .. }) => one == two,
+            (Self::Observe { would: one }, Self::Observe { would: two })
+            | (Self::AwaitApproval { would: one }, Self::AwaitApproval { would: two }) => {
+                one == two
+            }
+            (Self::Clear, Self::Clear) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What would be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Would {
+    /// A machine would be replaced.
+    Replace,
+    /// A machine would be taken away.
+    Retire,
+}
+
+impl fmt::Display for Would {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Replace => "replace",
+            Self::Retire => "retire",
+        })
+    }
+}
+
+/// The authority that a leader had when it decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mandate {
+    /// Whether a quorum of coordinators confirmed the leader for this very decision.
+    pub quorum_confirmed: bool,
+    /// Machines of the roster that acknowledged the leader within the last seconds.
+    pub acks: u32,
+    /// Machines of the roster that count.
+    pub roster: u32,
+    /// Machines of the roster that don't count because their provisioners have proved them gone for long enough.
+    pub proven_gone: u32,
+}
+
+impl Mandate {
+    /// How many acknowledgements make more than half.
+    pub fn needed(&self) -> u32 {
+        self.roster.saturating_sub(self.proven_gone) / 2 + 1
+    }
+
+    /// Whether the leader may act: invariant 2, *a minority never acts*.
+    pub fn suffices(&self) -> bool {
+        self.quorum_confirmed && self.acks >= self.needed()
+    }
+}
+
+/// A machine to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Its ID, which follows from `sequence`.
+    pub machine: MachineId,
+    /// Which order of the whole fleet this is; becomes the place's generation.
+    pub sequence: u64,
+    /// Which member of the group it will be.
+    pub member: Member,
+    /// The zone that it goes to.
+    pub zone: Option<String>,
+    /// The template that it is made from.
+    pub revision: SpecRevision,
+    /// What the secret of its join token hashes to. Left empty by the decision core, which knows no keys; the
+    /// leader fills it in, and a proposal without it is refused.
+    pub token: Option<SecretHash>,
+}

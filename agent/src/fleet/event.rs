@@ -1,0 +1,137 @@
+//! What happened, one line each.
+
+use std::fmt;
+
+use muster_mesh::identity::MachineId;
+use serde::{Deserialize, Serialize};
+
+use super::decision::DecisionId;
+use super::names::{GroupId, MachineName};
+use super::text::Text;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Grows by one with each event; a gap means that older ones were forgotten.
+    pub number: u64,
+    /// When, by the leader's clock, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What.
+    pub kind: EventKind,
+    /// The machine concerned.
+    pub machine: Option<MachineId>,
+    /// Its name then.
+    pub name: Option<MachineName>,
+    /// The group concerned.
+    pub group: Option<GroupId>,
+    /// The decision that led to it.
+    pub decision: Option<DecisionId>,
+    /// The rest, for people.
+    pub detail: Text,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// What kind of event.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum EventKind {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl EventKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name, as scripts see it.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The fleet began.
+    Founded = "founded",
+    /// A group was declared.
+    GroupCreated = "group_created",
+    /// A group's specification changed.
+    GroupChanged = "group_changed",
+    /// A group's size changed.
+    GroupScaled = "group_scaled",
+    /// A group is being destroyed.
+    GroupDestroying = "group_destroying",
+    /// A group is no more.
+    GroupDestroyed = "group_destroyed",
+    /// A group was let go, its machines untouched.
+    GroupFreed = "group_freed",
+    /// A group's heal mode changed.
+    HealMode = "heal_mode",
+    /// Healing was paused.
+    Paused = "paused",
+    /// A pause ended.
+    Resumed = "resumed",
+    /// A join token was made.
+    TokenCreated = "token_created",
+    /// A join token was revoked.
+    TokenRevoked = "token_revoked",
+    /// An operator was given access.
+    OperatorCreated = "operator_created",
+    /// An operator's access was revoked.
+    OperatorRevoked = "operator_revoked",
+    /// A machine was ordered to fill a group.
+    Ordered = "ordered",
+    /// A machine is being replaced.
+    Replacing = "replacing",
+    /// A machine is being taken away.
+    Retiring = "retiring",
+    /// A pet's old machine was proved off.
+    Fenced = "fenced",
+    /// A machine was drained.
+    Drained = "drained",
+    /// A machine's instance was destroyed.
+    Destroyed = "destroyed",
+    /// A machine's instance was made.
+    Provisioned = "provisioned",
+    /// A machine joined.
+    Joined = "joined",
+    /// An intent did what it was for.
+    Done = "done",
+    /// An intent failed.
+    Failed = "failed",
+    /// A step failed and will be tried again.
+    Retrying = "retrying",
+    /// A rule forbids acting.
+    Held = "held",
+    /// It would have been done in another mode.
+    Observed = "observed",
+    /// A decision waits for a person.
+    AwaitingApproval = "awaiting_approval",
+    /// A person approved.
+    Approved = "approved",
+    /// What stood on record is over.
+    Cleared = "cleared",
+    /// A machine left for good.
+    Left = "left",
+    /// A machine that had left is back.
+    Returned = "returned",
+    /// A machine was taken off the roster by an operator.
+    Forgotten = "forgotten",
+    /// A machine's certificate is refused from now on.
+    Revoked = "revoked",
+    /// A machine is reached elsewhere.
+    Moved = "moved",
+    /// A machine was given a coordinator's seat.
+    SeatTaken = "seat_taken",
+    /// A coordinator's seat was given up.
+    SeatFreed = "seat_freed",
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

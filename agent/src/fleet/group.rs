@@ -1,0 +1,97 @@
+//! A group as the fleet state keeps it: what it should be, and what was spent on healing it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::budget::Bucket;
+use super::limits::{BACKOFF_MS_MIN, FAILED_ORDERS_MAX, FAILURES_KEPT_MAX, HOUR_MS};
+use super::spec::{GroupSpec, SpecRevision, Template};
+
+/// A group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// What it should be.
+    pub spec: GroupSpec,
+    /// Which revision that is.
+    pub revision: SpecRevision,
+    /// The templates that its machines were made from, and the current one, by the revision that brought them.
+    pub templates: BTreeMap<SpecRevision, Template>,
+    /// Which of those is current.
+    pub template: SpecRevision,
+    /// When the specification last changed, in milliseconds since 1970.
+    pub changed_ms: u64,
+    /// The ordinal that the next cattle machine gets.
+    pub next_ordinal: u64,
+    /// What is left of the hour's heal budget.
+    pub bucket: Bucket,
+    /// When orders failed, oldest first, since one last succeeded, in milliseconds since 1970.
+    pub failures: VecDeque<u64>,
+    /// Whether all its machines are to go, and the group with them.
+    pub destroying: bool,
+}
+
+impl Group {
+    /// How many machines it should have; none while it is being destroyed.
+    pub fn desired(&self) -> usize {
+        if self.destroying {
+            0
+        } else {
+            self.spec.desired()
+        }
+    }
+
+    /// How many machines may be replaced at one time.
+    pub fn at_once(&self) -> usize {
+        self.spec.heal.budget.at_once(self.spec.desired())
+    }
+
+    /// How many machines may be replaced within an hour.
+    pub fn per_hour(&self) -> u32 {
+        self.spec.heal.budget.per_hour(self.spec.desired())
+    }
+
+    /// Until when nothing is ordered because earlier orders failed, in milliseconds since 1970; `None` when
+    /// nothing stands in the way. With how many failed lately.
+    ///
+    /// The wait doubles with each failure. With [`FAILED_ORDERS_MAX`] failures within an hour it lasts until the
+    /// first of them is an hour old.
+    pub fn backoff(&self, now_ms: u64) -> Option<Backoff> {
+        let recent = |at_ms: &&u64| now_ms.saturating_sub(**at_ms) < HOUR_MS;
+        let failed = self.failures.iter().filter(recent).count();
+        let last_ms = *self.failures.back()?;
+        let suspended = failed >= FAILED_ORDERS_MAX;
+        let until_ms = if suspended {
+            let counted = self.failures.len() - FAILED_ORDERS_MAX;
+            self.failures.get(counted)?.saturating_add(HOUR_MS)
+        } else {
+            let doublings = u32::try_from(failed.saturating_sub(1))
+                .unwrap_or(u32::MAX)
+                .min(16);
+            last_ms.saturating_add(BACKOFF_MS_MIN << doublings)
+        };
+        (failed > 0 && now_ms < until_ms).then_some(Backoff {
+            failed,
+            until_ms,
+            suspended,
+        })
+    }
+
+    pub(super) fn note_failure(&mut self, at_ms: u64) {
+        self.failures.push_back(at_ms);
+        while self.failures.len() > FAILURES_KEPT_MAX {
+            self.failures.pop_front();
+        }
+    }
+}
+
+/// Why a group orders nothing for now: earlier orders failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// How many orders failed within the last hour.
+    pub failed: usize,
+    /// Until when nothing is ordered, in milliseconds since 1970.
+    pub until_ms: u64,
+    /// Whether so many failed that someone should have a look.
+    pub suspended: bool,
+}

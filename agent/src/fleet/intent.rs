@@ -1,0 +1,231 @@
+//! The committed order to do something, step by step.
+//!
+//! An intent's plan is fixed when it is committed, and only committed [`Progress`](super::Command::Progress)
+//! moves it on. So whoever leads next finds exactly what is left to do, and calls the provisioner with the same
+//! operation ID as the one before.
+
+use std::fmt;
+
+use muster_mesh::identity::MachineId;
+use serde::{Deserialize, Serialize};
+
+use super::OperationId;
+use super::decision::DecisionId;
+use super::limits::{DRAIN_ATTEMPTS_MAX, STEP_ATTEMPTS_MAX};
+use super::names::{GroupId, Member};
+use super::text::Text;
+
+/// A committed order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Its ID: the idempotency token at the provisioner, and the tag on the instance that it makes.
+    pub op: OperationId,
+    /// The group concerned.
+    pub group: GroupId,
+    /// The member that is made or taken away; for a replacement, the new one.
+    pub member: Member,
+    /// What is done.
+    pub action: Action,
+    /// The steps, in order, with how each went.
+    pub plan: Vec<StepRecord>,
+    /// The decision that ordered it.
+    pub decision: DecisionId,
+    /// Whether it was paid for from the group's heal budget.
+    pub paid: bool,
+    /// When it was committed, in milliseconds since 1970.
+    pub opened_ms: u64,
+    /// Whether it is under way, and how it ended.
+    pub state: IntentState,
+}
+
+impl Intent {
+    /// Whether it is under way.
+    pub fn is_open(&self) -> bool {
+        self.state == IntentState::Open
+    }
+
+    /// The step that is to be done now; `None` when the intent has ended.
+    pub fn current(&self) -> Option<&StepRecord> {
+        self.is_open()
+            .then(|| self.plan.iter().find(|record| record.ended_ms.is_none()))
+            .flatten()
+    }
+
+    pub(super) fn current_mut(&mut self) -> Option<&mut StepRecord> {
+        if !self.is_open() {
+            return None;
+        }
+        self.plan
+            .iter_mut()
+            .find(|record| record.ended_ms.is_none())
+    }
+
+    /// The current step, when it is one for an executor and its time has come.
+    pub fn due(&self, now_ms: u64) -> Option<&StepRecord> {
+        self.current()
+            .filter(|record| record.step != Step::AwaitJoin && record.next_attempt_ms <= now_ms)
+    }
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// A machine is made.
+    Provision {
+        /// The new machine.
+        machine: MachineId,
+    },
+    /// A machine is taken away and another one is made in its place.
+    Replace {
+        /// The machine that is taken away.
+        old: MachineId,
+        /// The new machine.
+        new: MachineId,
+    },
+    /// A machine is taken away.
+    Retire {
+        /// The machine.
+        machine: MachineId,
+    },
+}
+
+impl Action {
+    /// The machine that is made.
+    pub fn makes(self) -> Option<MachineId> {
+        match self {
+            Self::Provision { machine } => Some(machine),
+            Self::Replace { new, .. } => Some(new),
+            Self::Retire { .. } => None,
+        }
+    }
+
+    /// The machine that is taken away.
+    pub fn removes(self) -> Option<MachineId> {
+        match self {
+            Self::Provision { .. } => None,
+            Self::Replace { old, .. } => Some(old),
+            Self::Retire { machine } => Some(machine),
+        }
+    }
+
+    /// The word that goes into the operation ID.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Provision { .. } => "provision",
+            Self::Replace { .. } => "replace",
+            Self::Retire { .. } => "retire",
+        }
+    }
+
+    /// The steps that the action takes.
+    ///
+    /// A machine that is replaced has failed, so it isn't drained. A pet's old machine is proved off (`Fence`)
+    /// before anything else, so that two copies never run.
+    pub fn steps(self, pet: bool) -> &'static [Step] {
+        use Step::{AwaitJoin, Destroy, Drain, Fence, Provision};
+        match (self, pet) {
+            (Self::Provision { .. }, _) => &[Provision, AwaitJoin],
+            (Self::Replace { .. }, false) => &[Destroy, Provision, AwaitJoin],
+            (Self::Replace { .. }, true) => &[Fence, Destroy, Provision, AwaitJoin],
+            (Self::Retire { .. }, false) => &[Drain, Destroy],
+            (Self::Retire { .. }, true) => &[Drain, Fence, Destroy],
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// One step of an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Prove a pet's old machine off: ask first, else destroy it or cut its power, and prove it then.
+    Fence,
+    /// Let the machine finish what it does.
+    Drain,
+    /// Destroy the old instance. *Already gone* is success.
+    Destroy,
+    /// Make the new instance.
+    Provision,
+    /// Wait until the new machine joins. Ends with its admission, or when heal gives it up.
+    AwaitJoin,
+}
+
+impl Step {
+    /// How often the step is tried before the intent fails.
+    pub fn attempts_max(self) -> u32 {
+        match self {
+            Self::Drain => DRAIN_ATTEMPTS_MAX,
+            _ => STEP_ATTEMPTS_MAX,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fence => "fence",
+            Self::Drain => "drain",
+            Self::Destroy => "destroy",
+            Self::Provision => "provision",
+            Self::AwaitJoin => "await join",
+        })
+    }
+}
+
+/// How one step went so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// The step.
+    pub step: Step,
+    /// When it became the current step, in milliseconds since 1970; `None` before.
+    pub started_ms: Option<u64>,
+    /// When it was done; `None` before.
+    pub ended_ms: Option<u64>,
+    /// How often it was tried without success.
+    pub attempts: u32,
+    /// What went wrong last.
+    pub last_error: Option<Text>,
+    /// When it is to be tried next, in milliseconds since 1970.
+    pub next_attempt_ms: u64,
+}
+
+impl StepRecord {
+    pub(super) fn new(step: Step) -> Self {
+        Self {
+            step,
+            started_ms: None,
+            ended_ms: None,
+            attempts: 0,
+            last_error: None,
+            next_attempt_ms: 0,
+        }
+    }
+}
+
+/// Whether an intent is under way, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntentState {
+    /// Under way.
+    Open,
+    /// It did what it was for.
+    Done {
+        /// When, in milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// It did not, and is not tried further. What is still to be done is decided anew.
+    Failed {
+        /// When, in milliseconds since 1970.
+        at_ms: u64,
+        /// The step that failed.
+        step: Step,
+        /// Why.
+        error: Text,
+    },
+}

@@ -1,0 +1,140 @@
+//! A machine of the roster: one that the fleet says should exist, whatever the mesh sees.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use muster_mesh::identity::MachineId;
+use serde::{Deserialize, Serialize};
+
+use super::names::{GroupId, MachineName, Member};
+use super::spec::{Labels, SpecRevision};
+use super::token::{KeyHash, SecretHash, TokenId};
+use super::{InstanceId, OperationId, Properties};
+
+/// A machine of the roster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Its ID; never given out twice.
+    pub id: MachineId,
+    /// Its name.
+    pub name: MachineName,
+    /// Which member of which group it is; `None` for a machine that joined on its own.
+    pub place: Option<Place>,
+    /// The zone it was ordered for.
+    pub zone: Option<String>,
+    /// The template it was made from; `None` when it was not made by us.
+    pub revision: Option<SpecRevision>,
+    /// What its provisioner made; `None` until that is known, and for machines that joined on their own.
+    pub instance: Option<Instance>,
+    /// Where its endpoint listens (UDP); `None` until it joined.
+    pub addr: Option<SocketAddr>,
+    /// Its labels.
+    pub labels: Labels,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The open intent that is about it, as the machine that is made, replaced or retired.
+    pub intent: Option<OperationId>,
+    /// The token that lets it in, while it is awaited; only it can use it.
+    pub token: Option<SecretHash>,
+    /// Who it proved to be when it joined: the token and the key that it came with.
+    pub admission: Option<Admission>,
+    /// When it was ordered or admitted, in milliseconds since 1970.
+    pub ordered_ms: u64,
+    /// When it joined; `None` until then.
+    pub joined_ms: Option<u64>,
+    /// Whether its certificate is refused by everyone: it has been replaced, or an operator revoked it.
+    pub condemned: bool,
+}
+
+impl Machine {
+    /// Its group, when it has one.
+    pub fn group(&self) -> Option<&GroupId> {
+        self.place.as_ref().map(|place| &place.group)
+    }
+
+    /// Whether it is a pet.
+    pub fn is_pet(&self) -> bool {
+        self.place
+            .as_ref()
+            .is_some_and(|place| place.member.is_pet())
+    }
+
+    /// Whether it counts towards its group's size: it is there, on its way, or failed and not yet replaced. One
+    /// that left for good or is being taken away does not count.
+    pub fn fills_its_slot(&self) -> bool {
+        !matches!(self.phase, Phase::Left { .. } | Phase::Retiring)
+    }
+
+    /// Whether its acknowledgement counts when a leader asks the roster: it joined, has not left for good and is
+    /// not condemned.
+    pub fn is_elector(&self) -> bool {
+        self.joined_ms.is_some() && !self.condemned && !matches!(self.phase, Phase::Left { .. })
+    }
+}
+
+/// Which member of which group a machine is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The group.
+    pub group: GroupId,
+    /// Which member of it.
+    pub member: Member,
+    /// Which order of the whole fleet made this machine: a number that grows and is never used twice, so that two
+    /// machines in the same place are told apart, also when a group was destroyed and declared anew.
+    pub generation: u64,
+}
+
+/// What a provisioner made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// The provisioner's name.
+    pub provisioner: String,
+    /// What the provisioner calls it.
+    pub id: InstanceId,
+    /// What the provisioner says about it: `pid` and `dir` for `process`.
+    pub properties: Properties,
+}
+
+/// Where a machine is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// It is being made.
+    Ordered,
+    /// It is in the mesh, or should be.
+    Joined,
+    /// It was made and did not join in time. Needs replacing.
+    Lost {
+        /// When it was given up, in milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// It said goodbye for good, or was revoked. Needs taking away.
+    Left {
+        /// When that was committed, in milliseconds since 1970.
+        at_ms: u64,
+    },
+    /// It is being taken away.
+    Retiring,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ordered => "ordered",
+            Self::Joined => "joined",
+            Self::Lost { .. } => "lost",
+            Self::Left { .. } => "left",
+            Self::Retiring => "retiring",
+        })
+    }
+}
+
+/// How a machine came in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admission {
+    /// The token it showed.
+    pub token: TokenId,
+    /// The key it proved to hold. The same key with the same token gets the same answer again, so that a reply
+    /// that was lost on the way can be asked for once more.
+    pub key: KeyHash,
+}

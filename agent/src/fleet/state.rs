@@ -1,0 +1,101 @@
+//! The fleet state itself: plain data, in order.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use muster_mesh::identity::{ClusterId, MachineId};
+use serde::{Deserialize, Serialize};
+
+use super::OperationId;
+use super::decision::{Cause, Decision, DecisionId, Outcome, Subject};
+use super::event::Event;
+use super::group::Group;
+use super::intent::Intent;
+use super::machine::Machine;
+use super::names::{GroupId, MachineName};
+use super::pause::{Pause, PauseScope};
+use super::text::Text;
+use super::token::{Operator, Token, TokenId};
+
+/// The replicated state of the fleet. The default is the state before the first command.
+///
+/// Fields are readable by the crate for queries; only [`apply`](Self::apply) changes them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetState {
+    /// Which fleet; `None` until it is founded.
+    pub cluster: Option<Cluster>,
+    /// The leaders' clocks made monotonic, in milliseconds since 1970.
+    pub clock_ms: u64,
+    /// The highest term of the log that a command came from.
+    pub term: u64,
+    /// The index of the last applied command.
+    pub index: u64,
+    /// How many orders and admissions there have been; machine IDs follow from it.
+    pub sequence: u64,
+    /// The groups.
+    pub groups: BTreeMap<GroupId, Group>,
+    /// The roster: the machines that should exist.
+    pub machines: BTreeMap<MachineId, Machine>,
+    /// Intents: all open ones, and the last ones that ended.
+    pub intents: BTreeMap<OperationId, Intent>,
+    /// The last decisions, oldest first.
+    pub decisions: VecDeque<Decision>,
+    /// The number that the next decision gets.
+    pub next_decision: DecisionId,
+    /// What stands on record about machines and groups: the last decision that is not over.
+    pub concerns: BTreeMap<Subject, Concern>,
+    /// What people approved and is not done yet.
+    pub approvals: BTreeMap<MachineId, Approval>,
+    /// The last events, oldest first.
+    pub events: VecDeque<Event>,
+    /// The number that the next event gets.
+    pub next_event: u64,
+    /// Join tokens made by people.
+    pub tokens: BTreeMap<TokenId, Token>,
+    /// Operators, revoked ones included until their certificates end.
+    pub operators: BTreeMap<MachineName, Operator>,
+    /// Machines whose certificates are refused, with since when, in milliseconds since 1970.
+    pub revoked: BTreeMap<MachineId, u64>,
+    /// Coordinators' seats.
+    pub seats: BTreeMap<u64, MachineId>,
+    /// The last seat that was given out.
+    pub last_seat: u64,
+    /// Pauses in effect, and expired ones until the next change.
+    pub pauses: BTreeMap<PauseScope, Pause>,
+}
+
+/// Which fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// The mesh's ID.
+    pub id: ClusterId,
+    /// Its name, for people.
+    pub name: Text,
+    /// The cluster CA's certificate (DER).
+    pub ca_der: Vec<u8>,
+    /// When it was founded, in milliseconds since 1970.
+    pub founded_ms: u64,
+}
+
+/// What stands on record about a machine or a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concern {
+    /// The decision that says so.
+    pub decision: DecisionId,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Why there was anything to decide.
+    pub cause: Cause,
+    /// What was decided.
+    pub outcome: Outcome,
+}
+
+/// A person's word that a decision may be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// Which decision.
+    pub decision: DecisionId,
+    /// Who, as far as known.
+    pub by: Option<Text>,
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+}

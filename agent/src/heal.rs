@@ -1,0 +1,13 @@
+//! # Healing: from what was seen to what is done
+//!
+//! ```text
+//! evidence                                  ->  diagnosis
+//! diagnosis + fleet state + authority + time ->  decision: an action, or a hold with the rule that stopped it
+//! ```
+//!
+//! This module does no I/O: no runtime, no sockets, no clock, no randomness (a test keeps it so). The same fleet
+//! state and the same [`Situation`] give the same decisions, on any machine and in a simulation.
+
+mod situation;
+
+pub use situation::{Authority, MachineEvidence, Situation, Stranger};

@@ -1,0 +1,75 @@
+//! What a leader knows besides the fleet state when it decides: everything that was seen, and by when.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_mesh::identity::MachineId;
+
+use crate::fleet::{
+    InstanceId, MemberEvidence, OperationId, Properties, ProviderEvidence, RecordEvidence,
+    WitnessEvidence,
+};
+
+/// What a leader knows besides the fleet state.
+///
+/// Plain data, so that a recorded situation can be decided again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Situation {
+    /// The leader's clock, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// Who decides.
+    pub leader: MachineId,
+    /// In which term of the log.
+    pub term: u64,
+    /// Since when it has led, in milliseconds since 1970.
+    pub leader_since_ms: u64,
+    /// Who stands behind it.
+    pub authority: Authority,
+    /// What is known of each machine. A machine that is missing has not been heard of.
+    pub machines: BTreeMap<MachineId, MachineEvidence>,
+    /// Instances that carry our cluster's tag and that no machine of the roster is known to run on.
+    pub strangers: Vec<Stranger>,
+}
+
+/// Who stands behind a leader, for this very decision.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Authority {
+    /// Whether a quorum of coordinators confirmed the leader for this decision.
+    pub quorum_confirmed: bool,
+    /// How many coordinators vote.
+    pub voters: u32,
+    /// How many of them answered, the leader included.
+    pub voters_reachable: u32,
+    /// The machines that acknowledged the leader in this term within the last seconds, the leader included.
+    pub acknowledged: BTreeSet<MachineId>,
+    /// The machines that their provisioners prove gone, with since when that has been known without a break, in
+    /// milliseconds since 1970. A new leader starts anew.
+    pub proven_gone: BTreeMap<MachineId, u64>,
+}
+
+/// What is known of one machine.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MachineEvidence {
+    /// What the mesh says.
+    pub member: Option<MemberEvidence>,
+    /// What the machine last said of itself.
+    pub record: Option<RecordEvidence>,
+    /// What its provisioner says.
+    pub provider: Option<ProviderEvidence>,
+    /// What other machines got when they tried it; reports from before it fell silent are ignored.
+    pub witnesses: Vec<WitnessEvidence>,
+}
+
+/// An instance with our tags that no machine of the roster is known to run on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stranger {
+    /// Its provisioner's name.
+    pub provisioner: String,
+    /// What the provisioner calls it.
+    pub id: InstanceId,
+    /// What the provisioner says about it.
+    pub properties: Properties,
+    /// The operation that made it, from its tags.
+    pub op: Option<OperationId>,
+    /// Whether it may be running.
+    pub may_run: bool,
+}
