@@ -5,9 +5,11 @@
 //! - [`fleet`]: what all machines agree on: the replicated state machine. Pure.
 //! - [`heal`]: from what was seen to what is done: diagnosis and decision. Pure.
 //! - [`health`]: what this machine reports of itself.
+//! - [`observe`]: logs, metrics, and whether the agent is alive and ready.
 
 pub mod api;
 pub mod config;
 pub mod fleet;
 pub mod heal;
 pub mod health;
+pub mod observe;

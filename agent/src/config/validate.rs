@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use crate::observe::log::parse_filter;
 
 use super::AgentConfig;
 use super::problem::Problem;
@@ -386,12 +386,9 @@ impl Check<'_> {
             let remedy = "use a loopback address such as `127.0.0.1:6879`, or set `metrics.public`";
             self.problem("metrics.listen", what, remedy);
         }
-        if let Err(error) = EnvFilter::builder().parse(&config.log.level) {
-            self.problem(
-                "log.level",
-                format!("`{}` is no level: {error}", config.log.level),
-                "write `error`, `warn`, `info`, `debug` or `trace`, or `TARGET=LEVEL,...`",
-            );
+        if let Err(error) = parse_filter(&config.log.level) {
+            let remedy = "write `error`, `warn`, `info`, `debug` or `trace`, or `TARGET=LEVEL,...`";
+            self.problem("log.level", error.to_string(), remedy);
         }
     }
 }
