@@ -3,7 +3,11 @@
 //! The mesh knows machines, not groups. Its parts, from the bottom up:
 //!
 //! - [`identity`]: identifiers of clusters, machines and their lives.
+//! - [`wire`]: what all datagrams have in common.
+//! - [`membership`]: who is alive.
 //!
 //! Cores do no I/O: they take time, randomness and input as arguments and return what to do.
 
 pub mod identity;
+pub mod membership;
+pub mod wire;

@@ -1,0 +1,312 @@
+//! What arrives: datagrams, checked and cleaned before foca sees them.
+
+use std::time::Duration;
+
+use super::event::{Event, How, Status};
+use super::hint::Hint;
+use super::life::Life;
+use super::swim::{Packet, State, SwimMessage, Update};
+use super::timers::Timer;
+use super::{EVENTS_MAX, MEMBERS_MAX, Membership};
+use crate::identity::{MachineId, Peer};
+use crate::wire::{Kind, Reader, WireError, read_kind};
+
+impl Membership {
+    /// Takes a datagram that the transport authenticated as coming from `from`.
+    ///
+    /// Rubbish, and messages that claim another sender, are counted and ignored.
+    pub fn handle_datagram(&mut self, now: Duration, from: Peer, datagram: &[u8]) {
+        if self.left {
+            return;
+        }
+        if self.events.len() >= EVENTS_MAX {
+            self.stats.refused_full += 1;
+            return;
+        }
+        match self.read_datagram(now, from, datagram) {
+            Ok(()) => self.stats.datagrams_in += 1,
+            Err(_) => self.stats.malformed += 1,
+        }
+        self.flush(now);
+    }
+
+    fn read_datagram(
+        &mut self,
+        now: Duration,
+        from: Peer,
+        datagram: &[u8],
+    ) -> Result<(), WireError> {
+        let mut reader = Reader::new(datagram);
+        let kind = read_kind(&mut reader)?;
+        let hint = Hint::read(&mut reader)?;
+        match kind {
+            Kind::Swim => self.read_swim(now, from, reader.left())?,
+            Kind::StateHash => {
+                let hash = reader.u64()?;
+                reader.finish()?;
+                self.compare_hash(now, from, hash);
+            }
+            Kind::Receipt => {
+                let (target, number) = (reader.machine()?, reader.u8()?);
+                reader.finish()?;
+                if let Some(inquiry) = self.inquiries.get_mut(&target)
+                    && inquiry.number == number
+                {
+                    inquiry.receipts = inquiry.receipts.saturating_add(1);
+                }
+            }
+            Kind::Entries | Kind::RecordsHash => return Err(WireError::Value),
+        }
+        if let Some(hint) = hint {
+            self.note_hint(from.machine, hint);
+        }
+        Ok(())
+    }
+
+    fn note_hint(&mut self, from: MachineId, hint: Hint) {
+        if Some(hint) > self.hint && Some(hint) > self.hint_reported {
+            self.hint_reported = Some(hint);
+            self.events.push_back(Event::Hint { from, hint });
+        }
+    }
+
+    fn read_swim(&mut self, now: Duration, from: Peer, bytes: &[u8]) -> Result<(), WireError> {
+        let mut packet = Packet::decode(bytes)?;
+        let me = self.swim.me();
+        if packet.src.machine != from.machine || packet.src.machine == me.machine {
+            self.stats.spoofed += 1;
+            return Ok(());
+        }
+        if packet.dst.machine != me.machine {
+            return Err(WireError::Value);
+        }
+        if !self.make_room(&packet) {
+            self.stats.refused_full += 1;
+            return Ok(());
+        }
+        let cleaned = self.clean(now, &mut packet);
+        match cleaned {
+            Cleaned::Ignore => return Ok(()),
+            Cleaned::Unchanged => self.swim.handle(bytes),
+            Cleaned::Changed => self.swim.handle(&packet.encode()),
+        }
+        .map_err(|_| WireError::Value)?;
+        let touched = self.touched(&packet);
+        self.absorb(now, touched, How::Told);
+        self.react(now, from, &packet);
+        Ok(())
+    }
+
+    /// Removes what foca must not see: news of our own death, which foca would act on at once while a new generation
+    /// has to be made durable first; and messages to a former life of ours, which concern us unless they end it.
+    fn clean(&mut self, now: Duration, packet: &mut Packet) -> Cleaned {
+        let me = self.swim.me();
+        let mut changed = false;
+        if packet.dst.generation > me.generation {
+            self.want_generation(now, packet.dst.generation, packet.src);
+            return Cleaned::Ignore;
+        }
+        if packet.dst.generation < me.generation {
+            if packet.message == SwimMessage::TurnUndead {
+                return Cleaned::Ignore;
+            }
+            packet.dst = me;
+            changed = true;
+        }
+        if packet.message == SwimMessage::TurnUndead {
+            self.want_generation(now, me.generation, packet.src);
+            // What remains is that the sender lives.
+            packet.message = SwimMessage::Gossip;
+            changed = true;
+        }
+        let updates = packet.updates.len();
+        let src = packet.src;
+        packet
+            .updates
+            .retain(|update| self.keep_own_update(now, *update, src));
+        if changed || packet.updates.len() != updates {
+            Cleaned::Changed
+        } else {
+            Cleaned::Unchanged
+        }
+    }
+
+    /// Whether foca may see `update`; news about ourselves is acted on here.
+    pub(super) fn keep_own_update(&mut self, now: Duration, update: Update, src: Life) -> bool {
+        let me = self.swim.me();
+        if update.life.machine != me.machine {
+            return true;
+        }
+        if update.life.generation > me.generation {
+            self.want_generation(now, update.life.generation, src);
+            return false;
+        }
+        if update.life.generation < me.generation {
+            return false;
+        }
+        match update.state {
+            State::Down => {
+                self.want_generation(now, me.generation, src);
+                false
+            }
+            State::Suspect => {
+                // foca objects by itself. That others had reason to doubt us says something about us (Lifeguard).
+                if update.incarnation >= self.swim.myself().incarnation {
+                    self.stats.self_suspected += 1;
+                    if self.config.safeguards.local_health {
+                        self.health.worse();
+                    }
+                }
+                true
+            }
+            State::Alive => false,
+        }
+    }
+
+    /// Makes room for the strangers in `packet`, at the expense of the longest dead.
+    fn make_room(&mut self, packet: &Packet) -> bool {
+        let lives = packet
+            .updates
+            .iter()
+            .map(|update| update.life)
+            .chain([packet.src]);
+        let strangers = lives
+            .filter(|life| self.table.get(life.machine).is_none())
+            .count();
+        self.make_room_for(strangers)
+    }
+
+    pub(super) fn make_room_for(&mut self, strangers: usize) -> bool {
+        while self.table.len() + strangers > MEMBERS_MAX {
+            let Some(life) = self.table.longest_dead().map(|row| row.life) else {
+                return false;
+            };
+            self.forget_life(life);
+        }
+        true
+    }
+
+    /// The machines about which `packet` may have changed foca's mind.
+    fn touched(&self, packet: &Packet) -> Vec<MachineId> {
+        let first_hand = Update {
+            life: packet.src,
+            incarnation: packet.src_incarnation,
+            state: State::Alive,
+        };
+        packet
+            .updates
+            .iter()
+            .chain([&first_hand])
+            .filter(|update| self.is_news(update))
+            .map(|update| update.life.machine)
+            .collect()
+    }
+
+    fn is_news(&self, update: &Update) -> bool {
+        let Some(row) = self.table.get(update.life.machine) else {
+            return true;
+        };
+        if row.life != update.life {
+            return update.life.generation > row.life.generation;
+        }
+        match (row.status, update.state) {
+            (Status::Down | Status::Left, _) => false,
+            (_, State::Down) => true,
+            (Status::Alive, State::Suspect) => update.incarnation >= row.incarnation,
+            (Status::Alive | Status::Suspect, _) => update.incarnation > row.incarnation,
+        }
+    }
+
+    /// Takes over what foca believes now of `machines`, and does what follows from each change.
+    pub(super) fn absorb(&mut self, now: Duration, mut machines: Vec<MachineId>, how: How) {
+        if machines.is_empty() {
+            return;
+        }
+        machines.sort_unstable();
+        machines.dedup();
+        for belief in self.swim.beliefs(&machines) {
+            if belief.life.machine == self.swim.me().machine {
+                continue;
+            }
+            for event in self.table.absorb(now, belief, how) {
+                self.follow_up(now, &event);
+                self.events.push_back(event);
+            }
+        }
+        self.update_dissemination();
+    }
+
+    fn follow_up(&mut self, now: Duration, event: &Event) {
+        match event {
+            Event::Up { member, .. } => {
+                self.drop_inquiry(member.machine);
+                self.membership_changed(now);
+                self.timers
+                    .set_no_later(Timer::Probe, now + self.config.probe_period);
+            }
+            Event::Suspect { member } => {
+                let life = Life {
+                    machine: member.machine,
+                    generation: member.generation,
+                    addr: member.addr,
+                };
+                self.corroborate(now, life);
+            }
+            Event::Refuted { member } => {
+                self.stats.refutations += 1;
+                self.drop_inquiry(member.machine);
+            }
+            Event::Down { member, .. } | Event::Left { member } => {
+                self.drop_inquiry(member.machine);
+                self.membership_changed(now);
+                self.timers
+                    .set_no_later(Timer::Forget, now + self.config.remember_dead);
+            }
+            Event::Renew { .. } | Event::Hint { .. } => {}
+        }
+    }
+
+    pub(super) fn membership_changed(&mut self, now: Duration) {
+        self.rounds.membership_changed();
+        self.compare_soon(now);
+        self.arm_rejoin(now);
+    }
+
+    /// What we do about a message besides what foca does.
+    fn react(&mut self, now: Duration, from: Peer, packet: &Packet) {
+        let src = packet.src;
+        if !self
+            .table
+            .get(src.machine)
+            .is_some_and(|row| row.life == src && row.status.is_active())
+        {
+            return;
+        }
+        if let Some(inquiry) = self.inquiries.get_mut(&src.machine) {
+            inquiry.heard(now);
+        }
+        match &packet.message {
+            SwimMessage::Ack(number) => self.settle(now, src.machine, *number, true),
+            SwimMessage::ForwardedAck {
+                origin,
+                probe_number,
+            } => {
+                self.settle(now, origin.machine, *probe_number, false);
+            }
+            SwimMessage::PingReq {
+                target,
+                probe_number,
+            } => {
+                self.send_receipt(from, target.machine, *probe_number);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What became of a message that was cleaned.
+enum Cleaned {
+    Ignore,
+    Unchanged,
+    Changed,
+}

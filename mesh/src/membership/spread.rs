@@ -1,0 +1,213 @@
+//! Passing news on: gossip while there is any, and a comparison of hashes to catch what gossip missed.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rand::RngExt;
+
+use super::config::retransmits;
+use super::event::{Command, Transmit};
+use super::hint::Hint;
+use super::life::Life;
+use super::swim::{Packet, SwimMessage};
+use super::timers::Timer;
+use super::{Membership, TRANSMITS_MAX};
+use crate::identity::{MachineId, Peer};
+use crate::wire::{Kind, put_kind, put_machine, scatter};
+
+/// How long the first round of gossip waits for more news to travel with it.
+const GOSSIP_DELAY: Duration = Duration::from_millis(15);
+/// After a change, hashes are compared within this time instead of at the next regular comparison.
+const COMPARE_SOON: (Duration, Duration) =
+    (Duration::from_millis(1500), Duration::from_millis(3000));
+/// The shortest time between two state transfers that this member asks for; each costs 25 bytes a member.
+const PULL_EVERY: Duration = Duration::from_secs(5);
+/// What `PULL_EVERY` grows by with each member: 30 s and 8 kB/s at 10,000 members that change all the time.
+const PULL_EVERY_PER_MEMBER: Duration = Duration::from_millis(3);
+/// One machine is told this often at most that it is believed dead.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// When hashes may next lead to a transfer.
+#[derive(Debug, Default)]
+pub(super) struct Spread {
+    pull_after: Duration,
+}
+
+impl Membership {
+    /// One round of gossip, and the next one while there is news.
+    pub(super) fn gossip(&mut self, now: Duration) {
+        if self.table.active_count() == 0 {
+            return;
+        }
+        self.swim.gossip();
+        if self.swim.backlog() > 0 {
+            self.timers
+                .set(Timer::Gossip, now + self.config.gossip_interval);
+        }
+    }
+
+    /// Fits dissemination to the number of members and to measured loss.
+    pub(super) fn update_dissemination(&mut self) {
+        let rounded = self.config.safeguards.rounded_retransmits;
+        let calm = retransmits(self.table.active_count() + 1, rounded);
+        let transmissions = if rounded {
+            (f32::from(calm) * (1.0 + self.health.loss())).ceil() as u8
+        } else {
+            calm
+        };
+        self.swim
+            .set_dissemination(transmissions, self.config.gossip_fanout);
+    }
+
+    /// Sends the table's hash to a random member, which asks for the table if its own differs.
+    pub(super) fn compare_with_somebody(&mut self, now: Duration) {
+        let (shortest, longest) = self.config.sync_interval;
+        let Some(life) = self.random_active() else {
+            return;
+        };
+        self.timers
+            .set(Timer::Sync, now + self.rng.random_range(shortest..=longest));
+        let mut out = self.frame(Kind::StateHash);
+        out.put_u64(self.state_hash());
+        self.stats.hashes_out += 1;
+        self.push(life.peer(), out.freeze());
+    }
+
+    pub(super) fn compare_soon(&mut self, now: Duration) {
+        if self.table.active_count() > 0 {
+            let (shortest, longest) = COMPARE_SOON;
+            let at = now + self.rng.random_range(shortest..=longest);
+            self.timers.set_no_later(Timer::Sync, at);
+        }
+    }
+
+    /// A member's hash: if it is not ours, one of us has missed something.
+    pub(super) fn compare_hash(&mut self, now: Duration, from: Peer, hash: u64) {
+        if hash != self.state_hash() && self.table.is_active(from.machine) {
+            self.pull(now, from);
+        }
+    }
+
+    /// Asks for the table of `peer`, and gives it ours.
+    fn pull(&mut self, now: Duration, peer: Peer) {
+        if now >= self.spread.pull_after {
+            let members = self.table.active_count() as u32;
+            self.spread.pull_after = now + PULL_EVERY + PULL_EVERY_PER_MEMBER * members;
+            self.pull_now(peer);
+        }
+    }
+
+    pub(super) fn pull_now(&mut self, peer: Peer) {
+        self.stats.pulls += 1;
+        self.commands.push_back(Command::PullState(peer));
+    }
+
+    /// A hash of who is active, in which life and incarnation, this member included; the same for the same beliefs in
+    /// any order. The dead are left out: members forget them at different times.
+    fn state_hash(&mut self) -> u64 {
+        let me = self.swim.myself();
+        let hash = |life: Life, incarnation: u16| {
+            scatter(life.machine.get() ^ scatter(life.generation.0 ^ scatter(incarnation.into())))
+        };
+        self.table
+            .active()
+            .fold(hash(me.life, me.incarnation), |sum, row| {
+                sum ^ hash(row.life, row.incarnation)
+            })
+    }
+
+    pub(super) fn random_active(&mut self) -> Option<Life> {
+        let count = self.table.active_count();
+        if count == 0 {
+            return None;
+        }
+        let index = self.rng.random_range(0..count);
+        self.table.active().nth(index).map(|row| row.life)
+    }
+
+    /// Tells a member that somebody will not believe in its present life again, so it needs a new one.
+    pub(super) fn tell_dead(&mut self, life: Life) {
+        let packet = self.swim.packet(life, SwimMessage::TurnUndead);
+        self.send(life, &packet.encode());
+    }
+
+    /// Confirms a request for an indirect probe: whatever comes of it, the asker's network works.
+    pub(super) fn send_receipt(&mut self, to: Peer, target: MachineId, number: u8) {
+        let mut out = self.frame(Kind::Receipt);
+        put_machine(&mut out, target);
+        out.put_u8(number);
+        self.push(to, out.freeze());
+    }
+
+    /// Moves what foca wants sent to the runtime, and keeps gossip going while there is news.
+    pub(super) fn flush(&mut self, now: Duration) {
+        if self.swim.take_defunct() && !self.left {
+            let me = self.swim.me();
+            self.want_generation(now, me.generation, me);
+        }
+        for (life, bytes) in self.swim.take_sends() {
+            if self.may_send(now, life, &bytes) {
+                self.send(life, &bytes);
+            }
+        }
+        if self.swim.backlog() > 0
+            && self.table.active_count() > 0
+            && self.timers.get(Timer::Gossip).is_none()
+            && !self.left
+        {
+            self.timers.set(Timer::Gossip, now + GOSSIP_DELAY);
+        }
+    }
+
+    /// Two members that believe each other dead would tell each other so at the speed of the network.
+    fn may_send(&mut self, now: Duration, life: Life, bytes: &Bytes) -> bool {
+        let tells =
+            Packet::decode(bytes).is_ok_and(|packet| packet.message == SwimMessage::TurnUndead);
+        if !tells {
+            return true;
+        }
+        let Some(row) = self.table.get_mut(life.machine) else {
+            return true;
+        };
+        let due = row.told_at.is_none_or(|at| now >= at + TELL_EVERY);
+        if due {
+            row.told_at = Some(now);
+        }
+        due
+    }
+
+    /// Frames a SWIM message and hands it to the runtime.
+    pub(super) fn send(&mut self, to: Life, message: &Bytes) {
+        let mut out = self.frame(Kind::Swim);
+        out.extend_from_slice(message);
+        // A life met in somebody's message may have moved since; the table has it from the horse's mouth.
+        let addr = self
+            .table
+            .get(to.machine)
+            .map_or(to.addr, |row| row.life.addr);
+        self.push(
+            Peer {
+                machine: to.machine,
+                addr,
+            },
+            out.freeze(),
+        );
+    }
+
+    fn frame(&self, kind: Kind) -> BytesMut {
+        let mut out = BytesMut::with_capacity(192);
+        put_kind(&mut out, kind);
+        Hint::put(self.hint, &mut out);
+        out
+    }
+
+    fn push(&mut self, to: Peer, bytes: Bytes) {
+        self.stats.datagrams_out += 1;
+        self.stats.bytes_out += bytes.len() as u64;
+        if self.transmits.len() >= TRANSMITS_MAX {
+            self.transmits.pop_front();
+            self.stats.transmits_dropped += 1;
+        }
+        self.transmits.push_back(Transmit { to, bytes });
+    }
+}

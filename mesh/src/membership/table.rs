@@ -1,0 +1,246 @@
+//! The table of members: what foca believes, plus what foca does not keep (since when, how, round-trip times).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::event::{Event, How, Member, Status};
+use super::life::Life;
+use super::swim::{State, Update};
+use crate::identity::{Generation, MachineId};
+use crate::wire::scatter;
+
+/// One machine's row.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) life: Life,
+    pub(super) incarnation: u16,
+    pub(super) status: Status,
+    pub(super) since: Duration,
+    pub(super) how: Option<How>,
+    /// The generation that announced its leaving.
+    pub(super) leaving: Option<Generation>,
+    pub(super) rtt: Option<Duration>,
+    /// When it was last told that it is believed dead, or that it is addressed by an old generation.
+    pub(super) told_at: Option<Duration>,
+}
+
+impl Row {
+    pub(super) fn member(&self) -> Member {
+        Member {
+            machine: self.life.machine,
+            addr: self.life.addr,
+            generation: self.life.generation,
+            status: self.status,
+            since: self.since,
+            how: self.how,
+        }
+    }
+}
+
+/// All machines that this member has heard of, but itself.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    rows: BTreeMap<MachineId, Row>,
+    active: usize,
+    down: usize,
+}
+
+impl Table {
+    pub(super) fn get(&self, machine: MachineId) -> Option<&Row> {
+        self.rows.get(&machine)
+    }
+
+    pub(super) fn get_mut(&mut self, machine: MachineId) -> Option<&mut Row> {
+        self.rows.get_mut(&machine)
+    }
+
+    pub(super) fn rows(&self) -> impl ExactSizeIterator<Item = &Row> {
+        self.rows.values()
+    }
+
+    pub(super) fn active(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values().filter(|row| row.status.is_active())
+    }
+
+    /// Those believed dead, without those that left.
+    pub(super) fn down(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values().filter(|row| row.status == Status::Down)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn active_count(&self) -> usize {
+        self.active
+    }
+
+    pub(super) fn down_count(&self) -> usize {
+        self.down
+    }
+
+    pub(super) fn is_active(&self, machine: MachineId) -> bool {
+        self.get(machine).is_some_and(|row| row.status.is_active())
+    }
+
+    /// The row that has been dead or gone for longest: the first to make room.
+    pub(super) fn longest_dead(&self) -> Option<&Row> {
+        self.rows
+            .values()
+            .filter(|row| !row.status.is_active())
+            .min_by_key(|row| row.since)
+    }
+
+    pub(super) fn remove(&mut self, machine: MachineId) {
+        if let Some(row) = self.rows.remove(&machine) {
+            self.uncount(row.status);
+        }
+    }
+
+    /// The order in which members watch each other: a ring that all members agree on, unrelated to how IDs were given.
+    pub(super) fn ring_successor(&self, me: MachineId) -> Option<MachineId> {
+        let from_me = scatter(me.get());
+        self.active()
+            .map(|row| row.life.machine)
+            .min_by_key(|machine| scatter(machine.get()).wrapping_sub(from_me))
+    }
+
+    /// Takes over what foca believes of one machine now, and says what changed.
+    pub(super) fn absorb(&mut self, now: Duration, update: Update, how: How) -> Vec<Event> {
+        let Some(row) = self.rows.get_mut(&update.life.machine) else {
+            return self.insert(now, update);
+        };
+        let same_life = row.life == update.life;
+        if same_life
+            && row.incarnation == update.incarnation
+            && same_state(row.status, update.state)
+        {
+            return Vec::new();
+        }
+        let (before, previous) = (row.status, row.life.generation);
+        let status = match update.state {
+            State::Alive => Status::Alive,
+            State::Suspect => Status::Suspect,
+            State::Down if row.leaving == Some(update.life.generation) => Status::Left,
+            State::Down => Status::Down,
+        };
+        row.incarnation = update.incarnation;
+        if !same_life {
+            // A life's address is the one that its first news gave, so it only changes with the life.
+            row.life = update.life;
+            row.told_at = None;
+        }
+        if !same_life || before != status {
+            row.since = now;
+        }
+        row.status = status;
+        row.how = (status == Status::Down).then_some(how);
+        let member = row.member();
+        self.uncount(before);
+        self.count(status);
+        transition(before, same_life, previous, member, how)
+    }
+
+    fn insert(&mut self, now: Duration, update: Update) -> Vec<Event> {
+        let status = match update.state {
+            State::Alive => Status::Alive,
+            State::Suspect => Status::Suspect,
+            State::Down => Status::Down,
+        };
+        let row = Row {
+            life: update.life,
+            incarnation: update.incarnation,
+            status,
+            since: now,
+            how: (status == Status::Down).then_some(How::Told),
+            leaving: None,
+            rtt: None,
+            told_at: None,
+        };
+        let member = row.member();
+        self.rows.insert(update.life.machine, row);
+        self.count(status);
+        match status {
+            Status::Alive => vec![Event::Up {
+                member,
+                previous: None,
+            }],
+            Status::Suspect => vec![
+                Event::Up {
+                    member,
+                    previous: None,
+                },
+                Event::Suspect { member },
+            ],
+            // Never known alive here: remembered, so that nothing resurrects it, but no news.
+            Status::Down | Status::Left => Vec::new(),
+        }
+    }
+
+    /// Notes that a life announced its leaving; a death already known becomes a departure.
+    pub(super) fn mark_leaving(
+        &mut self,
+        machine: MachineId,
+        generation: Generation,
+    ) -> Option<Event> {
+        let row = self.rows.get_mut(&machine)?;
+        row.leaving = Some(generation);
+        if row.status != Status::Down || row.life.generation != generation {
+            return None;
+        }
+        row.status = Status::Left;
+        row.how = None;
+        let member = row.member();
+        self.uncount(Status::Down);
+        self.count(Status::Left);
+        Some(Event::Left { member })
+    }
+
+    fn count(&mut self, status: Status) {
+        self.active += usize::from(status.is_active());
+        self.down += usize::from(status == Status::Down);
+    }
+
+    fn uncount(&mut self, status: Status) {
+        self.active -= usize::from(status.is_active());
+        self.down -= usize::from(status == Status::Down);
+    }
+}
+
+fn same_state(status: Status, state: State) -> bool {
+    match state {
+        State::Alive => status == Status::Alive,
+        State::Suspect => status == Status::Suspect,
+        State::Down => !status.is_active(),
+    }
+}
+
+/// The news in a change from `before` to `member`.
+fn transition(
+    before: Status,
+    same_life: bool,
+    previous: Generation,
+    member: Member,
+    how: How,
+) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut was_active = before.is_active();
+    let mut was_suspect = before == Status::Suspect;
+    if !same_life && member.status.is_active() {
+        events.push(Event::Up {
+            member,
+            previous: Some(previous),
+        });
+        (was_active, was_suspect) = (true, false);
+    }
+    match member.status {
+        Status::Alive if was_suspect => events.push(Event::Refuted { member }),
+        Status::Alive => {}
+        Status::Suspect if !was_suspect => events.push(Event::Suspect { member }),
+        Status::Suspect => {}
+        Status::Down if was_active => events.push(Event::Down { member, how }),
+        Status::Left if was_active => events.push(Event::Left { member }),
+        Status::Down | Status::Left => {}
+    }
+    events
+}
