@@ -6,6 +6,7 @@
 //! - [`heal`]: from what was seen to what is done: diagnosis and decision. Pure.
 //! - [`health`]: what this machine reports of itself.
 //! - [`observe`]: logs, metrics, and whether the agent is alive and ready.
+//! - [`spec`]: group specs as people write them.
 
 pub mod api;
 pub mod config;
@@ -13,3 +14,4 @@ pub mod fleet;
 pub mod heal;
 pub mod health;
 pub mod observe;
+pub mod spec;

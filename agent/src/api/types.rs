@@ -21,7 +21,7 @@ pub use group::{BudgetRow, GroupDetail, IntentRow, RevisionUse};
 pub use machine::{HealthRow, MachineDetail, MemberRow};
 pub use plan::{Change, FieldChange, GroupPlan, Plan, Refusal};
 pub use request::{
-    ApplyRequest, EventsRequest, OperatorRequest, Request, ScaleRequest, Spec, TokenRequest,
+    ApplyRequest, EventsRequest, OperatorRequest, Request, ScaleRequest, TokenRequest,
 };
 pub use response::{
     AsOf, CoordinatorRow, Done, Listed, LogFilter, MetricsText, OperatorCreated, OperatorRow,

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AsOf, GroupStatus, MachineRow, Spec};
+use super::{AsOf, GroupStatus, MachineRow};
+use crate::fleet::spec::GroupSpec;
 
 /// One group with everything that belongs to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -11,8 +12,8 @@ pub struct GroupDetail {
     pub answer: AsOf,
     /// The row that `status` shows.
     pub group: GroupStatus,
-    /// The current spec.
-    pub spec: Spec,
+    /// The current spec, canonical.
+    pub spec: GroupSpec,
     /// How many machines run which revision of the spec.
     pub revisions: Vec<RevisionUse>,
     /// What healing may still spend.

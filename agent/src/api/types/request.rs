@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::HealMode;
+use crate::fleet::spec::GroupSpec;
 
 /// One request, on one line, tagged by `op`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,15 +139,12 @@ pub struct EventsRequest {
     pub limit: Option<u32>,
 }
 
-/// A canonical group spec as JSON: `fleet::spec::GroupSpec`, serialized.
-pub type Spec = serde_json::Value;
-
 /// What the groups should be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyRequest {
     /// The canonical specs, one per group, each ID once.
-    pub specs: Vec<Spec>,
+    pub specs: Vec<GroupSpec>,
     /// Only say what would change.
     #[serde(default)]
     pub dry_run: bool,
