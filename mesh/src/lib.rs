@@ -5,9 +5,11 @@
 //! - [`identity`]: identifiers of clusters, machines and their lives.
 //! - [`wire`]: what all datagrams have in common.
 //! - [`membership`]: who is alive.
+//! - [`consensus`]: the coordinators' log, and the copy of its state that every machine has.
 //!
 //! Cores do no I/O: they take time, randomness and input as arguments and return what to do.
 
+pub mod consensus;
 pub mod identity;
 pub mod membership;
 pub mod wire;

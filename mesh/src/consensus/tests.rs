@@ -1,0 +1,7 @@
+//! Coordinators and their replicas in one process, over a network that loses, delays and cuts.
+
+mod chaos;
+mod cluster;
+mod crash;
+mod elections;
+mod suite;

@@ -1,0 +1,132 @@
+//! Founding, leading, losing the leader.
+
+use super::cluster::{Cluster, TIMING, assert_prefixes, node};
+use crate::consensus::coordinator::{FoundError, ProposeError, Role};
+use crate::consensus::{COMMAND_BYTES_MAX, Seat};
+
+#[tokio::test]
+async fn a_single_coordinator_leads_and_commits() {
+    let cluster = Cluster::found(1).await;
+    let only = &cluster.coordinators[&1];
+    let first = only
+        .propose("one", TIMING.patience)
+        .await
+        .expect("committed");
+    let second = only
+        .propose("two", TIMING.patience)
+        .await
+        .expect("committed");
+    assert_eq!(second.reply, 2u64.to_be_bytes());
+    assert_eq!(second.at.index, first.at.index + 1);
+    let confirmed = only.confirm(TIMING.patience).await.expect("it leads");
+    assert_eq!(
+        (confirmed.term, confirmed.index),
+        (second.at.term, second.at.index)
+    );
+    let ledger = cluster.replicas[&1].read(|ledger, at| (ledger.applied.clone(), at));
+    assert_eq!(
+        ledger.0,
+        [
+            (first.at.index, b"one".to_vec()),
+            (second.at.index, b"two".to_vec())
+        ]
+    );
+    assert_eq!(ledger.1, Some(second.at));
+    let again = only.found(node(1)).await;
+    assert!(matches!(again, Err(FoundError::Exists)), "{again:?}");
+}
+
+#[tokio::test]
+async fn commands_that_are_too_long_are_refused_and_the_longest_is_not() {
+    let cluster = Cluster::found(2).await;
+    let only = &cluster.coordinators[&1];
+    let outcome = only
+        .propose(vec![0; COMMAND_BYTES_MAX + 1], TIMING.patience)
+        .await;
+    assert_eq!(
+        outcome,
+        Err(ProposeError::TooLong {
+            bytes: COMMAND_BYTES_MAX + 1
+        })
+    );
+    only.propose(vec![0; COMMAND_BYTES_MAX], TIMING.patience * 10)
+        .await
+        .expect("committed");
+}
+
+#[tokio::test]
+async fn a_restarted_coordinator_has_everything_that_was_committed() {
+    let mut cluster = Cluster::found(3).await;
+    let last = cluster.propose("kept").await;
+    cluster.stop(1).await;
+    let reopened = cluster.open(1).await;
+    cluster.applied(last).await;
+    assert_eq!(cluster.leader().await.seat(), Seat::FIRST);
+    assert_eq!(reopened.status().borrow().role, Role::Leader);
+    cluster.replicas[&1].read(|ledger, _| assert_eq!(ledger.applied.len(), 1));
+    assert_prefixes(cluster.replicas.values());
+}
+
+#[tokio::test]
+async fn a_dead_leader_is_succeeded_and_loses_nothing() {
+    let mut cluster = Cluster::of(3, 4).await;
+    cluster.propose("before").await;
+    let dead = cluster.leader().await.seat();
+    cluster.stop(dead.0).await;
+    let last = cluster.propose("after").await;
+    assert_ne!(cluster.leader().await.seat(), dead);
+    cluster.open(dead.0).await;
+    cluster.applied(last).await;
+    assert_prefixes(cluster.replicas.values());
+    cluster.replicas[&dead.0].read(|ledger, _| {
+        let commands: Vec<_> = ledger
+            .applied
+            .iter()
+            .map(|(_, command)| command.as_slice())
+            .collect();
+        assert_eq!(commands, [b"before".as_slice(), b"after"]);
+    });
+}
+
+#[tokio::test]
+async fn a_minority_commits_nothing_and_says_so() {
+    let cluster = Cluster::of(3, 5).await;
+    let old = cluster.leader().await;
+    cluster.wires.with(|wires| wires.cut_off(&[old.seat().0]));
+    let outcome = old.propose("lost", TIMING.patience).await;
+    assert_eq!(outcome, Err(ProposeError::Unknown), "it could not know yet");
+    assert!(
+        old.confirm(TIMING.patience).await.is_err(),
+        "nobody confirms it"
+    );
+    let mut status = old.status();
+    while status.borrow_and_update().quorum_silence() <= TIMING.patience + TIMING.beat {
+        tokio::time::sleep(TIMING.beat).await;
+    }
+    assert_eq!(
+        old.propose("lost", TIMING.patience).await,
+        Err(ProposeError::NoQuorum)
+    );
+
+    let new = loop {
+        let led = cluster.coordinators.values().find(|other| {
+            other.seat() != old.seat() && other.status().borrow().role == Role::Leader
+        });
+        match led {
+            Some(new) => break new.clone(),
+            None => tokio::time::sleep(TIMING.beat).await,
+        }
+    };
+    let kept = new
+        .propose("kept", TIMING.patience * 5)
+        .await
+        .expect("the majority commits");
+    cluster.wires.with(|wires| wires.heal());
+    cluster.applied(kept.at.index).await;
+    assert_prefixes(cluster.replicas.values());
+    for replica in cluster.replicas.values() {
+        replica.read(|ledger, _| {
+            assert!(ledger.applied.iter().all(|(_, command)| command != b"lost"));
+        });
+    }
+}
