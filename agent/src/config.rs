@@ -34,8 +34,6 @@ mod tests;
 pub struct AgentConfig {
     /// The keys before the first `[section]`: who this machine is and where it finds the others.
     pub machine: MachineConfig,
-    /// `[instance]`: which order this machine fulfils.
-    pub instance: InstanceConfig,
     /// `[timing]`: how fast the mesh judges.
     pub timing: TimingConfig,
     /// `[health]`: what this machine reports of itself.
@@ -67,10 +65,9 @@ impl AgentConfig {
     }
 
     /// The sections by name, in the order of the reference. The keys of the first stand before any header.
-    fn sections(&self) -> [(&'static str, &dyn Section); 7] {
+    fn sections(&self) -> [(&'static str, &dyn Section); 6] {
         [
             ("", &self.machine),
-            ("instance", &self.instance),
             ("timing", &self.timing),
             ("health", &self.health),
             ("metrics", &self.metrics),
@@ -80,10 +77,9 @@ impl AgentConfig {
     }
 
     /// The same sections, to be changed.
-    fn sections_mut(&mut self) -> [(&'static str, &mut dyn Section); 7] {
+    fn sections_mut(&mut self) -> [(&'static str, &mut dyn Section); 6] {
         [
             ("", &mut self.machine),
-            ("instance", &mut self.instance),
             ("timing", &mut self.timing),
             ("health", &mut self.health),
             ("metrics", &mut self.metrics),
@@ -99,6 +95,11 @@ section! {
         /// The machine's name in the fleet: lower-case letters, digits and hyphens, at most 63.
         /// Default: the host's name. The coordinators' record wins over it once the machine has joined.
         pub name: Option<String> = None => "\"web-1\"",
+        /// The group that this machine was ordered for. Written by the provisioner that makes it, not by people.
+        pub group: Option<String> = None => "\"web\"",
+        /// Which one of its group it is: the machine's name for cattle, the logical ID of a pet. Written by the
+        /// provisioner, as `group` is.
+        pub member: Option<String> = None => "\"web-1\"",
         /// Where identity, keys and the copy of the fleet's state are kept, readable by the agent alone.
         /// Costs a few MiB; must survive a restart, or the machine comes back as another one.
         pub data_dir: PathBuf = "/var/lib/muster".into(),
@@ -126,22 +127,6 @@ section! {
         /// A shell script that the agent runs once, when the machine first starts and before it joins. For machines
         /// without an init system of their own, such as those of the `process` provisioner.
         pub first_boot: Option<String> = None => "\"echo made on $(date) > first-boot\"",
-    }
-}
-
-section! {
-    /// Which order this machine fulfils. Written by the provisioner that makes a machine, not by people.
-    pub struct InstanceConfig {
-        /// The provisioner that made this machine.
-        pub provisioner: Option<String> = None => "\"process\"",
-        /// What that provisioner calls it.
-        pub id: Option<String> = None => "\"process-web-1\"",
-        /// The group that it was ordered for.
-        pub group: Option<String> = None => "\"web\"",
-        /// Its place in the group: an ordinal of cattle, a logical ID of pets.
-        pub member: Option<String> = None => "\"1\"",
-        /// The operation that ordered it.
-        pub operation: Option<String> = None => "\"2f1c...\"",
     }
 }
 

@@ -71,11 +71,11 @@ impl Check<'_> {
     }
 
     fn names(&mut self, config: &AgentConfig) {
+        let machine = &config.machine;
         let names = [
-            ("name", &config.machine.name),
-            ("instance.group", &config.instance.group),
-            ("instance.member", &config.instance.member),
-            ("instance.provisioner", &config.instance.provisioner),
+            ("name", &machine.name),
+            ("group", &machine.group),
+            ("member", &machine.member),
         ];
         for (key, name) in names {
             if let Some(name) = name.as_ref().filter(|name| !is_name(name)) {
@@ -83,18 +83,13 @@ impl Check<'_> {
                 self.problem(key, format!("`{name}` is not a name"), remedy);
             }
         }
-        if config.instance.member.is_some() != config.instance.group.is_some() {
-            let (given, missing) = if config.instance.member.is_some() {
-                ("member", "group")
-            } else {
-                ("group", "member")
-            };
-            self.problem(
-                &format!("instance.{given}"),
-                format!("`{given}` is set and `{missing}` is not"),
-                "set both or neither",
-            );
-        }
+        let (given, missing) = match (&machine.group, &machine.member) {
+            (Some(_), None) => ("group", "member"),
+            (None, Some(_)) => ("member", "group"),
+            _ => return,
+        };
+        let what = format!("`{given}` is set and `{missing}` is not");
+        self.problem(given, what, "set both or neither");
     }
 
     fn addresses(&mut self, config: &AgentConfig) {
