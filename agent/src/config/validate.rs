@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::observe::log::parse_filter;
 
-use super::AgentConfig;
 use super::problem::Problem;
 use super::setting::Setting;
 use super::source::Origins;
 use super::value::Threshold;
+use super::{AgentConfig, HealthConfig};
 
 /// More seeds than this help nobody: one answer is enough, and each is dialled when the machine is alone.
 const SEEDS_MAX: usize = 64;
@@ -297,41 +297,43 @@ impl Check<'_> {
                 "choose less than 100",
             );
         }
-        self.ordered(
-            "health.cpu_warning_percent",
-            health.cpu_warning_percent,
-            health.cpu_critical_percent,
-        );
-        self.ordered(
-            "health.load_warning_per_cpu",
-            health.load_warning_per_cpu,
-            health.load_critical_per_cpu,
-        );
-        self.ordered(
-            "health.memory_warning_percent",
-            health.memory_warning_percent,
-            health.memory_critical_percent,
-        );
-        self.ordered(
-            "health.disk_warning_percent",
-            health.disk_warning_percent,
-            health.disk_critical_percent,
-        );
-        self.ordered(
-            "health.cpu_pressure_warning_percent",
-            health.cpu_pressure_warning_percent,
-            health.cpu_pressure_critical_percent,
-        );
-        self.ordered(
-            "health.memory_pressure_warning_percent",
-            health.memory_pressure_warning_percent,
-            health.memory_pressure_critical_percent,
-        );
-        self.ordered(
-            "health.io_pressure_warning_percent",
-            health.io_pressure_warning_percent,
-            health.io_pressure_critical_percent,
-        );
+        self.thresholds(health);
+    }
+
+    fn thresholds(&mut self, health: &HealthConfig) {
+        let HealthConfig {
+            cpu_warning_percent: cpu,
+            memory_warning_percent: memory,
+            disk_warning_percent: disk,
+            cpu_pressure_warning_percent: cpu_pressure,
+            memory_pressure_warning_percent: memory_pressure,
+            io_pressure_warning_percent: io_pressure,
+            ..
+        } = *health;
+        for (name, warning, critical) in [
+            ("cpu", cpu, health.cpu_critical_percent),
+            ("memory", memory, health.memory_critical_percent),
+            ("disk", disk, health.disk_critical_percent),
+            (
+                "cpu_pressure",
+                cpu_pressure,
+                health.cpu_pressure_critical_percent,
+            ),
+            (
+                "memory_pressure",
+                memory_pressure,
+                health.memory_pressure_critical_percent,
+            ),
+            (
+                "io_pressure",
+                io_pressure,
+                health.io_pressure_critical_percent,
+            ),
+        ] {
+            self.ordered(&format!("health.{name}_warning_percent"), warning, critical);
+        }
+        let (warning, critical) = (health.load_warning_per_cpu, health.load_critical_per_cpu);
+        self.ordered("health.load_warning_per_cpu", warning, critical);
         self.ordered(
             "health.clock_warning",
             health.clock_warning,

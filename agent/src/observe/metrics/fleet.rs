@@ -80,48 +80,7 @@ impl Export for Build {
 
 impl Export for FleetStats {
     fn export(&self, out: &mut Exposition) {
-        let flag = |is: bool| if is { 1.0 } else { 0.0 };
-        out.gauge(
-            "muster_coordinator",
-            "Whether this machine is a coordinator.",
-            flag(self.coordinator),
-        );
-        out.gauge(
-            "muster_leading",
-            "Whether this machine leads.",
-            flag(self.leading),
-        );
-        out.gauge(
-            "muster_leader_known",
-            "Whether a leader is known.",
-            flag(self.leader_known),
-        );
-        out.gauge(
-            "muster_quorum",
-            "Whether the leader may act.",
-            flag(self.quorum),
-        );
-        out.gauge(
-            "muster_coordinators",
-            "Coordinators that there are.",
-            self.coordinators as f64,
-        );
-        out.gauge(
-            "muster_log_term",
-            "Present term of the coordinators' log.",
-            self.term as f64,
-        );
-        out.gauge(
-            "muster_log_applied_index",
-            "Last log entry applied here.",
-            self.applied_index as f64,
-        );
-        let age = self.copy_age_ms as f64 / 1000.0;
-        out.gauge(
-            "muster_copy_age_seconds",
-            "Age of this machine's copy of the fleet state.",
-            age,
-        );
+        self.export_log(out);
         by(
             out,
             "muster_members",
@@ -159,6 +118,54 @@ impl Export for FleetStats {
 }
 
 impl FleetStats {
+    fn export_log(&self, out: &mut Exposition) {
+        let flag = |is: bool| if is { 1.0 } else { 0.0 };
+        for (name, help, value) in [
+            (
+                "muster_coordinator",
+                "Whether this machine is a coordinator.",
+                flag(self.coordinator),
+            ),
+            (
+                "muster_leading",
+                "Whether this machine leads.",
+                flag(self.leading),
+            ),
+            (
+                "muster_leader_known",
+                "Whether a leader is known.",
+                flag(self.leader_known),
+            ),
+            (
+                "muster_quorum",
+                "Whether the leader may act.",
+                flag(self.quorum),
+            ),
+            (
+                "muster_coordinators",
+                "Coordinators that there are.",
+                self.coordinators as f64,
+            ),
+            (
+                "muster_log_term",
+                "Present term of the coordinators' log.",
+                self.term as f64,
+            ),
+            (
+                "muster_log_applied_index",
+                "Last log entry applied.",
+                self.applied_index as f64,
+            ),
+            (
+                "muster_copy_age_seconds",
+                "Age of the copy of the fleet state.",
+                self.copy_age_ms as f64 / 1e3,
+            ),
+        ] {
+            out.gauge(name, help, value);
+        }
+    }
+
     fn export_groups(&self, out: &mut Exposition) {
         type Figure = fn(&GroupStats) -> f64;
         let families: [(&'static str, &str, Figure); 4] = [

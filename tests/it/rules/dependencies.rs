@@ -1,0 +1,127 @@
+//! Arrows between crates point one way, and what comes from others comes under licences that allow it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::root;
+
+/// What each crate of ours may know of the others.
+const ARROWS: [(&str, &[&str]); 5] = [
+    ("muster-mesh", &[]),
+    ("muster-provisioners", &[]),
+    ("muster-flavors", &["muster-provisioners"]),
+    (
+        "muster",
+        &["muster-flavors", "muster-mesh", "muster-provisioners"],
+    ),
+    (
+        "muster-tests",
+        &[
+            "muster",
+            "muster-flavors",
+            "muster-mesh",
+            "muster-provisioners",
+        ],
+    ),
+];
+
+/// What `cargo metadata` says of the workspace.
+fn metadata(arguments: &[&str]) -> Value {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .expect("cargo runs, since it started this");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).expect("cargo writes JSON")
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let metadata = metadata(&["--no-deps"]);
+    let packages = metadata["packages"].as_array().expect("a list");
+    let known: BTreeMap<_, _> = ARROWS.into_iter().collect();
+    for package in packages {
+        let name = text(package, "name");
+        let may = known
+            .get(name)
+            .unwrap_or_else(|| panic!("give {name} its place in ARROWS"));
+        for dependency in package["dependencies"].as_array().expect("a list") {
+            let to = text(dependency, "name");
+            let ours = known.contains_key(to);
+            assert!(!ours || may.contains(&to), "{name} must not know {to}");
+        }
+    }
+    assert_eq!(packages.len(), ARROWS.len());
+}
+
+#[test]
+fn every_dependency_has_a_licence_that_deny_toml_allows() {
+    let rules = std::fs::read_to_string(root().join("deny.toml")).expect("readable");
+    let list = rules
+        .split("allow = [")
+        .nth(1)
+        .and_then(|rest| rest.split(']').next());
+    let allowed: BTreeSet<_> = list
+        .expect("a list")
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .collect();
+    assert!(allowed.contains("Apache-2.0"), "{allowed:?}");
+    let metadata = metadata(&["--filter-platform", "x86_64-unknown-linux-gnu"]);
+    for package in metadata["packages"].as_array().expect("a list") {
+        // Old packages write `MIT/Apache-2.0` where newer ones write `MIT OR Apache-2.0`.
+        let licence = text(package, "license").replace('/', " OR ");
+        assert!(
+            permits(&licence, &allowed),
+            "{}: `{licence}`",
+            text(package, "name")
+        );
+    }
+}
+
+/// Whether an SPDX expression can be met with the allowed licences. `AND` binds closer than `OR`.
+fn permits(expression: &str, allowed: &BTreeSet<&str>) -> bool {
+    let flat = expression.replace(['(', ')'], " ");
+    if expression.contains('(') {
+        // Which licences are alternatives is then a question for a parser: demand all of them.
+        return flat
+            .split(" OR ")
+            .flat_map(|part| part.split(" AND "))
+            .all(|licence| allowed.contains(licence.trim()));
+    }
+    let all = |part: &str| {
+        part.split(" AND ")
+            .all(|licence| allowed.contains(licence.trim()))
+    };
+    flat.split(" OR ").any(all)
+}
+
+#[test]
+fn licence_expressions_are_understood() {
+    let allowed = BTreeSet::from(["MIT", "Apache-2.0"]);
+    for (expression, permitted) in [
+        ("MIT", true),
+        ("GPL-3.0", false),
+        ("MIT OR GPL-3.0", true),
+        ("MIT AND GPL-3.0", false),
+        ("MIT AND (GPL-3.0 OR Apache-2.0)", false),
+        ("(MIT OR Apache-2.0) AND MIT", true),
+        ("", false),
+    ] {
+        assert_eq!(permits(expression, &allowed), permitted, "{expression}");
+    }
+}
