@@ -146,6 +146,12 @@ impl<'a> Reader<'a> {
         self.left.is_empty()
     }
 
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], WireError> {
+        let (head, tail) = self.left.split_at_checked(count).ok_or(WireError::Length)?;
+        self.left = tail;
+        Ok(head)
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let (head, tail) = self.left.split_first_chunk().ok_or(WireError::Length)?;
         self.left = tail;
@@ -158,6 +164,10 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn u16(&mut self) -> Result<u16, WireError> {
         self.array().map(u16::from_be_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, WireError> {
+        self.array().map(u32::from_be_bytes)
     }
 
     pub(crate) fn u64(&mut self) -> Result<u64, WireError> {
