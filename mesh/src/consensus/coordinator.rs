@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, InitializeError, RaftError};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::change::ChangeError;
 pub use self::compact::Compaction;
-use self::status::Watcher;
+use self::elect::Elector;
+use self::presence::Presence;
 pub use self::status::{Leader, Progress, Role, Status};
 pub use self::timing::Timing;
 use super::machine::{Machine, MachineError};
@@ -22,12 +23,15 @@ use super::replica::Replica;
 use super::seat::{At, LogGeneration, Seat, SeatNode};
 pub use super::store::StoreError;
 use super::store::{About, LogStore, Store};
+use super::wire::Request;
 use super::{COMMAND_BYTES_MAX, Network, StateMachine};
 use crate::identity::ClusterId;
 
 mod change;
 mod compact;
+mod elect;
 mod inbound;
+mod presence;
 mod status;
 mod timing;
 
@@ -65,10 +69,13 @@ struct Inner<S> {
     raft: Raft,
     replica: Replica<S>,
     store: Store,
-    answered: Answered,
+    links: Links,
+    presence: Arc<Presence>,
     status: watch::Receiver<Status>,
     waiting: AtomicUsize,
-    _tasks: [AbortOnDropHandle<()>; 2],
+    /// Held while the seats are being changed: one change at a time.
+    changing: Arc<Mutex<()>>,
+    _tasks: [AbortOnDropHandle<()>; 4],
 }
 
 /// A coordinator could not start.
@@ -183,6 +190,12 @@ impl<S> Clone for Coordinator<S> {
     }
 }
 
+impl<S> Drop for Inner<S> {
+    fn drop(&mut self) {
+        self.replica.detach();
+    }
+}
+
 impl<S> std::fmt::Debug for Inner<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Coordinator")
@@ -265,29 +278,54 @@ impl<S: StateMachine> Coordinator<S> {
             MachineError::Store(error) => StartError::Store(error),
             error @ MachineError::Snapshot(_) => StartError::State(error.to_string()),
         })?;
-        let answered = Answered::default();
         let links = Links {
             network,
             generation: config.generation,
             seat: config.seat,
-            answered: answered.clone(),
+            answered: Answered::default(),
         };
         let log = LogStore(store.clone());
-        let raft = Raft::new(config.seat, Arc::new(raft_config), links, log, machine)
-            .await
-            .map_err(|error| StartError::State(error.to_string()))?;
-        let compactor = compact::start(raft.clone(), store.clone(), grown, config.compaction);
-        let (status, watcher) = Watcher::start(&raft, config.seat, answered.clone());
+        let raft = Raft::new(
+            config.seat,
+            Arc::new(raft_config),
+            links.clone(),
+            log,
+            machine,
+        )
+        .await
+        .map_err(|error| StartError::State(error.to_string()))?;
+        let presence = Arc::new(Presence::default());
+        let (status_tx, status) = watch::channel(status::first(&raft, config.seat));
+        let changing = Arc::new(Mutex::new(()));
+        let tasks = [
+            change::start(
+                raft.clone(),
+                changing.clone(),
+                status.clone(),
+                config.timing.beat,
+            ),
+            compact::start(raft.clone(), store.clone(), grown, config.compaction),
+            status::start(&raft, status_tx.clone(), links.answered.clone()),
+            Elector::start(
+                raft.clone(),
+                links.clone(),
+                presence.clone(),
+                config.timing,
+                status_tx,
+            ),
+        ];
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
                 raft,
                 replica,
                 store,
-                answered,
+                links,
+                presence,
                 status,
                 waiting: AtomicUsize::new(0),
-                _tasks: [compactor, watcher],
+                changing,
+                _tasks: tasks,
             }),
         })
     }
@@ -409,6 +447,7 @@ impl<S: StateMachine> Coordinator<S> {
     /// How long the leader has had no answer from `seat`. `None` when it never answered this coordinator.
     pub fn silent_for(&self, seat: Seat) -> Option<Duration> {
         self.inner
+            .links
             .answered
             .since(seat)
             .map(|answered| answered.elapsed())
@@ -424,14 +463,49 @@ impl<S: StateMachine> Coordinator<S> {
         &self.inner.replica
     }
 
-    /// Stops, closes the store and lets go of the replica. Whatever waits for an outcome gets
-    /// [`ProposeError::Unknown`].
+    /// Tells the coordinator that the machine on `seat` is dead, as the membership says. If it was the leader, this
+    /// voter stands for election as soon as the leader's last promise has run out and the others agree.
+    ///
+    /// It costs nothing to be wrong: the others would disagree, and the next beat takes it back.
+    pub fn elect_now(&self, seat: Seat) {
+        self.inner.presence.doubt(seat);
+    }
+
+    /// Stops, closes the store and lets go of the replica. A leader tells the others first, so that they need not
+    /// miss it. Whatever waits for an outcome gets [`ProposeError::Unknown`].
     pub async fn stop(&self) {
+        self.say_goodbye().await;
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::warn!(%error, "the coordinator did not stop cleanly");
         }
         self.inner.store.close().await;
         self.inner.replica.detach();
+    }
+
+    /// How many bytes of entries the log on disk has, and how many entries.
+    #[cfg(test)]
+    pub(crate) fn log_bytes(&self) -> (u64, u64) {
+        self.inner.store.size()
+    }
+
+    async fn say_goodbye(&self) {
+        let status = self.inner.status.borrow().clone();
+        if status.role != Role::Leader {
+            return;
+        }
+        let beat = self.inner.config.timing.beat;
+        let others = status
+            .seats
+            .voters
+            .iter()
+            .filter(|(seat, _)| **seat != status.seat);
+        let goodbyes = others.map(|(seat, node)| {
+            self.inner
+                .links
+                .ask(*seat, Node(Some(*node)), Request::Leaving, beat)
+        });
+        // Politeness only: whoever does not hear it will miss the beats.
+        let _ = tokio::time::timeout(beat, futures::future::join_all(goodbyes)).await;
     }
 
     fn leader(&self) -> Option<Leader> {

@@ -1,7 +1,7 @@
 //! The replica, as the consensus library wants its state machine.
 //!
 //! A coordinator builds its state from its own store and from its leader. Until that state is as far as the
-//! machine's replica, which may have followed the log from other machines, it is kept beside it (`own`); then it
+//! machine's replica, which may have followed the log from other machines, it is kept beside it; then it
 //! takes the replica's place for good. So readers never see the state go backwards, and a peer's copy never
 //! becomes the base of what a coordinator stores.
 
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::StateMachine;
 use super::image::Image;
 use super::raft::{Entry, LogId, Node, Reply, Snapshot, SnapshotMeta, StoredMembership, Types};
-use super::replica::{Applied, Replica};
+use super::replica::{Applied, Driver, Replica};
 use super::seat::{LogGeneration, Seat};
 use super::store::{Store, StoreError};
 
@@ -23,12 +23,21 @@ use super::store::{Store, StoreError};
 #[derive(Debug)]
 pub(crate) struct Machine<S> {
     replica: Replica<S>,
-    /// The coordinator's own state; `None` once it has become the replica's. Nobody waits for this lock: the
-    /// library wants to share the machine between threads, and a state machine need not allow that.
-    own: Mutex<Option<Applied<S>>>,
+    /// Nobody waits for this lock: the library wants to share the machine between threads, and a state machine need
+    /// not allow that.
+    state: Mutex<State<S>>,
     store: Store,
     /// Told after every batch of applied entries: the log may have to be compacted.
     grown: Arc<Notify>,
+}
+
+/// Where the coordinator's state is.
+#[derive(Debug)]
+enum State<S> {
+    /// Beside the replica, which is further.
+    Own(Box<Applied<S>>),
+    /// It is the replica's.
+    Replica(Driver),
 }
 
 /// A stored snapshot whose state cannot be taken over.
@@ -56,36 +65,41 @@ impl<S: StateMachine> Machine<S> {
                 Applied::from_image(&image).map_err(|error| unusable(&error))?
             }
         };
-        let mut machine = Self {
+        let state = Mutex::new(State::settle(&replica, Box::new(own)));
+        Ok(Self {
             replica,
-            own: Mutex::new(Some(own)),
+            state,
             store,
             grown,
-        };
-        machine.take_over();
-        Ok(machine)
+        })
     }
 
-    /// Makes the coordinator's own state the replica's, once it is as far.
-    fn take_over(&mut self) {
-        if let Some(own) = self.own().take() {
-            *self.own() = self.replica.attach(own);
-        }
-    }
-
-    fn own(&mut self) -> &mut Option<Applied<S>> {
-        self.own.get_mut().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change<R>(&mut self, change: impl FnOnce(&mut Applied<S>) -> R) -> R {
-        match self.own() {
-            Some(own) => {
+    /// Changes the state, wherever it is; `None` when the replica has been taken from this coordinator.
+    fn change<R>(&mut self, change: impl FnOnce(&mut Applied<S>) -> R) -> Option<R> {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        match state {
+            State::Replica(driver) => self.replica.drive(*driver, change),
+            State::Own(own) => {
                 let result = change(own);
-                self.take_over();
-                result
+                let empty = Box::new(Applied::empty(own.generation()));
+                *state = State::settle(&self.replica, std::mem::replace(own, empty));
+                Some(result)
             }
-            None => self.replica.drive(change),
         }
+    }
+
+    fn image(&mut self) -> Image {
+        match self.state.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            State::Own(own) => own.image(),
+            State::Replica(_) => self.replica.image(),
+        }
+    }
+}
+
+impl<S: StateMachine> State<S> {
+    /// Makes the coordinator's own state the replica's, if it is as far.
+    fn settle(replica: &Replica<S>, own: Box<Applied<S>>) -> Self {
+        replica.attach(own).map_or_else(Self::Own, Self::Replica)
     }
 }
 
@@ -95,9 +109,10 @@ impl<S: StateMachine> RaftStateMachine<Types> for Machine<S> {
     async fn applied_state(
         &mut self,
     ) -> Result<(Option<LogId>, StoredMembership), StorageError<Seat>> {
-        Ok(match self.own() {
-            Some(own) => (own.last(), own.membership().clone()),
-            None => self.replica.position(),
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        Ok(match state {
+            State::Own(own) => (own.last(), own.membership().clone()),
+            State::Replica(_) => self.replica.position(),
         })
     }
 
@@ -109,16 +124,14 @@ impl<S: StateMachine> RaftStateMachine<Types> for Machine<S> {
         let entries = entries.into_iter();
         let replies =
             self.change(|applied| entries.map(|entry| Reply(applied.apply(&entry))).collect());
+        let replies = replies.ok_or_else(let_go)?;
         self.grown.notify_one();
         Ok(replies)
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
         // Taken now, so that what is applied while it is being stored is not in it.
-        let image = match self.own() {
-            Some(own) => own.image(),
-            None => self.replica.image(),
-        };
+        let image = self.image();
         Builder {
             image,
             store: self.store.clone(),
@@ -147,8 +160,7 @@ impl<S: StateMachine> RaftStateMachine<Types> for Machine<S> {
         saved.map_err(|error| {
             StorageIOError::write_snapshot(Some(meta.signature()), AnyError::new(&error))
         })?;
-        self.change(|own| *own = applied);
-        Ok(())
+        self.change(|own| *own = applied).ok_or_else(let_go)
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, StorageError<Seat>> {
@@ -160,6 +172,12 @@ impl<S: StateMachine> RaftStateMachine<Types> for Machine<S> {
             snapshot: Box::new(Cursor::new(bytes)),
         }))
     }
+}
+
+/// The coordinator has been stopped, and its tasks have not ended yet.
+fn let_go() -> StorageError<Seat> {
+    let error = AnyError::error("the coordinator has let go of the replica");
+    StorageIOError::write_state_machine(error).into()
 }
 
 /// A snapshot that was taken and is to be stored.

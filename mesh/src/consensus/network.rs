@@ -102,13 +102,12 @@ impl Links {
         };
         let body = Bytes::from(encode(&envelope));
         let answer = self.network.call(node, body, deadline).await?;
-        match decode(&answer) {
-            Ok(Answer::Refused(refusal)) => Err(CallError::Unreachable(format!(
-                "it refused the message: {refusal}"
-            ))),
+        match decode::<Answer>(&answer) {
             Ok(answer) if !answer.is_sound() => Err(CallError::Unreachable(
                 "its answer makes no sense".to_owned(),
             )),
+            // It is alive, but it doesn't follow us.
+            Ok(answer @ Answer::Refused(_)) => Ok(answer),
             Ok(answer) => {
                 self.answered.note(to);
                 Ok(answer)
@@ -145,15 +144,20 @@ impl Link {
         request: Request,
         option: &RPCOption,
     ) -> Result<Answer, RpcError<E>> {
-        let answer = self
+        let asked = self
             .links
             .ask(self.to, self.node, request, option.hard_ttl())
             .await;
-        answer.map_err(|error| match error {
+        match asked {
+            Ok(Answer::Refused(refusal)) => {
+                let error = CallError::Unreachable(format!("it refused: {refusal}"));
+                Err(RPCError::Unreachable(Unreachable::new(&error)))
+            }
+            Ok(answer) => Ok(answer),
             // It has used up its time, so the library may try again at once.
-            CallError::TimedOut => RPCError::Network(NetworkError::new(&error)),
-            CallError::Unreachable(_) => RPCError::Unreachable(Unreachable::new(&error)),
-        })
+            Err(error @ CallError::TimedOut) => Err(RPCError::Network(NetworkError::new(&error))),
+            Err(error) => Err(RPCError::Unreachable(Unreachable::new(&error))),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The applied copy of the log's state that every machine has.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ mod recent;
 
 /// The state machine of one machine and how far it is, shared by all who read it and the one who feeds it.
 ///
-/// It is fed by a [`Coordinator`](super::Coordinator) while one [drives](Self::driven) it, and by the
+/// It is fed by a [`Coordinator`](super::Coordinator) while one [drives](Self::is_driven) it, and by the
 /// follow protocol otherwise. Clones are handles to the same copy.
 #[derive(Debug)]
 pub struct Replica<S> {
@@ -28,8 +29,14 @@ pub struct Replica<S> {
 struct Shared<S> {
     applied: Mutex<Applied<S>>,
     at: watch::Sender<Option<At>>,
-    driven: watch::Sender<bool>,
+    /// The coordinator that feeds the replica; changed under the lock of `applied` only.
+    driver: watch::Sender<Option<Driver>>,
+    drivers: AtomicU64,
 }
+
+/// One coordinator's right to feed a replica, until the coordinator lets go of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Driver(u64);
 
 /// Entries or an image from a peer that were not taken over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +102,8 @@ impl<S: StateMachine> Replica<S> {
             shared: Arc::new(Shared {
                 applied: Mutex::new(applied),
                 at: watch::Sender::new(at),
-                driven: watch::Sender::new(false),
+                driver: watch::Sender::new(None),
+                drivers: AtomicU64::new(0),
             }),
         }
     }
@@ -120,9 +128,16 @@ impl<S: StateMachine> Replica<S> {
         self.shared.at.subscribe()
     }
 
-    /// Whether a coordinator on this machine feeds the replica, followed.
-    pub fn driven(&self) -> watch::Receiver<bool> {
-        self.shared.driven.subscribe()
+    /// Whether a coordinator on this machine feeds the replica.
+    pub fn is_driven(&self) -> bool {
+        self.shared.driver.borrow().is_some()
+    }
+
+    /// Waits until no coordinator on this machine feeds the replica.
+    pub async fn undriven(&self) {
+        let mut driver = self.shared.driver.subscribe();
+        // The sender lives in the replica, which lives as long as this call.
+        let _ = driver.wait_for(Option::is_none).await;
     }
 
     /// The log that the state is of; the default value before anything is known.
@@ -213,7 +228,7 @@ impl<S: StateMachine> Replica<S> {
     fn lock_to_feed(&self) -> Result<MutexGuard<'_, Applied<S>>, FeedError> {
         let applied = self.lock();
         // Under the lock: a coordinator takes over under it too.
-        if *self.shared.driven.borrow() {
+        if self.is_driven() {
             return Err(FeedError::Driven);
         }
         Ok(applied)
@@ -250,43 +265,54 @@ fn apply_encoded<S: StateMachine>(
 // === impl Replica: what a coordinator does to it ===
 
 impl<S: StateMachine> Replica<S> {
-    /// Hands the replica to a coordinator whose own state is at least as far: from now on it alone feeds it.
-    /// Gives `own` back when the replica is further.
-    pub(crate) fn attach(&self, own: Applied<S>) -> Option<Applied<S>> {
+    /// Hands the replica to a coordinator whose own state is at least as far: from now on it alone feeds it. Gives
+    /// the coordinator's state back when the replica is further.
+    pub(crate) fn attach(&self, own: Box<Applied<S>>) -> Result<Driver, Box<Applied<S>>> {
         let mut applied = self.lock();
+        let index = |applied: &Applied<S>| applied.last().map(|id| id.index);
         let same_log = own.generation() == applied.generation();
-        if same_log && own.last().map(|id| id.index) < applied.last().map(|id| id.index) {
-            return Some(own);
+        // The first entries of a new log are better than the last ones of an old log; none at all are not.
+        if index(&own) < index(&applied) && (same_log || index(&own).is_none()) {
+            return Err(own);
         }
         if same_log && own.last() < applied.last() {
             tracing::error!(
                 "the copy of the log that a peer served disagrees with the coordinators' own; it is discarded"
             );
         }
-        *applied = own;
-        self.shared.driven.send_replace(true);
+        *applied = *own;
+        let driver = Driver(self.shared.drivers.fetch_add(1, Ordering::Relaxed));
+        self.shared.driver.send_replace(Some(driver));
         self.publish(&applied);
-        None
+        Ok(driver)
     }
 
-    /// The coordinator lets go; followers may feed the replica again.
-    pub(crate) fn detach(&self) {
-        let applied = self.lock();
-        self.shared.driven.send_replace(false);
-        drop(applied);
-    }
-
-    /// Lets the coordinator that holds the replica change it.
-    pub(crate) fn drive<R>(&self, change: impl FnOnce(&mut Applied<S>) -> R) -> R {
+    /// Lets the coordinator that feeds the replica change it; `None` when it is another by now, or nobody.
+    pub(crate) fn drive<R>(
+        &self,
+        driver: Driver,
+        change: impl FnOnce(&mut Applied<S>) -> R,
+    ) -> Option<R> {
         let mut applied = self.lock();
+        if *self.shared.driver.borrow() != Some(driver) {
+            return None;
+        }
         let result = change(&mut applied);
         self.publish(&applied);
-        result
+        Some(result)
     }
 
     pub(crate) fn position(&self) -> (Option<LogId>, StoredMembership) {
         let applied = self.lock();
         (applied.last(), applied.membership().clone())
+    }
+}
+
+impl<S> Replica<S> {
+    /// The coordinator lets go; followers may feed the replica again.
+    pub(crate) fn detach(&self) {
+        let _applied = self.shared.applied.lock();
+        self.shared.driver.send_replace(None);
     }
 }
 

@@ -249,6 +249,13 @@ impl Store {
         }
     }
 
+    /// How many bytes of entries the log has, and how many entries.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let known = self.file.known();
+        (known.bytes, known.lengths.len() as u64)
+    }
+
     /// The first index to keep so that what is kept are at most `bytes_max` bytes of entries.
     pub(crate) fn first_index_within(&self, bytes_max: u64) -> u64 {
         let known = self.file.known();

@@ -1,7 +1,9 @@
 //! Coordinators and their replicas in one process, over a network that loses, delays and cuts.
 
+mod changes;
 mod chaos;
 mod cluster;
 mod crash;
 mod elections;
+mod refusals;
 mod suite;

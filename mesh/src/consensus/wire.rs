@@ -35,6 +35,34 @@ pub(crate) enum Request {
     Append(AppendEntriesRequest<Types>),
     Vote(VoteRequest<Seat>),
     Snapshot(InstallSnapshotRequest<Types>),
+    /// Would you vote for me?
+    Canvass(Canvass),
+    /// I lead, and I am about to stop.
+    Leaving,
+}
+
+/// A voter's question before an election. See `coordinator/elect.rs`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Canvass {
+    pub(crate) last_log: Option<LogId>,
+}
+
+/// The answer to it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Canvassed {
+    /// As things are, the asker would get this vote.
+    pub(crate) would: bool,
+    /// The asker has a seat.
+    pub(crate) has_seat: bool,
+    /// The entry that says so, which is committed.
+    pub(crate) seats_index: Option<u64>,
+}
+
+impl Canvassed {
+    /// Whether the asker, whose own seats are as of `seats_index`, has lost its seat since.
+    pub(crate) fn is_removed(&self, seats_index: Option<u64>) -> bool {
+        !self.has_seat && self.seats_index > seats_index
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +70,8 @@ pub(crate) enum Answer {
     Append(AppendEntriesResponse<Seat>),
     Vote(VoteResponse<Seat>),
     Snapshot(Result<InstallSnapshotResponse<Seat>, InstallSnapshotError>),
+    Canvassed(Canvassed),
+    Heard,
     Refused(Refusal),
 }
 
@@ -98,6 +128,7 @@ impl Envelope {
             Request::Append(request) => check_append(request, self.from),
             Request::Vote(request) => check_vote(&request.vote, false, self.from),
             Request::Snapshot(request) => check_snapshot(request, self.from),
+            Request::Canvass(_) | Request::Leaving => Ok(()),
         };
         sound.map_err(|what| Refusal::Malformed(what.to_owned()))
     }
@@ -115,7 +146,11 @@ impl Answer {
             Self::Snapshot(Ok(answer)) => &answer.vote,
             // Ours never take a part of what they were sent.
             Self::Append(AppendEntriesResponse::PartialSuccess(_)) => return false,
-            Self::Append(_) | Self::Snapshot(Err(_)) | Self::Refused(_) => return true,
+            Self::Append(_)
+            | Self::Snapshot(Err(_))
+            | Self::Canvassed(_)
+            | Self::Heard
+            | Self::Refused(_) => return true,
         };
         vote.leader_id.term <= TERM_MAX
     }

@@ -1,14 +1,18 @@
 //! Who is a coordinator: one change at a time, each an entry of the log.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::ChangeMembers;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 
-use super::{Coordinator, Leader};
+use tokio::sync::{Mutex, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Coordinator, Leader, Role, Status};
 use crate::consensus::StateMachine;
-use crate::consensus::raft::Node;
+use crate::consensus::raft::{Node, Raft};
 use crate::consensus::seat::{Seat, SeatNode};
 
 /// Why a change of seats was not made, as far as is known.
@@ -99,6 +103,9 @@ impl<S: StateMachine> Coordinator<S> {
         change: ChangeMembers<Seat, Node>,
         deadline: Duration,
     ) -> Result<(), ChangeError> {
+        let Ok(_alone) = self.inner.changing.try_lock() else {
+            return Err(ChangeError::InProgress);
+        };
         // Removed voters do not stay as learners: their seats are gone.
         let changing = self.inner.raft.change_membership(change, false);
         let error = match tokio::time::timeout(deadline, changing).await {
@@ -118,4 +125,34 @@ impl<S: StateMachine> Coordinator<S> {
             },
         })
     }
+}
+
+/// Ends changes of the voters that another leader began, or that were given up half way: until then every decision
+/// needs a majority of the old and of the new voters.
+pub(super) fn start(
+    raft: Raft,
+    changing: Arc<Mutex<()>>,
+    mut status: watch::Receiver<Status>,
+    beat: Duration,
+) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let unfinished =
+            |status: &Status| status.role == Role::Leader && status.seats.changing.is_some();
+        while status.wait_for(unfinished).await.is_ok() {
+            // A change that is on its way here ends by itself.
+            tokio::time::sleep(beat).await;
+            let Ok(_alone) = changing.try_lock() else {
+                continue;
+            };
+            let now = status.borrow().clone();
+            if let Some(goal) = now.seats.changing.clone().filter(|_| unfinished(&now)) {
+                tracing::info!(?goal, "ending a change of the voters that was begun before");
+                let voters = goal.into_iter().collect();
+                let change = raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false);
+                if let Err(error) = change.await {
+                    tracing::warn!(%error, "the change of the voters has not ended yet");
+                }
+            }
+        }
+    }))
 }

@@ -68,6 +68,8 @@ pub struct Status {
     pub quorum_at: Option<Instant>,
     /// When it began to lead; `None` when it doesn't.
     pub leading_since: Option<Instant>,
+    /// It has been told that its seat is gone, for good: it should be stopped and its store deleted.
+    pub removed: bool,
     /// Why it stopped by itself, when it did.
     pub failed: Option<String>,
 }
@@ -86,6 +88,7 @@ impl Status {
             || self.leader != before.leader
             || self.seats != before.seats
             || self.failed != before.failed
+            || self.removed != before.removed
             || self.caught_up().ne(before.caught_up())
     }
 
@@ -99,46 +102,38 @@ impl Status {
     }
 }
 
-/// Turns the library's metrics into [`Status`].
-pub(super) struct Watcher {
-    seat: Seat,
-    answered: Answered,
-    status: watch::Sender<Status>,
+/// What the library's metrics say now.
+pub(super) fn first(raft: &Raft, seat: Seat) -> Status {
+    read(seat, &raft.metrics().borrow(), None)
 }
 
-impl Watcher {
-    pub(super) fn start(
-        raft: &Raft,
-        seat: Seat,
-        answered: Answered,
-    ) -> (watch::Receiver<Status>, AbortOnDropHandle<()>) {
-        let mut metrics = raft.metrics();
-        let first = read(seat, &metrics.borrow_and_update(), None);
-        let (status, watched) = watch::channel(first);
-        let watcher = Self {
-            seat,
-            answered,
-            status,
-        };
-        let task = tokio::spawn(async move {
-            while metrics.changed().await.is_ok() {
-                watcher.update(&metrics.borrow_and_update());
+/// Turns the library's metrics into [`Status`] as they change.
+pub(super) fn start(
+    raft: &Raft,
+    status: watch::Sender<Status>,
+    answered: Answered,
+) -> AbortOnDropHandle<()> {
+    let mut metrics = raft.metrics();
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            update(&status, &metrics.borrow_and_update(), &answered);
+            if metrics.changed().await.is_err() {
+                return;
             }
-        });
-        (watched, AbortOnDropHandle::new(task))
-    }
+        }
+    }))
+}
 
-    fn update(&self, metrics: &Metrics) {
-        self.status.send_if_modified(|status| {
-            let now = read(self.seat, metrics, Some(status));
-            let differs = now.differs(status);
-            if now.seats != status.seats {
-                self.answered.retain(|seat| now.seats.get(seat).is_some());
-            }
-            *status = now;
-            differs
-        });
-    }
+fn update(status: &watch::Sender<Status>, metrics: &Metrics, answered: &Answered) {
+    status.send_if_modified(|status| {
+        let now = read(status.seat, metrics, Some(status));
+        let differs = now.differs(status);
+        if now.seats != status.seats {
+            answered.retain(|seat| now.seats.get(seat).is_some());
+        }
+        *status = now;
+        differs
+    });
 }
 
 fn read(seat: Seat, metrics: &Metrics, before: Option<&Status>) -> Status {
@@ -185,6 +180,7 @@ fn read(seat: Seat, metrics: &Metrics, before: Option<&Status>) -> Status {
             .millis_since_quorum_ack
             .and_then(|millis| now.checked_sub(Duration::from_millis(millis))),
         leading_since,
+        removed: before.is_some_and(|before| before.removed || has_left(before, &seats, metrics)),
         failed: metrics
             .running_state
             .as_ref()
@@ -195,6 +191,14 @@ fn read(seat: Seat, metrics: &Metrics, before: Option<&Status>) -> Status {
             }),
         seats,
     }
+}
+
+/// Whether the log itself says that the seat is gone, in an entry that is committed. One that has never had its seat
+/// in the log may only not have read so far.
+fn has_left(before: &Status, seats: &Seats, metrics: &Metrics) -> bool {
+    let known = before.seats.get(before.seat).is_some() || Some(before.seat) < seats.highest();
+    let committed = metrics.last_applied.map(|id| id.index) >= seats.index;
+    known && committed && seats.index.is_some() && seats.get(before.seat).is_none()
 }
 
 fn lag(last: Option<u64>, stored: Option<u64>) -> u64 {

@@ -15,8 +15,9 @@ pub struct Timing {
     /// Waiting longer would save little more and make every leader's death cost that much more, since nobody may
     /// be elected before the last beat's promise (5/4 of a beat) has run out.
     pub beat: Duration,
-    /// A voter that has heard no beat for this long, up to twice this long, stands for election. Default 2 s: two
-    /// beats lost in a row.
+    /// A voter that has heard no beat for this long, up to twice this long, stands for election. Default 2.5 s: two
+    /// beats lost in a row. What the membership knows of a dead leader need not wait for it: see
+    /// [`Coordinator::elect_now`](super::Coordinator::elect_now).
     pub patience: Duration,
 }
 
@@ -24,7 +25,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             beat: Duration::from_millis(1000),
-            patience: Duration::from_millis(2000),
+            patience: Duration::from_millis(2500),
         }
     }
 }
@@ -39,6 +40,11 @@ const PIECE_BYTES: u64 = 1 << 20;
 const PIECE_DEADLINE: Duration = Duration::from_secs(15);
 
 impl Timing {
+    /// For this long after a beat a voter votes for nobody else, whatever it is told.
+    pub(super) fn promise(&self) -> Duration {
+        self.beat * 5 / 4
+    }
+
     /// A leader that most voters have not answered for this long knows that its proposals cannot succeed now.
     pub(super) fn quorum_silence_max(&self) -> Duration {
         self.patience + self.beat
@@ -51,8 +57,10 @@ impl Timing {
             cluster_name: cluster.to_string(),
             // The library's clock ticks every 3/2 of this, and beats at ticks.
             heartbeat_interval: (millis(self.beat) * 2).div_ceil(3),
-            election_timeout_min: millis(self.patience),
-            election_timeout_max: millis(self.patience * 2),
+            // With its own elections off, the library uses these as the time a vote may take, and as the promise.
+            enable_elect: false,
+            election_timeout_min: millis(self.beat),
+            election_timeout_max: millis(self.promise()),
             install_snapshot_timeout: millis(PIECE_DEADLINE),
             max_payload_entries: BATCH_ENTRIES,
             snapshot_policy: SnapshotPolicy::Never,
