@@ -1,60 +1,41 @@
 //! One machine's seat among the coordinators, running.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, InitializeError, RaftError};
-use tokio::sync::{Mutex, Notify, watch};
+use openraft::error::{CheckIsLeaderError, ClientWriteError, Fatal, RaftError};
+use tokio::sync::{Mutex, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use self::change::ChangeError;
 pub use self::compact::Compaction;
-use self::elect::Elector;
 use self::presence::Presence;
+pub use self::start::{CoordinatorConfig, FoundError, StartError};
 pub use self::status::{Leader, Progress, Role, Status};
 pub use self::timing::Timing;
-use super::machine::{Machine, MachineError};
-use super::network::{Answered, Links};
+use super::network::Links;
 use super::raft::{Command, Node, Raft};
 use super::replica::Replica;
-use super::seat::{At, LogGeneration, Seat, SeatNode};
+use super::seat::{At, Seat};
+use super::store::Store;
 pub use super::store::StoreError;
-use super::store::{About, LogStore, Store};
 use super::wire::Request;
-use super::{COMMAND_BYTES_MAX, Network, StateMachine};
-use crate::identity::ClusterId;
+use super::{COMMAND_BYTES_MAX, StateMachine};
 
 mod change;
 mod compact;
 mod elect;
 mod inbound;
 mod presence;
+mod start;
 mod status;
 mod timing;
 
 /// At most so many commands wait for their outcome at once. More are refused: whoever proposes that much is not
 /// waiting for answers.
 const PROPOSALS_MAX: usize = 256;
-
-/// What a coordinator needs to know to start.
-#[derive(Debug, Clone)]
-pub struct CoordinatorConfig {
-    /// The file that holds its log; the folder is made when it is missing.
-    pub path: PathBuf,
-    /// The mesh that the log belongs to.
-    pub cluster: ClusterId,
-    /// Which log of that mesh.
-    pub generation: LogGeneration,
-    /// The seat. One seat, one file, for ever.
-    pub seat: Seat,
-    /// How often and how soon; the default is right for a mesh.
-    pub timing: Timing,
-    /// When the log is compacted; the default is right for a mesh.
-    pub compaction: Compaction,
-}
 
 /// A running coordinator: a learner, a voter, or the leader. Clones are handles to the same one.
 ///
@@ -76,44 +57,6 @@ struct Inner<S> {
     /// Held while the seats are being changed: one change at a time.
     changing: Arc<Mutex<()>>,
     _tasks: [AbortOnDropHandle<()>; 4],
-}
-
-/// A coordinator could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Its store cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// What is in its store makes no sense to the state machine.
-    #[error("{0}")]
-    State(String),
-    /// The timing contradicts itself.
-    #[error("the coordinators' timing cannot work: {0}")]
-    Timing(String),
-    /// This machine knows a log of a higher generation; a coordinator of the older one must not come back.
-    #[error(
-        "generation {wanted} of the log has been given up; this machine knows generation {known}"
-    )]
-    Outlived {
-        /// The generation that was to be started.
-        wanted: LogGeneration,
-        /// The generation of the machine's replica.
-        known: LogGeneration,
-    },
-    /// A new store for a seat that has been voting: its votes were lost, and it could vote twice.
-    #[error("seat {0} is in use already; a machine that lost its store needs a new seat")]
-    SeatInUse(Seat),
-}
-
-/// A log could not be founded.
-#[derive(Debug, thiserror::Error)]
-pub enum FoundError {
-    /// The coordinator has a log, or takes part in one.
-    #[error("there is a log already")]
-    Exists,
-    /// The coordinator has stopped.
-    #[error("the coordinator has stopped: {0}")]
-    Stopped(String),
 }
 
 /// A committed and applied command.
@@ -205,153 +148,6 @@ impl<S> std::fmt::Debug for Inner<S> {
 }
 
 impl<S: StateMachine> Coordinator<S> {
-    /// Starts a coordinator on a seat that is new to this machine, with an empty log.
-    ///
-    /// It does nothing until it [founds](Self::found) a log, or the leader of one adds it.
-    ///
-    /// # Errors
-    /// When its store cannot be made, or the seat is not new.
-    pub async fn create(
-        config: CoordinatorConfig,
-        replica: Replica<S>,
-        network: Arc<dyn Network>,
-    ) -> Result<Self, StartError> {
-        // Not proof against everything (the replica may know nothing), but against a lost file on a machine that
-        // still has its copy.
-        let known = replica.seats();
-        if replica.generation() == config.generation && known.voters.contains_key(&config.seat) {
-            return Err(StartError::SeatInUse(config.seat));
-        }
-        let store = Store::create(config.path.clone(), about(&config)).await?;
-        Self::start(config, store, replica, network).await
-    }
-
-    /// The seat and the log whose store is at `path`, for a machine that starts and wants to know whether it was a
-    /// coordinator; `None` when there is no store.
-    ///
-    /// # Errors
-    /// When there is a store and it can't be used.
-    pub async fn stored(path: PathBuf) -> Result<Option<(Seat, LogGeneration)>, StoreError> {
-        let about = Store::about(path).await?;
-        Ok(about.map(|about| (about.seat, about.generation)))
-    }
-
-    /// Starts the coordinator that this machine was before it stopped.
-    ///
-    /// # Errors
-    /// When its store is missing, damaged or somebody else's.
-    pub async fn open(
-        config: CoordinatorConfig,
-        replica: Replica<S>,
-        network: Arc<dyn Network>,
-    ) -> Result<Self, StartError> {
-        let store = Store::open(config.path.clone(), about(&config)).await?;
-        Self::start(config, store, replica, network).await
-    }
-
-    async fn start(
-        config: CoordinatorConfig,
-        store: Store,
-        replica: Replica<S>,
-        network: Arc<dyn Network>,
-    ) -> Result<Self, StartError> {
-        let known = replica.generation();
-        if known > config.generation {
-            return Err(StartError::Outlived {
-                wanted: config.generation,
-                known,
-            });
-        }
-        let raft_config = config
-            .timing
-            .raft_config(config.cluster)
-            .map_err(StartError::Timing)?;
-        let grown = Arc::new(Notify::new());
-        let machine = Machine::load(
-            replica.clone(),
-            store.clone(),
-            config.generation,
-            grown.clone(),
-        )
-        .await;
-        let machine = machine.map_err(|error| match error {
-            MachineError::Store(error) => StartError::Store(error),
-            error @ MachineError::Snapshot(_) => StartError::State(error.to_string()),
-        })?;
-        let links = Links {
-            network,
-            generation: config.generation,
-            seat: config.seat,
-            answered: Answered::default(),
-        };
-        let log = LogStore(store.clone());
-        let raft = Raft::new(
-            config.seat,
-            Arc::new(raft_config),
-            links.clone(),
-            log,
-            machine,
-        )
-        .await
-        .map_err(|error| StartError::State(error.to_string()))?;
-        let presence = Arc::new(Presence::default());
-        let (status_tx, status) = watch::channel(status::first(&raft, config.seat));
-        let changing = Arc::new(Mutex::new(()));
-        let tasks = [
-            change::start(
-                raft.clone(),
-                changing.clone(),
-                status.clone(),
-                config.timing.beat,
-            ),
-            compact::start(raft.clone(), store.clone(), grown, config.compaction),
-            status::start(&raft, status_tx.clone(), links.answered.clone()),
-            Elector::start(
-                raft.clone(),
-                links.clone(),
-                presence.clone(),
-                config.timing,
-                status_tx,
-            ),
-        ];
-        Ok(Self {
-            inner: Arc::new(Inner {
-                config,
-                raft,
-                replica,
-                store,
-                links,
-                presence,
-                status,
-                waiting: AtomicUsize::new(0),
-                changing,
-                _tasks: tasks,
-            }),
-        })
-    }
-
-    /// Begins a new log with this coordinator as its only voter, sitting on `node`.
-    ///
-    /// To be called once in a mesh's life, on the machine that starts it, and never on the guess that there might
-    /// be no log yet.
-    ///
-    /// # Errors
-    /// When this coordinator has or takes part in a log.
-    pub async fn found(&self, node: SeatNode) -> Result<(), FoundError> {
-        let members = [(self.inner.config.seat, Node(Some(node)))];
-        let founded = self
-            .inner
-            .raft
-            .initialize(std::collections::BTreeMap::from(members))
-            .await;
-        founded.map_err(|error| match error {
-            RaftError::APIError(
-                InitializeError::NotAllowed(_) | InitializeError::NotInMembers(_),
-            ) => FoundError::Exists,
-            RaftError::Fatal(fatal) => FoundError::Stopped(fatal.to_string()),
-        })
-    }
-
     /// Proposes a command and waits until it is committed and applied here, or `deadline` has passed.
     ///
     /// # Errors
@@ -510,14 +306,6 @@ impl<S: StateMachine> Coordinator<S> {
 
     fn leader(&self) -> Option<Leader> {
         self.inner.status.borrow().leader
-    }
-}
-
-fn about(config: &CoordinatorConfig) -> About {
-    About {
-        cluster: config.cluster,
-        generation: config.generation,
-        seat: config.seat,
     }
 }
 
