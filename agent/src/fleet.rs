@@ -18,6 +18,7 @@
 
 pub mod limits;
 
+mod apply;
 mod budget;
 mod command;
 mod decision;
@@ -25,17 +26,21 @@ mod diagnosis;
 mod event;
 mod evidence;
 mod group;
+mod ids;
 mod intent;
 mod machine;
 pub(crate) mod names;
 mod pause;
+mod query;
 mod refusal;
 mod reply;
 mod rule;
+mod snapshot;
 pub(crate) mod spec;
 mod state;
 mod text;
 mod token;
+mod view;
 mod wire;
 
 pub use budget::Bucket;
@@ -52,6 +57,7 @@ pub use evidence::{
     ProviderWord, RecordEvidence, RosterEvidence, WitnessEvidence, Workload,
 };
 pub use group::{Backoff, Group};
+pub use ids::{machine_id, operation_id};
 pub use intent::{Action, Intent, IntentState, Step, StepRecord};
 pub use machine::{Admission, Instance, Machine, Phase, Place};
 pub use muster_provisioners::{Attachment, InstanceId, OperationId, Properties};
@@ -60,6 +66,7 @@ pub use pause::{Pause, PauseScope};
 pub use refusal::Refusal;
 pub use reply::{Admitted, Applied, REPLY_VERSION, Reply};
 pub use rule::{Check, Rule, Verdict};
+pub use snapshot::SNAPSHOT_VERSION;
 pub use spec::{
     Allocation, BudgetPolicy, FlavorSpec, GroupKind, GroupSpec, HealMode, HealPolicy, InstanceSpec,
     Labels, PetSpec, Placement, SpecRevision, Template,
@@ -67,4 +74,10 @@ pub use spec::{
 pub use state::{Approval, Cluster, Concern, FleetState};
 pub use text::{TEXT_BYTES_MAX, Text, count, span};
 pub use token::{KeyHash, Operator, SecretHash, Token, TokenId};
+pub use view::{Explanation, GroupState, GroupView, Hold};
 pub use wire::DecodeError;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use muster_mesh::consensus::Seat;
 use muster_mesh::identity::{ClusterId, MachineId};
 use serde::{Deserialize, Serialize};
 
@@ -161,7 +162,7 @@ pub enum Command {
     /// A coordinator's seat is given up for good.
     FreeSeat {
         /// Which seat.
-        seat: u64,
+        seat: Seat,
     },
     /// A machine is reached at another address.
     RecordAddress {

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::OperationId;
 use super::decision::DecisionId;
 use super::limits::{DRAIN_ATTEMPTS_MAX, STEP_ATTEMPTS_MAX};
-use super::names::{GroupId, Member};
+use super::machine::Phase;
+use super::names::{GroupId, MachineName, Member};
 use super::text::Text;
 
 /// A committed order.
@@ -24,8 +25,12 @@ pub struct Intent {
     pub group: GroupId,
     /// The member that is made or taken away; for a replacement, the new one.
     pub member: Member,
+    /// The name of the machine that is made; of the one that is taken away where none is made.
+    pub name: MachineName,
     /// What is done.
     pub action: Action,
+    /// What the machine that is taken away was before, for when that fails.
+    pub was: Option<Phase>,
     /// The steps, in order, with how each went.
     pub plan: Vec<StepRecord>,
     /// The decision that ordered it.

@@ -43,6 +43,9 @@ pub const TOKEN_LIFETIME_MS_MAX: u64 = 366 * DAY_MS;
 /// Operators.
 pub const OPERATORS_MAX: usize = 256;
 
+/// Coordinators' seats at one time: at most 7 voters, and those that come and go.
+pub const SEATS_MAX: usize = 64;
+
 /// Pauses in effect at one time: one for each group and a few wider ones.
 pub const PAUSES_MAX: usize = GROUPS_MAX + 64;
 

@@ -34,7 +34,8 @@ pub struct Machine {
     pub phase: Phase,
     /// The open intent that is about it, as the machine that is made, replaced or retired.
     pub intent: Option<OperationId>,
-    /// The token that lets it in, while it is awaited; only it can use it.
+    /// What the secret of the token that was made for it hashes to; only it can use that one. `None` for machines
+    /// that came with another token.
     pub token: Option<SecretHash>,
     /// Who it proved to be when it joined: the token and the key that it came with.
     pub admission: Option<Admission>,
@@ -103,7 +104,7 @@ pub enum Phase {
     Ordered,
     /// It is in the mesh, or should be.
     Joined,
-    /// It was made and did not join in time. Needs replacing.
+    /// It was made and did not join in time, or was condemned and could not be destroyed. Needs replacing.
     Lost {
         /// When it was given up, in milliseconds since 1970.
         at_ms: u64,

@@ -1,5 +1,6 @@
 //! Why a command was refused, for the person who asked: what is wrong, and what to do instead.
 
+use muster_mesh::consensus::Seat;
 use muster_mesh::identity::MachineId;
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +48,7 @@ pub enum Refusal {
     NoDecision(DecisionId),
     /// There is no such seat.
     #[error("nobody has the coordinator's seat {0}")]
-    NoSeat(u64),
+    NoSeat(Seat),
     /// There is nothing to resume.
     #[error("{0} is not paused")]
     NotPaused(PauseScope),

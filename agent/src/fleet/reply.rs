@@ -1,5 +1,6 @@
 //! What came of a command.
 
+use muster_mesh::consensus::Seat;
 use muster_mesh::identity::{ClusterId, MachineId};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ pub enum Reply {
         /// The first machine's ID.
         machine: MachineId,
         /// Its coordinator's seat.
-        seat: u64,
+        seat: Seat,
     },
     /// Groups were declared or changed.
     Applied(Vec<Applied>),
@@ -31,7 +32,7 @@ pub enum Reply {
     /// Decisions were put on record; one answer for each proposal, in order.
     Decided(Vec<Result<DecisionId, Refusal>>),
     /// A machine has this coordinator's seat.
-    Seat(u64),
+    Seat(Seat),
     /// It was not done, and nothing changed.
     Refused(Refusal),
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use muster_mesh::consensus::Seat;
 use muster_mesh::identity::{ClusterId, MachineId};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ use super::token::{Operator, Token, TokenId};
 
 /// The replicated state of the fleet. The default is the state before the first command.
 ///
-/// Fields are readable by the crate for queries; only [`apply`](Self::apply) changes them.
+/// Fields are readable by the crate for queries; only [`apply_envelope`](Self::apply_envelope) changes them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FleetState {
     /// Which fleet; `None` until it is founded.
@@ -27,8 +28,6 @@ pub struct FleetState {
     pub clock_ms: u64,
     /// The highest term of the log that a command came from.
     pub term: u64,
-    /// The index of the last applied command.
-    pub index: u64,
     /// How many orders and admissions there have been; machine IDs follow from it.
     pub sequence: u64,
     /// The groups.
@@ -56,9 +55,9 @@ pub struct FleetState {
     /// Machines whose certificates are refused, with since when, in milliseconds since 1970.
     pub revoked: BTreeMap<MachineId, u64>,
     /// Coordinators' seats.
-    pub seats: BTreeMap<u64, MachineId>,
+    pub seats: BTreeMap<Seat, MachineId>,
     /// The last seat that was given out.
-    pub last_seat: u64,
+    pub last_seat: Seat,
     /// Pauses in effect, and expired ones until the next change.
     pub pauses: BTreeMap<PauseScope, Pause>,
 }

@@ -1,0 +1,186 @@
+//! What an action does to the state when it is committed.
+
+use muster_mesh::identity::MachineId;
+
+use super::super::OperationId;
+use super::super::decision::{DecisionId, Order, Proposal};
+use super::super::event::EventKind;
+use super::super::intent::{Action, Intent, IntentState, StepRecord};
+use super::super::machine::{Machine, Phase, Place};
+use super::super::names::{GroupId, Member};
+use super::super::state::FleetState;
+use super::{About, Context};
+
+impl FleetState {
+    /// Commits an action that [`check_act`](Self::check_act) let pass.
+    pub(super) fn act(
+        &mut self,
+        context: &Context<'_>,
+        decision: DecisionId,
+        proposal: &Proposal,
+        op: OperationId,
+        action: Action,
+    ) {
+        let Some(group) = proposal.group.clone() else {
+            return;
+        };
+        let paid = matches!(action, Action::Replace { .. }) && self.spend(context, &group);
+        let removed = action
+            .removes()
+            .and_then(|id| self.machines.get(&id))
+            .cloned();
+        if let Some(order) = &proposal.order {
+            self.put_ordered(context, &group, order, &op, removed.as_ref());
+        }
+        let pet = removed.as_ref().is_some_and(Machine::is_pet);
+        if let Some(old) = &removed {
+            self.take_away(context, old.id, &op, action, pet);
+        }
+        let named = action.makes().or(action.removes());
+        let Some(machine) = named.and_then(|id| self.machines.get(&id)) else {
+            return;
+        };
+        let Some(member) = machine.place.as_ref().map(|place| place.member.clone()) else {
+            return;
+        };
+        let intent = Intent {
+            op: op.clone(),
+            group: group.clone(),
+            member,
+            name: machine.name.clone(),
+            action,
+            was: removed.as_ref().map(|old| old.phase),
+            plan: plan(action, pet, context.now_ms),
+            decision,
+            paid,
+            opened_ms: context.now_ms,
+            state: IntentState::Open,
+        };
+        self.note_action(context, decision, proposal, &intent, removed.as_ref());
+        self.intents.insert(op, intent);
+    }
+
+    fn spend(&mut self, context: &Context<'_>, id: &GroupId) -> bool {
+        let Some(group) = self.groups.get_mut(id) else {
+            return false;
+        };
+        let per_hour = group.per_hour();
+        group.bucket.take(per_hour, context.now_ms)
+    }
+
+    fn put_ordered(
+        &mut self,
+        context: &Context<'_>,
+        group: &GroupId,
+        order: &Order,
+        op: &OperationId,
+        replaces: Option<&Machine>,
+    ) {
+        let place = Place {
+            group: group.clone(),
+            member: order.member.clone(),
+            generation: order.sequence,
+        };
+        self.sequence = order.sequence;
+        self.use_ordinal(Some(&place));
+        let machine = Machine {
+            id: order.machine,
+            name: order.member.machine_name(group),
+            place: Some(place),
+            zone: order
+                .zone
+                .clone()
+                .or_else(|| replaces.and_then(|old| old.zone.clone())),
+            revision: Some(order.revision),
+            instance: None,
+            addr: None,
+            labels: self
+                .groups
+                .get(group)
+                .and_then(|group| group.templates.get(&order.revision))
+                .map(|template| template.labels.clone())
+                .unwrap_or_default(),
+            phase: Phase::Ordered,
+            intent: Some(op.clone()),
+            token: order.token,
+            admission: None,
+            ordered_ms: context.now_ms,
+            joined_ms: None,
+            condemned: false,
+        };
+        self.machines.insert(order.machine, machine);
+    }
+
+    /// The ordinal of `place` and all below it are used from now on.
+    pub(super) fn use_ordinal(&mut self, place: Option<&Place>) {
+        let Some(Place {
+            group,
+            member: Member::Cattle(ordinal),
+            ..
+        }) = place
+        else {
+            return;
+        };
+        if let Some(group) = self.groups.get_mut(group) {
+            group.next_ordinal = group.next_ordinal.max(ordinal.saturating_add(1));
+        }
+    }
+
+    /// A machine that is replaced is refused by everyone from now on, unless it is a pet: that one may still turn
+    /// out to run and to be impossible to fence, and is refused only once it is proved off.
+    fn take_away(
+        &mut self,
+        context: &Context<'_>,
+        old: MachineId,
+        op: &OperationId,
+        action: Action,
+        pet: bool,
+    ) {
+        if let Some(machine) = self.machines.get_mut(&old) {
+            machine.phase = Phase::Retiring;
+            machine.intent = Some(op.clone());
+        }
+        self.approvals.remove(&old);
+        if matches!(action, Action::Replace { .. }) && !pet {
+            self.condemn(context, old);
+        }
+    }
+
+    fn note_action(
+        &mut self,
+        context: &Context<'_>,
+        decision: DecisionId,
+        proposal: &Proposal,
+        intent: &Intent,
+        removed: Option<&Machine>,
+    ) {
+        let cause = &proposal.cause;
+        let about = match (intent.action, removed) {
+            (Action::Provision { machine }, _) => About::machine(machine, cause.to_string()),
+            (Action::Replace { old, .. }, Some(machine)) if machine.name != intent.name => {
+                About::machine(old, format!("by {}: {cause}", intent.name))
+            }
+            (Action::Replace { old, .. }, _) => About::machine(old, cause.to_string()),
+            (Action::Retire { machine }, _) => About::machine(machine, cause.to_string()),
+        };
+        let kind = match intent.action {
+            Action::Provision { .. } => EventKind::Ordered,
+            Action::Replace { .. } => EventKind::Replacing,
+            Action::Retire { .. } => EventKind::Retiring,
+        };
+        self.note(context, kind, about.decided(decision));
+    }
+}
+
+fn plan(action: Action, pet: bool, now_ms: u64) -> Vec<StepRecord> {
+    let mut plan: Vec<_> = action
+        .steps(pet)
+        .iter()
+        .map(|step| StepRecord::new(*step))
+        .collect();
+    if let Some(first) = plan.first_mut() {
+        first.started_ms = Some(now_ms);
+        first.next_attempt_ms = now_ms;
+    }
+    plan
+}

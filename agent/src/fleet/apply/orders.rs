@@ -1,0 +1,391 @@
+//! Whether an action may be committed: every invariant that the state itself can check.
+
+use muster_mesh::identity::MachineId;
+
+use super::super::OperationId;
+use super::super::decision::{Cause, Order, Proposal, Subject};
+use super::super::diagnosis::Diagnosis;
+use super::super::group::Group;
+use super::super::ids::{machine_id, operation_id};
+use super::super::intent::Action;
+use super::super::limits::{APPROVAL_MS, INTENTS_OPEN_MAX, SEQUENCE_AHEAD_MAX, WORD_BYTES_MAX};
+use super::super::machine::{Machine, Phase, Place};
+use super::super::names::{GroupId, Member};
+use super::super::refusal::Refusal;
+use super::super::rule::Rule;
+use super::super::spec::{Allocation, HealMode};
+use super::super::state::FleetState;
+use super::super::text::span;
+use super::values::{at_most, invalid};
+use super::{Context, roster};
+
+impl FleetState {
+    pub(super) fn check_act(
+        &self,
+        context: &Context<'_>,
+        proposal: &Proposal,
+        op: &OperationId,
+        action: Action,
+    ) -> Result<(), Refusal> {
+        let id = proposal
+            .group
+            .as_ref()
+            .ok_or_else(|| invalid("an action without a group"))?;
+        let group = self
+            .groups
+            .get(id)
+            .ok_or_else(|| Refusal::NoGroup(id.clone()))?;
+        self.check_mandate(proposal)?;
+        self.check_not_paused(context, id)?;
+        let place = match action {
+            Action::Provision { machine } => {
+                self.check_provision(context, id, group, proposal)?;
+                let order = needed_order(proposal)?;
+                self.check_order(id, group, order, machine, None)?
+            }
+            Action::Replace { old, new } => {
+                let machine = self.free_machine(id, old)?;
+                self.check_replace(context, group, proposal, machine)?;
+                let order = needed_order(proposal)?;
+                self.check_order(id, group, order, new, Some(machine))?
+            }
+            Action::Retire { machine } => {
+                let machine = self.free_machine(id, machine)?;
+                self.check_retire(context, id, group, proposal, machine)?;
+                if proposal.order.is_some() {
+                    return Err(invalid("a retirement orders no machine"));
+                }
+                machine
+                    .place
+                    .clone()
+                    .ok_or_else(|| Refusal::NoGroup(id.clone()))?
+            }
+        };
+        self.check_operation(id, &place, op, action)
+    }
+
+    /// Invariant 2: a minority never acts.
+    fn check_mandate(&self, proposal: &Proposal) -> Result<(), Refusal> {
+        let mandate = proposal.mandate;
+        let electors = self.electors().count();
+        if (mandate.roster as usize) < electors {
+            return Err(Refusal::Stale(
+                format!(
+                    "it counted on a roster of {}, and it is {electors}",
+                    mandate.roster
+                )
+                .into(),
+            ));
+        }
+        if !mandate.suffices() {
+            let detail = format!(
+                "{} machines acknowledge, and {} must",
+                mandate.acks,
+                mandate.needed()
+            );
+            return Err(Refusal::Held {
+                rule: Rule::Quorum,
+                detail: detail.into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn check_not_paused(&self, context: &Context<'_>, id: &GroupId) -> Result<(), Refusal> {
+        self.paused(id, context.now_ms)
+            .map_or(Ok(()), |(scope, pause)| {
+                let detail = format!("{scope} is paused: {}", pause.reason);
+                Err(Refusal::Held {
+                    rule: Rule::Paused,
+                    detail: detail.into(),
+                })
+            })
+    }
+
+    fn check_provision(
+        &self,
+        context: &Context<'_>,
+        id: &GroupId,
+        group: &Group,
+        proposal: &Proposal,
+    ) -> Result<(), Refusal> {
+        if !matches!(proposal.subject, Subject::Group(_))
+            || !matches!(proposal.cause, Cause::TooFew { .. })
+        {
+            return Err(invalid("a machine is ordered for a group that has too few"));
+        }
+        let (desired, existing) = (group.desired(), self.existing(id));
+        if existing >= desired {
+            return Err(Refusal::Stale(
+                format!("it has {existing} of {desired} machines").into(),
+            ));
+        }
+        check_backoff(context, group)
+    }
+
+    fn check_replace(
+        &self,
+        context: &Context<'_>,
+        group: &Group,
+        proposal: &Proposal,
+        old: &Machine,
+    ) -> Result<(), Refusal> {
+        if proposal.subject != Subject::Machine(old.id) {
+            return Err(invalid("a decision about one machine replaces another one"));
+        }
+        let fits = match (proposal.cause.diagnosis(), old.phase) {
+            (Some(Diagnosis::Gone | Diagnosis::Unreachable), Phase::Joined) => true,
+            (Some(diagnosis), Phase::Lost { .. }) => !diagnosis.is_calm(),
+            _ => false,
+        };
+        if !fits {
+            return Err(roster::wrong_phase(
+                old,
+                "its diagnosis is none to replace it for",
+            ));
+        }
+        if group.destroying {
+            return Err(Refusal::Stale("the group is being destroyed".into()));
+        }
+        self.check_permitted(context, group, old.id)?;
+        check_backoff(context, group)?;
+        self.check_budget(context, group)
+    }
+
+    /// Whether the group's mode lets us replace the machine.
+    fn check_permitted(
+        &self,
+        context: &Context<'_>,
+        group: &Group,
+        machine: MachineId,
+    ) -> Result<(), Refusal> {
+        let detail = match group.spec.heal.mode {
+            HealMode::Auto => return Ok(()),
+            HealMode::Approve if self.approval(machine, context.now_ms).is_some() => return Ok(()),
+            HealMode::Approve => {
+                format!("nobody approved it within the last {}", span(APPROVAL_MS))
+            }
+            HealMode::Observe => "the group is only observed".to_owned(),
+        };
+        Err(Refusal::Held {
+            rule: Rule::Mode,
+            detail: detail.into(),
+        })
+    }
+
+    /// Invariant 7: spending is conserved.
+    fn check_budget(&self, context: &Context<'_>, group: &Group) -> Result<(), Refusal> {
+        let (under_way, at_once) = (self.removals(&group.spec.id), group.at_once());
+        let detail = if under_way >= at_once {
+            format!("{under_way} of {at_once} replacements at once are under way")
+        } else if group.bucket.tokens(group.per_hour(), context.now_ms) == 0 {
+            format!("this hour's {} replacements are spent", group.per_hour())
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::Held {
+            rule: Rule::Budget,
+            detail: detail.into(),
+        })
+    }
+
+    fn check_retire(
+        &self,
+        context: &Context<'_>,
+        id: &GroupId,
+        group: &Group,
+        proposal: &Proposal,
+        machine: &Machine,
+    ) -> Result<(), Refusal> {
+        if proposal.subject != Subject::Machine(machine.id) {
+            return Err(invalid("a decision about one machine retires another one"));
+        }
+        check_backoff(context, group)?;
+        if group.destroying || matches!(machine.phase, Phase::Left { .. }) {
+            return Ok(());
+        }
+        let surplus = match (
+            &group.spec.allocation,
+            machine.place.as_ref().map(|p| &p.member),
+        ) {
+            (Allocation::Pets { members }, Some(Member::Pet(name))) => !members.contains_key(name),
+            _ => self.existing(id) > group.desired(),
+        };
+        if !surplus {
+            return Err(Refusal::Stale(
+                format!(
+                    "the group wants {} machines, and this is one of them",
+                    group.desired()
+                )
+                .into(),
+            ));
+        }
+        let (under_way, at_once) = (self.removals(id), group.at_once());
+        if under_way >= at_once {
+            let detail = format!("{under_way} of {at_once} removals at once are under way");
+            return Err(Refusal::Held {
+                rule: Rule::Budget,
+                detail: detail.into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// A machine of the group that no intent is about.
+    fn free_machine(&self, group: &GroupId, id: MachineId) -> Result<&Machine, Refusal> {
+        let machine = self.machines.get(&id).ok_or(Refusal::NoMachine(id))?;
+        if let Some(op) = machine.intent.clone() {
+            return Err(Refusal::MachineBusy { machine: id, op });
+        }
+        if machine.group() != Some(group) {
+            return Err(invalid(format!(
+                "machine {} is not of group {group}",
+                machine.name
+            )));
+        }
+        match machine.phase {
+            Phase::Joined | Phase::Lost { .. } | Phase::Left { .. } => Ok(machine),
+            Phase::Ordered | Phase::Retiring => {
+                Err(roster::wrong_phase(machine, "it is on its way already"))
+            }
+        }
+    }
+
+    /// Whether the ordered machine can be had: number, name, place, template, token.
+    fn check_order(
+        &self,
+        id: &GroupId,
+        group: &Group,
+        order: &Order,
+        machine: MachineId,
+        old: Option<&Machine>,
+    ) -> Result<Place, Refusal> {
+        let cluster = self.cluster.as_ref().ok_or(Refusal::NotFounded)?.id;
+        let ahead = order.sequence.checked_sub(self.sequence);
+        if !ahead.is_some_and(|ahead| (1..=SEQUENCE_AHEAD_MAX).contains(&ahead)) {
+            return Err(Refusal::Stale(
+                format!(
+                    "order {} is not one of the next after {}",
+                    order.sequence, self.sequence
+                )
+                .into(),
+            ));
+        }
+        if order.machine != machine || machine_id(cluster, order.sequence) != Some(machine) {
+            return Err(invalid(
+                "an order's machine ID does not follow from its number",
+            ));
+        }
+        if order.token.is_none() {
+            return Err(invalid("an order without a token for its machine"));
+        }
+        let zone_bytes = order.zone.as_ref().map_or(0, String::len);
+        at_most("bytes in a zone's name", zone_bytes, WORD_BYTES_MAX)?;
+        self.check_member(id, group, &order.member, old)?;
+        let kept = old.and_then(|old| old.revision);
+        let wanted = kept.filter(|kept| group.templates.contains_key(kept));
+        if order.revision != wanted.unwrap_or(group.template) {
+            return Err(Refusal::Stale(
+                "the group's specification has changed".into(),
+            ));
+        }
+        self.check_name_free(&order.member.machine_name(id), old.map(|old| old.id))?;
+        self.check_roster_room()?;
+        let open = self.open_intents().count();
+        at_most("operations under way", open + 1, INTENTS_OPEN_MAX)?;
+        Ok(Place {
+            group: id.clone(),
+            member: order.member.clone(),
+            generation: order.sequence,
+        })
+    }
+
+    fn check_member(
+        &self,
+        id: &GroupId,
+        group: &Group,
+        member: &Member,
+        old: Option<&Machine>,
+    ) -> Result<(), Refusal> {
+        match (&group.spec.allocation, member) {
+            (Allocation::Cattle { .. }, Member::Cattle(ordinal)) => {
+                let ahead = ordinal.checked_sub(group.next_ordinal);
+                if ahead.is_none_or(|ahead| ahead > SEQUENCE_AHEAD_MAX) {
+                    return Err(Refusal::Stale(
+                        format!("{member} is not one of the next ordinals of group {id}").into(),
+                    ));
+                }
+            }
+            (Allocation::Pets { members }, Member::Pet(name)) => {
+                if !members.contains_key(name) {
+                    return Err(Refusal::Stale(
+                        format!("{name} is no member any more").into(),
+                    ));
+                }
+                let replaced = old
+                    .and_then(|old| old.place.as_ref())
+                    .map(|place| &place.member);
+                let is_open = |intent: &&_| intent_is_about(intent, id, member);
+                if let Some(intent) = self.open_intents().find(is_open) {
+                    let (group, member, op) = (id.clone(), member.clone(), intent.op.clone());
+                    return Err(Refusal::MemberBusy { group, member, op });
+                }
+                // Two copies of a pet never run.
+                let fits = match replaced {
+                    Some(replaced) => replaced == member && self.holders(id, member) == 1,
+                    None => !self.is_taken(id, member),
+                };
+                if !fits {
+                    return Err(Refusal::Stale(format!("{name} has a machine").into()));
+                }
+            }
+            _ => return Err(invalid("cattle are ordered by ordinal, and pets by name")),
+        }
+        Ok(())
+    }
+
+    fn check_operation(
+        &self,
+        id: &GroupId,
+        place: &Place,
+        op: &OperationId,
+        action: Action,
+    ) -> Result<(), Refusal> {
+        let cluster = self.cluster.as_ref().ok_or(Refusal::NotFounded)?.id;
+        if *op != operation_id(cluster, id, &place.member, place.generation, action) {
+            return Err(invalid(
+                "an operation's ID does not follow from what it is for",
+            ));
+        }
+        match self.intents.get(op) {
+            Some(intent) if intent.is_open() => Err(Refusal::MemberBusy {
+                group: id.clone(),
+                member: place.member.clone(),
+                op: op.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn intent_is_about(intent: &super::super::Intent, id: &GroupId, member: &Member) -> bool {
+    intent.group == *id && intent.member == *member
+}
+
+fn needed_order(proposal: &Proposal) -> Result<&Order, Refusal> {
+    proposal
+        .order
+        .as_ref()
+        .ok_or_else(|| invalid("an action that makes a machine needs an order"))
+}
+
+fn check_backoff(context: &Context<'_>, group: &Group) -> Result<(), Refusal> {
+    group.backoff(context.now_ms).map_or(Ok(()), |backoff| {
+        let wait = span(backoff.until_ms.saturating_sub(context.now_ms));
+        let detail = format!("{} operations failed; next try in {wait}", backoff.failed);
+        Err(Refusal::Held {
+            rule: Rule::Backoff,
+            detail: detail.into(),
+        })
+    })
+}

@@ -1,0 +1,385 @@
+//! Intents move on: one step at a time, by what executors report.
+
+use muster_mesh::identity::MachineId;
+
+use super::super::OperationId;
+use super::super::command::{Progress, StepResult};
+use super::super::event::EventKind;
+use super::super::intent::{Action, Intent, IntentState, Step, StepRecord};
+use super::super::limits::{INTENTS_ENDED_MAX, RETRY_MS_MAX};
+use super::super::machine::{Instance, Phase};
+use super::super::refusal::Refusal;
+use super::super::reply::Reply;
+use super::super::rule::Rule;
+use super::super::state::FleetState;
+use super::super::text::{Text, span};
+use super::values::{check_instance, invalid};
+use super::{About, Applied, Context};
+
+impl FleetState {
+    pub(super) fn progress(&mut self, context: &Context<'_>, progress: Progress) -> Applied {
+        let Progress {
+            op,
+            step,
+            attempt,
+            result,
+        } = progress;
+        let intent = self
+            .intents
+            .get(&op)
+            .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
+        let current = intent
+            .current()
+            .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
+        if (current.step, current.attempts) != (step, attempt) {
+            let (current, attempt) = (current.step, current.attempts);
+            return Err(Refusal::StaleProgress {
+                op,
+                current,
+                attempt,
+            });
+        }
+        match result {
+            StepResult::Done => self.step_done(context, &op, step),
+            StepResult::Provisioned(instance) => self.provisioned(context, &op, step, instance),
+            StepResult::Error { error, retry_ms } => {
+                self.step_failed(context, &op, error, retry_ms)
+            }
+            StepResult::GiveUp { error } => {
+                self.check_join_time(context, &op)?;
+                self.fail(context, &op, error);
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn step_done(&mut self, context: &Context<'_>, op: &OperationId, step: Step) -> Applied {
+        if matches!(step, Step::Provision | Step::AwaitJoin) {
+            return Err(invalid(format!(
+                "`{step}` ends with an instance or an admission only"
+            )));
+        }
+        let removed = self
+            .intents
+            .get(op)
+            .and_then(|intent| intent.action.removes());
+        let removed = removed.ok_or_else(|| Refusal::NoIntent(op.clone()))?;
+        let decision = self
+            .intents
+            .get(op)
+            .map(|intent| intent.decision)
+            .unwrap_or_default();
+        let (kind, detail) = match step {
+            Step::Fence => (EventKind::Fenced, "proved off"),
+            Step::Drain => (EventKind::Drained, ""),
+            _ => (EventKind::Destroyed, ""),
+        };
+        self.note(
+            context,
+            kind,
+            About::machine(removed, detail).decided(decision),
+        );
+        match step {
+            Step::Fence => self.condemn(context, removed),
+            Step::Destroy => self.remove_machine(context, removed),
+            _ => {}
+        }
+        self.advance(context, op);
+        Ok(Reply::Done)
+    }
+
+    fn provisioned(
+        &mut self,
+        context: &Context<'_>,
+        op: &OperationId,
+        step: Step,
+        instance: Instance,
+    ) -> Applied {
+        if step != Step::Provision {
+            return Err(invalid(format!("`{step}` makes no instance")));
+        }
+        check_instance(&instance)?;
+        let is_same =
+            |other: &Instance| other.id == instance.id && other.provisioner == instance.provisioner;
+        let owner = self
+            .machines
+            .values()
+            .find(|m| m.instance.as_ref().is_some_and(is_same));
+        if let Some(owner) = owner {
+            return Err(invalid(format!(
+                "instance {} is machine {}",
+                instance.id, owner.name
+            )));
+        }
+        let intent = self
+            .intents
+            .get(op)
+            .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
+        let decision = intent.decision;
+        let id = intent
+            .action
+            .makes()
+            .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
+        let machine = self.machines.get_mut(&id).ok_or(Refusal::NoMachine(id))?;
+        let detail = format!("{} {}", instance.provisioner, instance.id);
+        machine.instance = Some(instance);
+        let joined = machine.phase == Phase::Joined;
+        self.note(
+            context,
+            EventKind::Provisioned,
+            About::machine(id, detail).decided(decision),
+        );
+        self.advance(context, op);
+        if joined {
+            self.finish_await(context, op);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn step_failed(
+        &mut self,
+        context: &Context<'_>,
+        op: &OperationId,
+        error: Text,
+        retry_ms: u64,
+    ) -> Applied {
+        let intent = self
+            .intents
+            .get_mut(op)
+            .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
+        let (decision, action) = (intent.decision, intent.action);
+        let record = intent
+            .current_mut()
+            .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
+        let step = record.step;
+        if step == Step::AwaitJoin {
+            return Err(invalid(
+                "waiting for a machine has no errors; it is given up in the end",
+            ));
+        }
+        record.attempts = record.attempts.saturating_add(1);
+        record.last_error = Some(error.clone());
+        record.next_attempt_ms = context.now_ms.saturating_add(retry_ms.min(RETRY_MS_MAX));
+        let attempts = record.attempts;
+        let over = attempts >= step.attempts_max();
+        if over && step == Step::Drain {
+            let detail = format!("goes undrained after {attempts} tries: {error}");
+            let machine = action.removes().or(action.makes());
+            let about = About {
+                machine,
+                ..About::fleet(detail)
+            };
+            self.note(context, EventKind::Drained, about.decided(decision));
+            self.advance(context, op);
+        } else if over {
+            self.fail(context, op, error);
+        } else if attempts == 1 {
+            let machine = match step {
+                Step::Provision | Step::AwaitJoin => action.makes(),
+                Step::Fence | Step::Drain | Step::Destroy => action.removes(),
+            };
+            let about = About {
+                machine,
+                ..About::fleet(format!("{step}: {error}"))
+            };
+            self.note(context, EventKind::Retrying, about.decided(decision));
+        }
+        Ok(Reply::Done)
+    }
+
+    /// A machine that is still in time is not given up.
+    fn check_join_time(&self, context: &Context<'_>, op: &OperationId) -> Result<(), Refusal> {
+        let Some(intent) = self.intents.get(op) else {
+            return Ok(());
+        };
+        let Some(record) = intent
+            .current()
+            .filter(|record| record.step == Step::AwaitJoin)
+        else {
+            return Ok(());
+        };
+        let until_ms = self.join_deadline_ms(intent, record);
+        if context.now_ms < until_ms {
+            let left = span(until_ms - context.now_ms);
+            let detail = format!("{} has {left} left to join", intent.name);
+            return Err(Refusal::Held {
+                rule: Rule::Grace,
+                detail: detail.into(),
+            });
+        }
+        Ok(())
+    }
+
+    /// By when the machine of an intent at `AwaitJoin` must have joined.
+    pub(crate) fn join_deadline_ms(&self, intent: &Intent, record: &StepRecord) -> u64 {
+        let group = self.groups.get(&intent.group);
+        let grace_ms = group.map_or(0, |group| group.spec.heal.boot_grace_ms);
+        record
+            .started_ms
+            .unwrap_or(intent.opened_ms)
+            .saturating_add(grace_ms)
+    }
+
+    /// Ends `AwaitJoin` if that is where the intent is. A machine may join before it is known what instance it
+    /// runs on; then this is called again later.
+    pub(super) fn finish_await(&mut self, context: &Context<'_>, op: &OperationId) {
+        let current = self.intents.get(op).and_then(Intent::current);
+        if current.is_some_and(|record| record.step == Step::AwaitJoin) {
+            self.advance(context, op);
+        }
+    }
+
+    /// The current step is done.
+    fn advance(&mut self, context: &Context<'_>, op: &OperationId) {
+        let Some(intent) = self.intents.get_mut(op) else {
+            return;
+        };
+        if let Some(record) = intent.current_mut() {
+            record.ended_ms = Some(context.now_ms);
+        }
+        match intent.current_mut() {
+            Some(next) => {
+                next.started_ms = Some(context.now_ms);
+                next.next_attempt_ms = context.now_ms;
+            }
+            None => {
+                intent.state = IntentState::Done {
+                    at_ms: context.now_ms,
+                };
+                self.end(context, op);
+            }
+        }
+    }
+
+    /// What is left to do when an intent did what it was for.
+    fn end(&mut self, context: &Context<'_>, op: &OperationId) {
+        let Some(intent) = self.intents.get(op).cloned() else {
+            return;
+        };
+        if let Some(machine) = intent
+            .action
+            .makes()
+            .and_then(|id| self.machines.get_mut(&id))
+        {
+            machine.intent = None;
+        }
+        if intent.action.makes().is_some()
+            && let Some(group) = self.groups.get_mut(&intent.group)
+        {
+            group.failures.clear();
+        }
+        let took = span(context.now_ms.saturating_sub(intent.opened_ms));
+        let about = About {
+            machine: intent.action.makes(),
+            group: Some(&intent.group),
+            ..About::fleet(format!("{} of {} took {took}", intent.action, intent.name))
+        };
+        self.note(context, EventKind::Done, about.decided(intent.decision));
+        self.after_intent(context, &intent);
+    }
+
+    fn fail(&mut self, context: &Context<'_>, op: &OperationId, error: Text) {
+        let now_ms = context.now_ms;
+        let Some(intent) = self.intents.get_mut(op) else {
+            return;
+        };
+        let Some(step) = intent.current().map(|record| record.step) else {
+            return;
+        };
+        if let Some(record) = intent.current_mut() {
+            record.last_error = Some(error.clone());
+        }
+        intent.state = IntentState::Failed {
+            at_ms: now_ms,
+            step,
+            error: error.clone(),
+        };
+        let intent = intent.clone();
+        let (makes, removes) = (intent.action.makes(), intent.action.removes());
+        let machine = if step >= Step::Provision {
+            makes
+        } else {
+            removes
+        };
+        let detail = format!(
+            "{} of {} failed at `{step}`: {error}",
+            intent.action, intent.name
+        );
+        let about = About {
+            machine,
+            group: Some(&intent.group),
+            ..About::fleet(detail)
+        };
+        self.note(context, EventKind::Failed, about.decided(intent.decision));
+        if let Some(id) = makes {
+            self.give_up_new(context, id, step);
+        }
+        if let Some(id) = removes {
+            self.give_back_old(context, id, &intent);
+        }
+        if let Some(group) = self.groups.get_mut(&intent.group) {
+            group.note_failure(now_ms);
+        }
+        self.after_intent(context, &intent);
+    }
+
+    /// A machine that may exist stays on the roster, to be replaced, and may still turn up. One that was never
+    /// made is forgotten.
+    fn give_up_new(&mut self, context: &Context<'_>, id: MachineId, step: Step) {
+        let Some(machine) = self.machines.get_mut(&id) else {
+            return;
+        };
+        machine.intent = None;
+        match machine.phase {
+            Phase::Ordered if step == Step::AwaitJoin => {
+                machine.phase = Phase::Lost {
+                    at_ms: context.now_ms,
+                };
+            }
+            Phase::Ordered => self.remove_machine(context, id),
+            _ => {}
+        }
+    }
+
+    /// A machine that could not be taken away is what it was; a condemned one is to be replaced.
+    fn give_back_old(&mut self, context: &Context<'_>, id: MachineId, intent: &Intent) {
+        let Some(machine) = self.machines.get_mut(&id) else {
+            return;
+        };
+        machine.intent = None;
+        let replaced = matches!(intent.action, Action::Replace { .. });
+        machine.phase = match intent.was {
+            Some(Phase::Joined) | None if machine.condemned && replaced => Phase::Lost {
+                at_ms: context.now_ms,
+            },
+            Some(Phase::Joined) if machine.condemned => Phase::Left {
+                at_ms: context.now_ms,
+            },
+            Some(was) => was,
+            None => Phase::Joined,
+        };
+    }
+
+    fn after_intent(&mut self, context: &Context<'_>, intent: &Intent) {
+        self.forget_old_intents();
+        self.drop_unused_templates(&intent.group);
+        self.finish_destroying(context, &intent.group);
+    }
+
+    fn forget_old_intents(&mut self) {
+        let ended_ms = |intent: &Intent| match intent.state {
+            IntentState::Open => None,
+            IntentState::Done { at_ms } | IntentState::Failed { at_ms, .. } => Some(at_ms),
+        };
+        let mut ended: Vec<_> = self
+            .intents
+            .values()
+            .filter_map(|intent| Some((ended_ms(intent)?, intent.op.clone())))
+            .collect();
+        ended.sort_unstable();
+        let surplus = ended.len().saturating_sub(INTENTS_ENDED_MAX);
+        for (_, op) in ended.into_iter().take(surplus) {
+            self.intents.remove(&op);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Coordinators' seats.
+
+use muster_mesh::consensus::Seat;
+use muster_mesh::identity::MachineId;
+
+use super::super::event::EventKind;
+use super::super::limits::SEATS_MAX;
+use super::super::refusal::Refusal;
+use super::super::reply::Reply;
+use super::super::state::FleetState;
+use super::values::at_most;
+use super::{About, Applied, Context};
+
+impl FleetState {
+    /// A machine that has a seat gets the same one again: the answer may have been lost on the way.
+    pub(super) fn take_seat(&mut self, context: &Context<'_>, machine: MachineId) -> Applied {
+        let known = self
+            .machines
+            .get(&machine)
+            .ok_or(Refusal::NoMachine(machine))?;
+        if !known.is_elector() {
+            return Err(Refusal::WrongPhase {
+                name: known.name.clone(),
+                phase: known.phase.to_string().into(),
+                why: "only a machine that is in the mesh can be a coordinator".into(),
+            });
+        }
+        if let Some(seat) = self.seat_of(machine) {
+            return Ok(Reply::Seat(seat));
+        }
+        at_most("coordinators' seats", self.seats.len() + 1, SEATS_MAX)?;
+        self.last_seat = Seat(self.last_seat.0.saturating_add(1));
+        self.seats.insert(self.last_seat, machine);
+        let detail = format!("seat {}", self.last_seat);
+        self.note(
+            context,
+            EventKind::SeatTaken,
+            About::machine(machine, detail),
+        );
+        Ok(Reply::Seat(self.last_seat))
+    }
+
+    pub(super) fn free_seat(&mut self, context: &Context<'_>, seat: Seat) -> Applied {
+        let machine = self.seats.remove(&seat).ok_or(Refusal::NoSeat(seat))?;
+        self.note(
+            context,
+            EventKind::SeatFreed,
+            About::machine(machine, format!("seat {seat}")),
+        );
+        Ok(Reply::Done)
+    }
+}

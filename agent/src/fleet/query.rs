@@ -1,0 +1,180 @@
+//! Questions to the fleet state.
+
+use std::collections::BTreeSet;
+
+use muster_mesh::consensus::Seat;
+use muster_mesh::identity::{ClusterId, MachineId};
+
+use super::decision::{Decision, DecisionId};
+use super::intent::Intent;
+use super::limits::APPROVAL_MS;
+use super::machine::{Machine, Phase};
+use super::names::{GroupId, MachineName, Member};
+use super::pause::{Pause, PauseScope};
+use super::spec::Template;
+use super::state::{Approval, Cluster, FleetState};
+use super::{Group, OperationId};
+
+impl FleetState {
+    /// Which fleet this is; `None` until it is founded.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
+    }
+
+    /// The mesh's ID; `None` until the fleet is founded.
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.cluster.as_ref().map(|cluster| cluster.id)
+    }
+
+    // === machines ===
+
+    /// The machine of this name. While one machine replaces another of the same name, the new one.
+    pub fn machine_by_name(&self, name: &str) -> Option<&Machine> {
+        let named = self
+            .machines
+            .values()
+            .filter(|machine| machine.name.as_str() == name);
+        named.max_by_key(|machine| machine.phase != Phase::Retiring)
+    }
+
+    /// All machines of a group, in whatever phase.
+    pub fn group_machines<'a>(&'a self, id: &'a GroupId) -> impl Iterator<Item = &'a Machine> {
+        self.machines
+            .values()
+            .filter(move |machine| machine.group() == Some(id))
+    }
+
+    /// How many machines a group has or is getting: those that count towards its size.
+    pub fn existing(&self, id: &GroupId) -> usize {
+        self.group_machines(id)
+            .filter(|machine| machine.fills_its_slot())
+            .count()
+    }
+
+    /// The machines whose acknowledgement counts when a leader asks the roster.
+    pub fn electors(&self) -> impl Iterator<Item = &Machine> {
+        self.machines
+            .values()
+            .filter(|machine| machine.is_elector())
+    }
+
+    /// What a machine was, or is to be, made from; `None` for machines without a declared group.
+    pub fn template(&self, machine: &Machine) -> Option<&Template> {
+        let group = self.groups.get(machine.group()?)?;
+        let made_from = machine
+            .revision
+            .and_then(|revision| group.templates.get(&revision));
+        made_from.or_else(|| group.templates.get(&group.template))
+    }
+
+    /// How many machines of the roster have a member's place.
+    pub(super) fn holders(&self, id: &GroupId, member: &Member) -> usize {
+        let is_there = |m: &&Machine| {
+            m.place
+                .as_ref()
+                .is_some_and(|place| place.member == *member)
+        };
+        self.group_machines(id).filter(is_there).count()
+    }
+
+    /// Whether a member has a machine, in whatever phase.
+    pub fn is_taken(&self, id: &GroupId, member: &Member) -> bool {
+        self.holders(id, member) > 0
+    }
+
+    /// The first ordinal from `from` on whose machine name nobody has.
+    pub fn free_ordinal(&self, id: &GroupId, from: u64) -> u64 {
+        let names: BTreeSet<&str> = self.machines.values().map(|m| m.name.as_str()).collect();
+        let is_free = |ordinal: &u64| {
+            let name: MachineName = Member::Cattle(*ordinal).machine_name(id);
+            !names.contains(name.as_str())
+        };
+        (from..).find(is_free).unwrap_or(from)
+    }
+
+    // === intents ===
+
+    /// Intents that are under way.
+    pub fn open_intents(&self) -> impl Iterator<Item = &Intent> {
+        self.intents.values().filter(|intent| intent.is_open())
+    }
+
+    /// A group's intents that are under way.
+    pub fn group_intents<'a>(&'a self, id: &'a GroupId) -> impl Iterator<Item = &'a Intent> {
+        self.open_intents()
+            .filter(move |intent| intent.group == *id)
+    }
+
+    /// How many machines of a group are being replaced or taken away now; what the budget's *at once* counts.
+    /// Machines that had left by themselves aren't counted.
+    pub fn removals(&self, id: &GroupId) -> usize {
+        let counts = |intent: &&Intent| {
+            intent.action.removes().is_some() && !matches!(intent.was, Some(Phase::Left { .. }))
+        };
+        self.group_intents(id).filter(counts).count()
+    }
+
+    /// The intent of this operation ID, open or recently ended.
+    pub fn intent(&self, op: &OperationId) -> Option<&Intent> {
+        self.intents.get(op)
+    }
+
+    // === decisions ===
+
+    /// The decision of this number, unless it was forgotten.
+    pub fn decision(&self, id: DecisionId) -> Option<&Decision> {
+        let at = self.decisions.partition_point(|decision| decision.id < id);
+        self.decisions.get(at).filter(|decision| decision.id == id)
+    }
+
+    /// The pause that stops a group at this time, the wider one first.
+    pub fn paused(&self, id: &GroupId, now_ms: u64) -> Option<(&PauseScope, &Pause)> {
+        let covers = |scope: &PauseScope| match scope {
+            PauseScope::Fleet => true,
+            PauseScope::Group(group) => group == id,
+        };
+        self.pauses
+            .iter()
+            .find(|(scope, pause)| covers(scope) && pause.is_on(now_ms))
+    }
+
+    /// A person's approval about a machine that is still good.
+    pub fn approval(&self, machine: MachineId, now_ms: u64) -> Option<&Approval> {
+        let approval = self.approvals.get(&machine)?;
+        (now_ms < approval.at_ms.saturating_add(APPROVAL_MS)).then_some(approval)
+    }
+
+    // === identities ===
+
+    /// The seat that a machine has.
+    pub fn seat_of(&self, machine: MachineId) -> Option<Seat> {
+        self.seats
+            .iter()
+            .find(|(_, holder)| **holder == machine)
+            .map(|(seat, _)| *seat)
+    }
+
+    /// Machines whose certificates are to be refused.
+    pub fn revoked_machines(&self) -> BTreeSet<MachineId> {
+        let condemned = self.machines.values().filter(|machine| machine.condemned);
+        self.revoked
+            .keys()
+            .copied()
+            .chain(condemned.map(|machine| machine.id))
+            .collect()
+    }
+
+    /// Operators whose certificates are to be refused.
+    pub fn revoked_operators(&self) -> impl Iterator<Item = &MachineName> {
+        let revoked = self
+            .operators
+            .values()
+            .filter(|operator| operator.revoked_ms.is_some());
+        revoked.map(|operator| &operator.name)
+    }
+
+    /// The group of this name.
+    pub fn group(&self, id: &str) -> Option<&Group> {
+        self.groups.get(id)
+    }
+}
