@@ -3,6 +3,9 @@
 //! The mesh knows machines, not groups. Its parts, from the bottom up:
 //!
 //! - [`identity`]: identifiers of clusters, machines and their lives.
+//! - [`state_dir`]: small files that survive a crash, and the lock on an agent's directory.
+//! - [`pki`]: the cluster's CA, leaf certificates, join tokens, revocation, signed records.
+//! - [`transport`]: one QUIC endpoint: datagrams for gossip, streams for everything else.
 //! - [`wire`]: what all datagrams have in common.
 //! - [`membership`]: who is alive.
 //! - [`consensus`]: the coordinators' log, and the copy of its state that every machine has.
@@ -10,8 +13,12 @@
 //!
 //! Cores do no I/O: they take time, randomness and input as arguments and return what to do.
 
+pub mod clock;
 pub mod consensus;
 pub mod identity;
 pub mod membership;
+pub mod pki;
 pub mod records;
+pub mod state_dir;
+pub mod transport;
 pub mod wire;

@@ -1,0 +1,34 @@
+//! The one place of this crate that asks the operating system for the time.
+//!
+//! Cores never call it: their drivers do, and pass the answer in.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Wall clock in milliseconds since 1970; zero when the clock is set before that.
+pub fn unix_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}
+
+/// A monotonic clock with its origin at the moment it was made: the `now: Duration` of the cores.
+#[derive(Debug, Clone, Copy)]
+pub struct Monotonic {
+    origin: tokio::time::Instant,
+}
+
+impl Monotonic {
+    /// Starts a clock at zero.
+    pub fn start() -> Self {
+        Self {
+            origin: tokio::time::Instant::now(),
+        }
+    }
+
+    /// Time since the start.
+    pub fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+}
