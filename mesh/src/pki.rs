@@ -33,4 +33,5 @@ pub use self::sealing::{KeyFile, SealError, open_ca, seal_ca};
 pub use self::token::{JoinToken, ParseTokenError, TokenHash, TokenId};
 pub use self::trust::{ClusterTrust, VerifyError};
 
+pub(crate) use self::credentials::KeyMaterial;
 pub(crate) use self::trust::crypto_provider;

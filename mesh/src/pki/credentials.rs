@@ -111,8 +111,8 @@ pub struct Credentials {
 /// The parts that machines and operators have in common.
 #[derive(Clone)]
 pub(crate) struct KeyMaterial {
-    pub(super) leaf: Vec<u8>,
-    pub(super) ca: Vec<u8>,
+    pub(crate) leaf: Vec<u8>,
+    pub(crate) ca: Vec<u8>,
     pub(super) key: Zeroizing<Vec<u8>>,
     pub(super) not_before_ms: u64,
     pub(super) not_after_ms: u64,

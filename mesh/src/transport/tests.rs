@@ -1,0 +1,6 @@
+//! Real endpoints on loopback, talking to each other.
+
+mod support;
+
+mod exchange;
+mod identity;
