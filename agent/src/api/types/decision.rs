@@ -83,7 +83,7 @@ pub enum CheckVerdict {
 /// What came of a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Acted, held, only said so, or asks.
+    /// Acted, held, only said so, asks, or says that it is over.
     pub kind: OutcomeKind,
     /// What is done, would be done, or waits for approval, such as `replace web-2 by web-4`.
     pub action: Option<String>,
@@ -107,6 +107,8 @@ pub enum OutcomeKind {
     Observe,
     /// The group's mode is `approve`, and nobody has yet.
     AwaitApproval,
+    /// What stood on record is over.
+    Clear,
 }
 
 /// Something that happened: a line of `muster events --json`.

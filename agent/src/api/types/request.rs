@@ -81,12 +81,25 @@ pub enum Request {
         /// Why, for those who come later.
         #[serde(default)]
         reason: Option<String>,
+        /// For how long, in milliseconds; until it is ended by hand when absent.
+        #[serde(default)]
+        for_ms: Option<u64>,
     },
-    /// Ends a pause.
+    /// Ends a pause, and a group's waiting after orders that failed.
     Resume {
         /// The group's ID; the whole fleet when absent.
         #[serde(default)]
         id: Option<String>,
+    },
+    /// Shuts a machine out: its certificate is refused, and it is replaced as if it had left for good.
+    MachineRevoke {
+        /// Its name or its machine ID.
+        name: String,
+    },
+    /// Takes a machine off the roster as it is: what a person does who knows that it is gone where nobody can prove it.
+    MachineForget {
+        /// Its name or its machine ID.
+        name: String,
     },
     /// Lets a decision that waits for a person be carried out.
     Approve {
@@ -174,12 +187,12 @@ pub struct TokenRequest {
     /// How long it lasts, in milliseconds; the cluster's default (24 h) when absent.
     #[serde(default)]
     pub ttl_ms: Option<u64>,
-    /// How many machines may join with it; any number when absent.
+    /// How many machines may join with it; as many as a fleet can have when absent.
     #[serde(default)]
     pub uses: Option<u32>,
-    /// Labels that every machine which joins with it gets.
+    /// The group that the machines which join with it belong to; none when absent.
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    pub group: Option<String>,
     /// What it is for, in the words of who made it.
     #[serde(default)]
     pub note: Option<String>,
@@ -218,6 +231,8 @@ impl Request {
             | Self::HealMode { .. }
             | Self::Pause { .. }
             | Self::Resume { .. }
+            | Self::MachineRevoke { .. }
+            | Self::MachineForget { .. }
             | Self::Approve { .. }
             | Self::TokenCreate(_)
             | Self::TokenRevoke { .. }

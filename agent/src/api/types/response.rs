@@ -1,8 +1,6 @@
 //! The answers.
 
-use std::collections::BTreeMap;
-
-use muster_mesh::identity::MachineId;
+use muster_mesh::identity::{ClusterId, MachineId};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -136,8 +134,8 @@ pub struct TokenCreated {
     pub token: String,
     /// When it ends, in milliseconds since 1970.
     pub expires_ms: u64,
-    /// How many machines may join with it; `null`: any number.
-    pub uses: Option<u32>,
+    /// How many machines may join with it.
+    pub uses: u32,
     /// Addresses of the mesh that `muster join` can be given.
     pub addresses: Vec<std::net::SocketAddr>,
 }
@@ -151,16 +149,14 @@ pub struct TokenRow {
     pub created_ms: u64,
     /// When it ends, in milliseconds since 1970.
     pub expires_ms: u64,
-    /// How many machines may still join with it; `null`: any number.
-    pub uses_left: Option<u32>,
+    /// How many machines may still join with it.
+    pub uses_left: u32,
     /// How many have joined with it.
     pub used: u32,
-    /// The machine it is bound to, for a token that came with an order.
-    pub machine: Option<String>,
-    /// Labels that every machine which joins with it gets.
-    pub labels: BTreeMap<String, String>,
-    /// What it is for.
-    pub note: Option<String>,
+    /// The group that the machines which join with it belong to.
+    pub group: Option<String>,
+    /// What it is for; may be empty.
+    pub note: String,
     /// `valid`, `expired`, `used` or `revoked`.
     pub state: String,
 }
@@ -171,13 +167,10 @@ pub struct OperatorCreated {
     /// The operator's name.
     pub name: String,
     /// The cluster that the certificate is for.
-    pub cluster: muster_mesh::identity::ClusterId,
-    /// The cluster CA's certificate, PEM.
-    pub ca_pem: String,
-    /// The operator's certificate, PEM.
-    pub cert_pem: String,
-    /// The operator's private key, PEM; kept nowhere else.
-    pub key_pem: String,
+    pub cluster: ClusterId,
+    /// The operator's certificate, the cluster CA's, and the private key, which is kept nowhere else; PEM. What
+    /// `--identity` takes.
+    pub pem: String,
     /// When the certificate ends, in milliseconds since 1970.
     pub expires_ms: u64,
 }
