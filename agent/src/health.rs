@@ -16,7 +16,7 @@
 //! judge.handle_sample(&full);
 //! let report = judge.handle_sample(&full);
 //! assert_eq!(report.level(), Level::Critical);
-//! assert_eq!(report.reasons(), ["disk of the data directory 97 % used (critical from 95 %)"]);
+//! assert_eq!(report.reasons(), ["disk of the data directory used 97 % (critical from 95 %)"]);
 //! assert!(publisher.handle_report(Duration::ZERO, &report));
 //! assert!(!publisher.handle_report(Duration::from_secs(5), &report), "nothing new");
 //! ```
@@ -26,6 +26,7 @@ mod publish;
 mod report;
 mod sample;
 mod sampler;
+mod wire;
 
 #[cfg(test)]
 mod tests;

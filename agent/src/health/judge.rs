@@ -232,7 +232,7 @@ struct Tracked {
     /// The mildest change that all samples of the streak asked for.
     pending: Level,
     value: f64,
-    limit: f64,
+    limit: Option<f64>,
 }
 
 impl Tracked {
@@ -263,15 +263,19 @@ impl Tracked {
             self.streak = 0;
         }
         self.value = value;
-        self.limit = rule.limit(self.level).unwrap_or_default();
+        self.limit = rule.limit(self.level);
     }
 
     fn finding(&self, subject: Subject) -> Option<Finding> {
+        let is_fact = matches!(
+            subject,
+            Subject::ReadOnly | Subject::DataDir | Subject::Workload
+        );
         let finding = Finding {
             subject,
             level: self.level,
-            value: self.value as f32,
-            limit: self.limit as f32,
+            value: (!is_fact).then_some(self.value),
+            limit: self.limit.filter(|_| !is_fact),
         };
         (self.level > Level::Ok).then_some(finding)
     }

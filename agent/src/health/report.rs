@@ -1,10 +1,10 @@
-//! What a machine says of itself: small enough for a gossip packet, and turned into sentences only by the reader.
+//! What a machine says of itself, and the sentences for it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest detail of a failed workload that is reported: one line, and far below a gossip packet.
+/// The longest detail of a failed workload that is reported: one line.
 pub const WORKLOAD_DETAIL_BYTES_MAX: usize = 120;
 
 /// How bad it is.
@@ -32,7 +32,8 @@ impl fmt::Display for Level {
     }
 }
 
-/// What a finding is about. New ones are added at the end: the order is part of the encoding.
+/// What a finding is about. New ones are added at the end: the order is part of the wire format (two bits each in
+/// [`Vitals::reasons`](muster_mesh::records::Vitals::reasons)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
@@ -99,73 +100,54 @@ impl Subject {
 }
 
 /// One thing that is not as it should be.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Finding {
     /// What it is about.
     pub subject: Subject,
     /// How bad it is; never [`Level::Ok`].
     pub level: Level,
-    /// The value that was found, in the subject's unit; 0 where it has none.
-    pub value: f32,
-    /// The threshold that it reached, in the same unit.
-    pub limit: f32,
+    /// The value that was found, in the subject's unit; `None` where there is none or it is not known here.
+    pub value: Option<f64>,
+    /// The threshold that it reached, in the same unit; known on the machine itself only.
+    pub limit: Option<f64>,
 }
 
-/// A finding as a sentence, such as `memory 93 % used (warning from 90 %)`.
+/// A finding as a sentence, such as `memory used 93 % (warning from 90 %)`.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            subject,
-            level,
-            value,
-            limit,
-        } = self;
-        let (what, unit) = match subject {
-            Subject::Cpu => ("processors busy", " %"),
-            Subject::Load => ("load per processor", ""),
-            Subject::Memory => {
-                return write!(f, "memory {value:.0} % used ({level} from {limit} %)");
-            }
-            Subject::Disk => {
-                return write!(
-                    f,
-                    "disk of the data directory {value:.0} % used ({level} from {limit} %)"
-                );
-            }
-            Subject::Inodes => {
-                return write!(
-                    f,
-                    "inodes of the data directory's disk {value:.0} % used ({level} from {limit} %)"
-                );
-            }
-            Subject::CpuPressure => ("tasks waited for a processor", " % of the last minute"),
-            Subject::MemoryPressure => ("everything waited for memory", " % of the last minute"),
-            Subject::IoPressure => ("everything waited for disks", " % of the last minute"),
-            Subject::Clock => {
-                let side = if *value < 0.0 { "behind" } else { "ahead of" };
-                let away = value.abs();
-                return write!(
-                    f,
-                    "clock {away:.0} ms {side} the peers' ({level} from {limit} ms)"
-                );
-            }
+        let (what, unit, digits) = match self.subject {
+            Subject::Cpu => ("processors busy", " %", 0),
+            Subject::Load => ("load per processor", "", 1),
+            Subject::Memory => ("memory used", " %", 0),
+            Subject::Disk => ("disk of the data directory used", " %", 0),
+            Subject::Inodes => ("inodes of the data directory's disk used", " %", 0),
+            Subject::CpuPressure => ("tasks waiting for processors", " %", 0),
+            Subject::MemoryPressure => ("everything waiting for memory", " %", 0),
+            Subject::IoPressure => ("everything waiting for disks", " %", 0),
+            Subject::Clock => match self.value {
+                Some(offset) if offset < 0.0 => ("clock behind its peers' by", " ms", 0),
+                Some(_) => ("clock ahead of its peers' by", " ms", 0),
+                None => ("clock off its peers'", "", 0),
+            },
             Subject::ReadOnly => {
                 return f.write_str("the data directory's file system is read-only");
             }
             Subject::Workload => return f.write_str("the workload's health command failed"),
             Subject::DataDir => return f.write_str("the data directory cannot be examined"),
         };
-        let digits = if *subject == Subject::Load { 1 } else { 0 };
-        let short = unit.get(..2).unwrap_or("");
-        write!(
-            f,
-            "{what} {value:.digits$}{unit} ({level} from {limit}{short})"
-        )
+        f.write_str(what)?;
+        if let Some(value) = self.value.map(f64::abs) {
+            write!(f, " {value:.digits$}{unit}")?;
+        }
+        match self.limit {
+            Some(limit) => write!(f, " ({} from {limit}{unit})", self.level),
+            None => write!(f, " ({})", self.level),
+        }
     }
 }
 
 /// The figures behind a report, coarse enough that they rarely change. `None`: could not be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Readings {
     /// Busy time of the processors, averaged over about half a minute.
     pub cpu_percent: Option<u8>,
@@ -220,12 +202,12 @@ impl Readings {
     }
 }
 
-/// What a machine says of itself. Encodes to some 20 bytes when all is well.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+/// What a machine says of itself.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Report {
     /// What is not as it should be, worst first; empty when all is well.
     pub findings: Vec<Finding>,
-    /// What a failed workload said, at most [`WORKLOAD_DETAIL_BYTES_MAX`].
+    /// What a failed workload said, at most [`WORKLOAD_DETAIL_BYTES_MAX`]; known on the machine itself only.
     pub workload_detail: Option<String>,
     /// The figures behind it.
     pub readings: Readings,

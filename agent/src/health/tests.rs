@@ -2,6 +2,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use muster_mesh::records::{FIGURES, Vitals};
 use proptest::prelude::*;
 
 use super::*;
@@ -135,7 +136,7 @@ fn a_clock_behind_is_as_bad_as_one_ahead() {
     let report = judge.handle_sample(&behind);
     assert_eq!(
         report.reasons(),
-        ["clock 6000 ms behind the peers' (critical from 5000 ms)"]
+        ["clock behind its peers' by 6000 ms (critical from 5000 ms)"]
     );
     assert_eq!(report.readings.clock_offset_ms, Some(-6000));
 }
@@ -155,11 +156,11 @@ fn sentences_carry_value_level_and_threshold() {
     assert_eq!(
         judge.handle_sample(&bad).reasons(),
         [
-            "memory 98 % used (critical from 97 %)",
+            "memory used 98 % (critical from 97 %)",
             "processors busy 100 % (warning from 95 %)",
             "load per processor 7.2 (warning from 4)",
-            "inodes of the data directory's disk 90 % used (warning from 85 %)",
-            "everything waited for memory 12 % of the last minute (warning from 10 %)",
+            "inodes of the data directory's disk used 90 % (warning from 85 %)",
+            "everything waiting for memory 12 % (warning from 10 %)",
         ]
     );
 }
@@ -180,23 +181,53 @@ fn thresholds_that_are_off_never_warn_and_new_ones_apply_at_once() {
 }
 
 #[test]
-fn a_calm_report_fits_a_gossip_packet_many_times() {
+fn what_peers_are_told_is_what_is_the_case() {
     let mut judge = judge();
-    let calm = Sample {
+    let sample = Sample {
         cpu_busy_percent: Some(3.0),
-        load_per_cpu: Some(0.2),
-        memory_used_percent: Some(40.0),
-        disk_used_percent: Some(50.0),
-        cpu_pressure_percent: Some(0.0),
-        memory_pressure_percent: Some(0.0),
-        io_pressure_percent: Some(0.0),
-        clock_offset_ms: Some(3),
+        load_per_cpu: Some(0.25),
+        memory_used_percent: Some(98.0),
+        disk_used_percent: Some(90.0),
+        io_pressure_percent: Some(1.0),
+        clock_offset_ms: Some(-3),
+        workload: Workload::Failed {
+            detail: "no answer".into(),
+        },
         ..Sample::default()
     };
-    let report = judge.handle_sample(&calm);
-    let bytes = postcard::to_stdvec(&report).expect("plain data");
-    assert!(bytes.len() <= 24, "{} bytes", bytes.len());
-    assert_eq!(postcard::from_bytes::<Report>(&bytes), Ok(report));
+    judge.handle_sample(&sample);
+    let here = judge.handle_sample(&sample);
+    let vitals = Vitals::from(&here);
+    assert_eq!(vitals.level, 2);
+    let there = Report::from(&vitals);
+    assert!(
+        there.findings.len() == 3 && there.level() == Level::Critical,
+        "{there:?}"
+    );
+    assert_eq!(there.readings, here.readings);
+    assert_eq!(
+        there.reasons(),
+        [
+            "memory used 98 % (critical)",
+            "the workload's health command failed",
+            "disk of the data directory used 90 % (warning)",
+        ]
+    );
+    assert_eq!(Vitals::from(&there), vitals, "nothing is lost on the way");
+}
+
+#[test]
+fn reports_of_newer_and_broken_peers_are_read_as_far_as_possible() {
+    let strange = Vitals {
+        level: 200,
+        reasons: u64::MAX,
+        figures: [Some(i32::MIN); FIGURES],
+    };
+    let report = Report::from(&strange);
+    assert_eq!(report.level(), Level::Critical);
+    assert_eq!(report.findings.len(), Subject::ALL.len());
+    assert_eq!(report.readings.cpu_percent, None);
+    assert!(report.reasons().iter().all(|reason| !reason.is_empty()));
 }
 
 #[test]
@@ -206,8 +237,8 @@ fn only_news_is_published() {
         let finding = |level| Finding {
             subject: Subject::Cpu,
             level,
-            value: f32::from(cpu),
-            limit: 95.0,
+            value: Some(f64::from(cpu)),
+            limit: None,
         };
         let readings = Readings {
             cpu_percent: Some(cpu),

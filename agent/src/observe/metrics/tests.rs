@@ -68,8 +68,8 @@ fn all_parts_together_make_one_valid_text() {
     let finding = Finding {
         subject: Subject::Disk,
         level: Level::Warning,
-        value: 90.0,
-        limit: 85.0,
+        value: Some(90.0),
+        limit: Some(85.0),
     };
     let readings = Readings {
         disk_percent: Some(90),
