@@ -7,6 +7,7 @@
 use std::fmt::{self, Write as _};
 
 mod fleet;
+mod mesh;
 mod process;
 
 pub use fleet::{Build, FleetStats, GroupStats, HealthStats};

@@ -107,3 +107,37 @@ fn all_parts_together_make_one_valid_text() {
     }
     assert!(figures["process_resident_memory_bytes"] > 0.0);
 }
+
+/// The names of a plain struct's fields, as its debug text has them.
+fn fields(debug: &str) -> Vec<&str> {
+    let inner = debug
+        .split_once('{')
+        .expect("a struct")
+        .1
+        .trim_end_matches(['}', ' ']);
+    inner
+        .split(',')
+        .map(|field| field.split(':').next().expect("a name").trim())
+        .collect()
+}
+
+#[test]
+fn every_figure_of_the_mesh_has_a_metric() {
+    use muster_mesh::{membership, records, transport};
+    fn check(stats: &(impl Export + fmt::Debug), prefix: &str) {
+        let figures = parse(&render(&[stats]));
+        let debug = format!("{stats:?}");
+        let fields = fields(&debug);
+        assert_eq!(figures.len(), fields.len(), "{figures:?}\n{fields:?}");
+        for field in fields {
+            let (gauge, counter) = (format!("{prefix}{field}"), format!("{prefix}{field}_total"));
+            assert!(
+                figures.contains_key(&gauge) || figures.contains_key(&counter),
+                "{gauge}"
+            );
+        }
+    }
+    check(&transport::TransportStats::default(), "muster_transport_");
+    check(&membership::Stats::default(), "muster_membership_");
+    check(&records::Stats::default(), "muster_records_");
+}
