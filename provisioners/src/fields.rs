@@ -234,9 +234,9 @@ impl<'a> Fields<'a> {
         result
     }
 
-    /// Whether a field is still there to be taken.
-    pub fn has(&self, name: &str) -> bool {
-        self.left.contains_key(&self.lookup(name))
+    /// How the user wrote the name of a field; `None` if it isn't there. Also after it has been taken.
+    pub fn written(&self, name: &str) -> Option<&'a str> {
+        self.written.get(&self.lookup(name)).copied()
     }
 
     /// All problems: those found on the way, and one for each field that nobody took.
@@ -289,7 +289,7 @@ mod tests {
         let properties =
             properties(r#"{"Init": ["a"], "INIT": ["b"], "hEALTH": {"Command": "x"}}"#);
         let mut fields = Fields::ignoring_case(&properties);
-        assert!(fields.has("init"));
+        assert_eq!(fields.written("init"), Some("INIT"));
         assert!(fields.strings("init").is_some());
         assert_eq!(
             fields.object("Health", |inner| inner.string("command")),

@@ -10,15 +10,22 @@
 //! - [`ProvisionError`]: why a call failed, and above all whether its outcome is known.
 //!
 //! Configuration types are factories ([`ProvisionerConfig`]): their `validate` is pure, their `build` does I/O.
-//! A [`Registry`] knows them by name.
+//! A [`Registry`] knows them by name; [`process`] is always there. Every implementation has to pass the same suite,
+//! `conformance` (a feature, together with `fake`, an in-memory back end with injected faults).
 
 mod boot;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod deadline;
 mod error;
+#[cfg(feature = "conformance")]
+pub mod fake;
 mod fields;
 mod machine;
 mod operation;
 mod problem;
+#[cfg(target_os = "linux")]
+pub mod process;
 mod properties;
 mod provisioner;
 mod registry;

@@ -54,7 +54,10 @@ impl Registry {
 
     /// All kinds that were compiled in.
     pub fn builtin() -> Self {
-        Self::empty()
+        let mut registry = Self::empty();
+        #[cfg(target_os = "linux")]
+        registry.add(crate::process::KIND);
+        registry
     }
 
     /// Adds a kind, in place of one of the same name.
@@ -143,5 +146,27 @@ impl Provisioners {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_answered_with_those_there_are() {
+        let registry = Registry::builtin();
+        let problems = registry.validate("docker2", &Properties::new());
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].field, "provisioner");
+        assert!(problems[0].remedy.contains("process"), "{}", problems[0]);
+        assert!(registry.configure("docker2", &Properties::new()).is_err());
+    }
+
+    #[test]
+    fn problems_of_properties_are_under_properties() {
+        let properties = r#"{"colour": "red"}"#.parse().expect("valid");
+        let problems = Registry::builtin().validate("process", &properties);
+        assert_eq!(problems[0].field, "properties.colour");
     }
 }

@@ -130,7 +130,7 @@ fn read_attachments(fields: &mut Fields<'_>, allocation: &Allocation) -> Vec<Att
     let mut seen = BTreeSet::new();
     let attachments = fields.objects("attachments", |item| {
         let kind = item.string("type").unwrap_or_default();
-        let given = item.has("id");
+        let given = item.written("id").is_some();
         let id = item.string("id").unwrap_or_default();
         if id.is_empty() {
             if !given {
