@@ -2,8 +2,8 @@
 //!
 //! A few machines, the *coordinators*, hold a replicated log of commands (raft: [`Coordinator`]). Every machine,
 //! coordinator or not, holds a [`Replica`]: the state that results from applying the log's committed commands, in
-//! order, to a [`StateMachine`]. Coordinators get commands from each other; everybody else follows the log from any
-//! peer that has it.
+//! order, to a [`StateMachine`]. Coordinators get commands from each other; everybody else [follows](follow) the log
+//! from any peer that has it.
 //!
 //! This module does not know what commands mean: they are bytes. Nor does it know the consensus library's types on
 //! its surface: [`Coordinator`] is the whole of what a caller sees of it.
@@ -18,6 +18,8 @@
 //! - What a coordinator has acknowledged (a vote, an entry) is on disk first.
 
 pub mod coordinator;
+pub mod copy;
+pub mod follow;
 pub mod replica;
 pub mod seat;
 

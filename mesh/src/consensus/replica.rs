@@ -302,6 +302,11 @@ impl<S: StateMachine> Replica<S> {
         Some(result)
     }
 
+    /// Who feeds the replica, followed.
+    pub(crate) fn driver_watch(&self) -> watch::Receiver<Option<Driver>> {
+        self.shared.driver.subscribe()
+    }
+
     pub(crate) fn position(&self) -> (Option<LogId>, StoredMembership) {
         let applied = self.lock();
         (applied.last(), applied.membership().clone())

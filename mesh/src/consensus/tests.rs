@@ -5,5 +5,6 @@ mod chaos;
 mod cluster;
 mod crash;
 mod elections;
+mod following;
 mod refusals;
 mod suite;
