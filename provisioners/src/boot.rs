@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::Value;
 use toml::{Table, Value as Toml};
 
-use crate::{InstanceId, MachineSpec, OperationId, Properties};
+use crate::{MachineSpec, Properties};
 
 /// Where an agent lives on its machine, as far as its provisioner decides that. What is `None` is left to the
 /// agent's defaults.
@@ -21,18 +21,16 @@ pub struct AgentPlace<'a> {
     pub bind: Option<SocketAddr>,
     /// The Unix socket for commands.
     pub api_socket: Option<&'a Path>,
-    /// Which order the machine fulfils: the provisioner's name, what it calls the machine, and the operation.
-    pub instance: Option<(&'a str, &'a InstanceId, &'a OperationId)>,
     /// A provisioner by its name, and its configuration, that the agent needs when it comes to decide itself.
-    pub settings: Option<(&'a str, &'a Properties)>,
+    pub provisioner: Option<(&'a str, &'a Properties)>,
 }
 
 /// The text (TOML) of the configuration file for the agent of a new machine.
 ///
-/// Keys: `name`, `labels`, `seeds`, `join_token`, `first_boot`; `data_dir`, `bind`, `api_socket` and a table
-/// named after the provisioner as `place` says; the table `instance` with `provisioner`, `id`, `operation`,
-/// `group` and `member`; and the spec's own [`settings`](crate::BootConfig::settings) for all others. It holds the
-/// join token, so write it where only the agent can read it.
+/// Keys: `name`, `group`, `member`, `labels`, `seeds`, `join_token`, `first_boot`; `data_dir`, `bind`,
+/// `api_socket` and a table named after the provisioner as `place` says; and the spec's own
+/// [`settings`](crate::BootConfig::settings) for all others. It holds the join token, so write it where
+/// only the agent can read it.
 pub fn agent_config(spec: &MachineSpec, place: &AgentPlace<'_>) -> String {
     let boot = &spec.boot;
     let mut table = table_of(&boot.settings);
@@ -41,6 +39,8 @@ pub fn agent_config(spec: &MachineSpec, place: &AgentPlace<'_>) -> String {
     };
     set("name", spec.name.clone().into());
     for (key, text) in [
+        ("group", boot.group.as_str()),
+        ("member", boot.member.as_str()),
         ("join_token", boot.join_token.expose()),
         ("first_boot", spec.init.as_str()),
     ] {
@@ -77,28 +77,10 @@ pub fn agent_config(spec: &MachineSpec, place: &AgentPlace<'_>) -> String {
     if let Some(bind) = place.bind {
         set("bind", bind.to_string().into());
     }
-    if let Some((name, settings)) = place.settings {
+    if let Some((name, settings)) = place.provisioner {
         set(name, Toml::Table(table_of(settings)));
     }
-    set("instance", Toml::Table(instance_table(spec, place)));
     table.to_string()
-}
-
-fn instance_table(spec: &MachineSpec, place: &AgentPlace<'_>) -> Table {
-    let mut table = Table::new();
-    let mut set = |key: &str, text: &str| {
-        if !text.is_empty() {
-            table.insert(key.to_owned(), text.into());
-        }
-    };
-    set("group", &spec.boot.group);
-    set("member", &spec.boot.member);
-    if let Some((provisioner, id, operation)) = place.instance {
-        set("provisioner", provisioner);
-        set("id", id.as_str());
-        set("operation", operation.as_str());
-    }
-    table
 }
 
 fn table_of(properties: &Properties) -> Table {
@@ -151,25 +133,18 @@ mod tests {
     #[test]
     fn the_agent_reads_what_was_meant() {
         let settings: Properties = r#"{"root":"/r"}"#.parse().expect("valid");
-        let id: InstanceId = "p-1".parse().expect("valid");
-        let op = OperationId::derive("c", "web", "web-1", 1, "provision");
         let place = AgentPlace {
             data_dir: Some(Path::new("/r/state")),
             bind: Some("127.1.2.4:4000".parse().expect("valid")),
             api_socket: Some(Path::new("/r/api.sock")),
-            instance: Some(("process", &id, &op)),
-            settings: Some(("process", &settings)),
+            provisioner: Some(("process", &settings)),
         };
         let text = agent_config(&spec(), &place);
         let table: Table = text.parse().expect("valid TOML");
         let get = |key: &str| table.get(key).and_then(Toml::as_str);
         assert_eq!(get("name"), Some("web-1"));
-        let instance = |key: &str| table["instance"][key].as_str();
-        assert_eq!(instance("group"), Some("web"));
-        assert_eq!(instance("member"), Some("web-1"));
-        assert_eq!(instance("provisioner"), Some("process"));
-        assert_eq!(instance("id"), Some("p-1"));
-        assert_eq!(instance("operation"), Some(op.as_str()));
+        assert_eq!(get("group"), Some("web"));
+        assert_eq!(get("member"), Some("web-1"));
         assert_eq!(get("join_token"), Some("muster1-token"));
         assert_eq!(get("first_boot"), Some("echo \"hello\"\n\ttrue\n"));
         assert_eq!(get("data_dir"), Some("/r/state"));
@@ -189,7 +164,7 @@ mod tests {
             &MachineSpec::new("m", Properties::new()),
             &AgentPlace::default(),
         );
-        assert_eq!(text.trim(), "name = \"m\"\n\n[instance]");
+        assert_eq!(text.trim(), "name = \"m\"");
     }
 
     proptest! {

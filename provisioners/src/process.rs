@@ -6,7 +6,7 @@
 //!
 //! - **Identity.** A process is known by its ID *and* start time, boot and PID namespace, and signalled only through a
 //!   process handle checked against them: a process that merely got the same number is never killed or counted.
-//! - **No strays.** An agent records itself before it runs; see [`launch`].
+//! - **No strays.** An agent records itself before it runs; see [`launch()`].
 //! - **Idempotent.** An instance's ID is a function of the operation's, and its directory appears whole or not at all.
 //! - **Exclusive disks.** They are checked and taken by the launcher itself, under locks that the kernel releases.
 //! - **Off means off.** Everything that carries the instance's mark or is in its agent's session counts, not only the

@@ -28,7 +28,7 @@ fn lives(pid: &str) -> bool {
 }
 
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     while !condition() {
         assert!(
             start.elapsed() < Duration::from_secs(20),

@@ -49,7 +49,7 @@ pub struct ProcessConfig {
     pub root: PathBuf,
     /// What a machine runs, with `agent --config FILE`; this program if `None`.
     pub executable: Option<PathBuf>,
-    /// What is run with `process-launch DIRECTORY` and has to call [`launch`](super::launch); the
+    /// What is run with `process-launch DIRECTORY` and has to call [`launch`](super::launch()); the
     /// executable if `None`.
     pub launcher: Option<PathBuf>,
     /// The loopback network of their addresses, such as `127.83.201.0/24`.

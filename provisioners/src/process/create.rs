@@ -233,8 +233,7 @@ fn config_of(
         data_dir: Some(&place.state()),
         bind: Some(record.address),
         api_socket: Some(&place.socket()),
-        instance: Some((NAME, &record.id, &record.operation)),
-        settings: Some((NAME, &settings)),
+        provisioner: Some((NAME, &settings)),
     };
     agent_config(&spec, &place)
 }

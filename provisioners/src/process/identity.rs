@@ -244,7 +244,7 @@ mod tests {
         let identity = host.process(child.id()).expect("readable").expect("alive");
         child.kill().expect("killed");
         // Not waited for, so it stays as a zombie.
-        let start = std::time::Instant::now();
+        let start = tokio::time::Instant::now();
         while host.liveness(&identity).expect("readable") == Liveness::Alive {
             assert!(start.elapsed().as_secs() < 20, "it doesn't die");
             std::thread::yield_now();

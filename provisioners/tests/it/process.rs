@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_provisioners::conformance::Harness;
@@ -14,6 +14,7 @@ use muster_provisioners::{
     Properties, ProvisionError, Provisioner, Tags, tag,
 };
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::Instant;
 
 mod creators;
 mod disks;

@@ -60,7 +60,8 @@ fn arrows_point_one_way() {
             .unwrap_or_else(|| panic!("give {name} its place in ARROWS"));
         for dependency in package["dependencies"].as_array().expect("a list") {
             let to = text(dependency, "name");
-            let ours = known.contains_key(to);
+            // A crate may depend on itself for its tests, to turn on its own features for them.
+            let ours = known.contains_key(to) && to != name;
             assert!(!ours || may.contains(&to), "{name} must not know {to}");
         }
     }

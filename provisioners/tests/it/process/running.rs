@@ -41,7 +41,7 @@ async fn an_agent_gets_what_was_ordered_and_nothing_else() {
         .expect("TOML");
     assert_eq!(table["join_token"].as_str(), Some("muster1-token"));
     assert_eq!(table["labels"]["zone"].as_str(), Some("a"));
-    assert_eq!(table["instance"]["id"].as_str(), Some(id.as_str()));
+    assert_eq!(table["group"].as_str(), Some("web"));
     let root = rig.provisioner.root().display().to_string();
     assert_eq!(table["process"]["root"].as_str(), Some(root.as_str()));
     let bind: std::net::SocketAddr = table["bind"]
