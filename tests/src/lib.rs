@@ -4,6 +4,7 @@
 //! links nothing of muster itself. It blocks, since a test has nothing else to do, and it panics with what it saw,
 //! since its callers are tests.
 
+pub mod bench;
 pub mod binary;
 pub mod command;
 pub mod fleet;

@@ -83,7 +83,10 @@ impl Namespace {
     #[track_caller]
     pub fn lose(&self, share: f64) {
         let share = share.to_string();
-        let rule = [
+        self.run(&[
+            "iptables",
+            "-A",
+            "INPUT",
             "-m",
             "statistic",
             "--mode",
@@ -92,8 +95,7 @@ impl Namespace {
             &share,
             "-j",
             "DROP",
-        ];
-        self.run(&[&["iptables", "-A", "INPUT", "-p", "udp"][..], &rule].concat());
+        ]);
     }
 
     /// Lets everything through again.

@@ -1,0 +1,264 @@
+//! What is done to a system, and what is measured while it is.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::figures::Figures;
+use super::log::LogWatch;
+use super::{Agent, News, Plan, Scenario, System, usage};
+use crate::wait::{now, poll};
+
+/// After this time nothing of the start is left in the figures of an idle system.
+const SETTLE: Duration = Duration::from_secs(20);
+/// Nobody waits longer for a death to be known.
+const KNOWN_MAX: Duration = Duration::from_secs(120);
+
+/// Runs the scenarios that a started system goes through, in an order in which none disturbs the next.
+pub fn run(system: &mut dyn System, plan: &Plan, figures: &mut Figures) {
+    for (name, scenario) in Scenario::ALL {
+        let elsewhere = match scenario {
+            // Needs a system that was started for it: see `churn`.
+            Scenario::Churn => true,
+            // Serf has no leader.
+            Scenario::Leader => system.name() == "serf",
+            _ => false,
+        };
+        if elsewhere || !plan.scenarios.contains(&scenario) {
+            continue;
+        }
+        let runs = match scenario {
+            Scenario::Kill | Scenario::Leader | Scenario::Silent => plan.runs,
+            Scenario::Idle | Scenario::Churn | Scenario::Loss(_) => 1,
+        };
+        for round in 0..runs {
+            eprintln!("{}: {name}, {} of {runs}", system.name(), round + 1);
+            match scenario {
+                Scenario::Idle => idle(system, plan, figures),
+                Scenario::Kill => kill(system, figures, "kill", |agent| !agent.is_leader, round),
+                Scenario::Leader => kill(system, figures, "leader", |agent| agent.is_leader, round),
+                Scenario::Silent => silent(system, figures, round),
+                Scenario::Churn => {}
+                Scenario::Loss(percent) => loss(system, plan, figures, percent),
+            }
+        }
+    }
+}
+
+fn idle(system: &mut dyn System, plan: &Plan, figures: &mut Figures) {
+    thread::sleep(SETTLE);
+    let agents = system.agents();
+    let spent = observe(system, &agents, plan.window);
+    figures.add("packets_per_s", spent.packets_per_s);
+    figures.add("bytes_per_s", spent.bytes_per_s);
+    for (agent, cpu) in agents.iter().zip(&spent.cpu_s_per_min) {
+        let usage = usage::of(agent.pid);
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        if agent.is_coordinator {
+            figures.add("coordinator_resident_mib", mib(usage.resident_bytes));
+            figures.add("coordinator_cpu_s_per_min", *cpu);
+        } else {
+            figures.add("resident_mib", mib(usage.resident_bytes));
+            figures.add("proportional_mib", mib(usage.proportional_bytes));
+            figures.add("cpu_s_per_min", *cpu);
+        }
+    }
+}
+
+/// Measures a system whose health changes all the time; `change` makes a change, and is called every five seconds.
+pub fn churn(
+    system: &mut dyn System,
+    plan: &Plan,
+    figures: &mut Figures,
+    change: &mut dyn FnMut(u32),
+) {
+    const EVERY: Duration = Duration::from_secs(5);
+    eprintln!("{}: churn", system.name());
+    thread::sleep(SETTLE);
+    let agents = system.agents();
+    let rounds = u32::try_from(plan.window.as_secs() / EVERY.as_secs())
+        .unwrap_or(1)
+        .max(1);
+    let start = Snapshot::take(system, &agents);
+    for round in 0..rounds {
+        let next = start.at + EVERY * (round + 1);
+        change(round);
+        thread::sleep(next.saturating_duration_since(now()));
+    }
+    let spent = start.until(&Snapshot::take(system, &agents));
+    figures.add("churn_packets_per_s", spent.packets_per_s);
+    figures.add("churn_bytes_per_s", spent.bytes_per_s);
+    for (agent, cpu) in agents.iter().zip(&spent.cpu_s_per_min) {
+        if !agent.is_coordinator {
+            figures.add("churn_cpu_s_per_min", *cpu);
+        }
+    }
+}
+
+fn kill(
+    system: &mut dyn System,
+    figures: &mut Figures,
+    prefix: &str,
+    fits: fn(&Agent) -> bool,
+    round: u32,
+) {
+    let agents = system.agents();
+    let Some(victim) = choose(&agents, fits, round) else {
+        return;
+    };
+    let watch = LogWatch::start(&agents, system.news());
+    let killed = now();
+    kill_agent(&victim);
+    wait_known(&watch, &agents, &victim, killed, figures, prefix);
+    let restored = system.restore(&victim, killed);
+    for (metric, time) in [("ordered", restored.ordered), ("whole", restored.whole)] {
+        if let Some(time) = time {
+            figures.add(&format!("{prefix}_{metric}_s"), time.as_secs_f64());
+        }
+    }
+}
+
+fn silent(system: &mut dyn System, figures: &mut Figures, round: u32) {
+    let agents = system.agents();
+    let Some(victim) = choose(&agents, |agent| !agent.is_leader, round) else {
+        return;
+    };
+    let watch = LogWatch::start(&agents, system.news());
+    let silenced = now();
+    system.namespace().silence(&victim.ip);
+    wait_known(&watch, &agents, &victim, silenced, figures, "silent");
+    system.namespace().heal();
+    system.restore(&victim, silenced);
+}
+
+fn loss(system: &mut dyn System, plan: &Plan, figures: &mut Figures, percent: u32) {
+    let agents = system.agents();
+    let watch = LogWatch::start(&agents, system.news());
+    system.namespace().lose(f64::from(percent) / 100.0);
+    let spent = observe(system, &agents, plan.window);
+    let dead = |learnt: super::log::Learnt| match learnt.news {
+        News::Down(key) => Some(key),
+        News::Up(_) => None,
+    };
+    let declared: BTreeSet<_> = watch.learnt().into_iter().filter_map(dead).collect();
+    system.namespace().heal();
+    figures.add(&format!("loss{percent}_bytes_per_s"), spent.bytes_per_s);
+    figures.add(&format!("loss{percent}_packets_per_s"), spent.packets_per_s);
+    figures.add(
+        &format!("loss{percent}_false_deaths"),
+        declared.len() as f64,
+    );
+    // Those who were declared down come back before anything else is measured.
+    thread::sleep(SETTLE);
+}
+
+/// Notes when the first and the last survivor knew.
+fn wait_known(
+    watch: &LogWatch,
+    agents: &[Agent],
+    victim: &Agent,
+    since: Instant,
+    figures: &mut Figures,
+    prefix: &str,
+) {
+    let survivors = agents.len() - 1;
+    let _ = poll(KNOWN_MAX, Duration::from_millis(20), || {
+        let mut known = watch.down(&victim.key);
+        known.remove(&victim.key);
+        if known.len() >= survivors {
+            Ok(())
+        } else {
+            Err(format!("{} know", known.len()))
+        }
+    });
+    let mut known = watch.down(&victim.key);
+    known.remove(&victim.key);
+    let mut times: Vec<_> = known
+        .values()
+        .map(|at| at.duration_since(since).as_secs_f64())
+        .collect();
+    times.sort_by(f64::total_cmp);
+    if let Some(first) = times.first() {
+        figures.add(&format!("{prefix}_first_s"), *first);
+    }
+    // Who never knew counts as the longest wait: it must not make the figure better.
+    let all = if times.len() >= survivors {
+        times.last().copied()
+    } else {
+        None
+    };
+    figures.add(
+        &format!("{prefix}_all_s"),
+        all.unwrap_or(KNOWN_MAX.as_secs_f64()),
+    );
+}
+
+/// The victim of a round: another one each time.
+fn choose(agents: &[Agent], fits: fn(&Agent) -> bool, round: u32) -> Option<Agent> {
+    let fitting: Vec<_> = agents.iter().filter(|agent| fits(agent)).collect();
+    let spread = fitting.len() / 3 + 1;
+    let index = (round as usize * spread + fitting.len() / 2).checked_rem(fitting.len())?;
+    Some(fitting[index].clone())
+}
+
+/// Kills an agent that the system under measurement has just named as one of its own.
+fn kill_agent(agent: &Agent) {
+    let pid = i32::try_from(agent.pid).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// What a system spends, per agent.
+#[derive(Debug, Clone, Default)]
+struct Spent {
+    packets_per_s: f64,
+    bytes_per_s: f64,
+    cpu_s_per_min: Vec<f64>,
+}
+
+/// Counters at one moment.
+#[derive(Debug)]
+struct Snapshot {
+    at: Instant,
+    packets: u64,
+    bytes: u64,
+    cpu_seconds: Vec<f64>,
+}
+
+impl Snapshot {
+    fn take(system: &dyn System, agents: &[Agent]) -> Self {
+        let traffic = system.namespace().traffic();
+        Self {
+            at: now(),
+            packets: traffic.packets,
+            bytes: traffic.bytes,
+            cpu_seconds: agents
+                .iter()
+                .map(|agent| usage::of(agent.pid).cpu_seconds)
+                .collect(),
+        }
+    }
+
+    fn until(&self, end: &Self) -> Spent {
+        let seconds = end.at.duration_since(self.at).as_secs_f64();
+        let agents = self.cpu_seconds.len().max(1) as f64;
+        let per_agent = |before: u64, after: u64| (after - before) as f64 / seconds / agents;
+        let cpu = self.cpu_seconds.iter().zip(&end.cpu_seconds);
+        Spent {
+            packets_per_s: per_agent(self.packets, end.packets),
+            bytes_per_s: per_agent(self.bytes, end.bytes),
+            cpu_s_per_min: cpu
+                .map(|(before, after)| (after - before).max(0.0) * 60.0 / seconds)
+                .collect(),
+        }
+    }
+}
+
+fn observe(system: &dyn System, agents: &[Agent], window: Duration) -> Spent {
+    let start = Snapshot::take(system, agents);
+    thread::sleep(window);
+    start.until(&Snapshot::take(system, agents))
+}
