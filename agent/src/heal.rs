@@ -8,6 +8,26 @@
 //! This module does no I/O: no runtime, no sockets, no clock, no randomness (a test keeps it so). The same fleet
 //! state and the same [`Situation`] give the same decisions, on any machine and in a simulation.
 
+mod board;
+mod decide;
+mod diagnose;
+mod draft;
+mod gate;
+mod gates;
+mod housekeeping;
+mod quorum;
+mod repair;
+mod scale;
 mod situation;
+pub mod timing;
 
+pub use decide::{Plan, decide};
+pub use diagnose::{Finding, diagnose, diagnose_all};
+pub use gate::Gate;
+pub use quorum::quorum;
 pub use situation::{Authority, MachineEvidence, Situation, Stranger};
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -298,4 +298,9 @@ pub enum StepResult {
         /// Why.
         error: Text,
     },
+    /// The instance was proved gone before its machine joined, so there is nothing to wait for. For `AwaitJoin`.
+    Vanished {
+        /// How that is known.
+        error: Text,
+    },
 }

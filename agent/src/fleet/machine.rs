@@ -26,6 +26,9 @@ pub struct Machine {
     pub revision: Option<SpecRevision>,
     /// What its provisioner made; `None` until that is known, and for machines that joined on their own.
     pub instance: Option<Instance>,
+    /// The operation that makes, or made, it: the tag by which its provisioner finds the instance, also while it is
+    /// not known whether there is one. `None` for machines that joined on their own.
+    pub order: Option<OperationId>,
     /// Where its endpoint listens (UDP); `None` until it joined.
     pub addr: Option<SocketAddr>,
     /// Its labels.
@@ -104,7 +107,8 @@ pub enum Phase {
     Ordered,
     /// It is in the mesh, or should be.
     Joined,
-    /// It was made and did not join in time, or was condemned and could not be destroyed. Needs replacing.
+    /// It could not be made, as far as known, or did not join in time, or was condemned and could not be destroyed.
+    /// Needs replacing; there may be an instance, so it is not just forgotten.
     Lost {
         /// When it was given up, in milliseconds since 1970.
         at_ms: u64,

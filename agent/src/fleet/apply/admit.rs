@@ -119,6 +119,7 @@ impl FleetState {
                 zone: None,
                 revision,
                 instance: None,
+                order: None,
                 addr: Some(admit.addr),
                 labels: admit.labels,
                 phase: Phase::Joined,

@@ -4,6 +4,8 @@
 //! here once more, because between proposal and commit the state may have changed, and because a state machine
 //! that trusts its input is only as safe as every version of every leader.
 
+use muster_mesh::identity::MachineId;
+
 use super::super::decision::{Cause, Decision, DecisionId, Outcome, Proposal, Subject};
 use super::super::event::EventKind;
 use super::super::limits::{CHECKS_MAX, DECISIONS_MAX, EVIDENCE_MAX, PROPOSALS_MAX};
@@ -12,10 +14,41 @@ use super::super::reply::Reply;
 use super::super::rule::Rule;
 use super::super::spec::HealMode;
 use super::super::state::{Concern, FleetState};
+use super::super::token::SecretHash;
 use super::values::{at_most, invalid};
 use super::{About, Applied, Context};
 
+/// Stands in for a token's hash in rehearsals.
+const REHEARSED: SecretHash = SecretHash([0; 32]);
+
 impl FleetState {
+    /// Does to this state what committing `proposal` would do, or says why it would be refused. The token of its
+    /// order may still be missing.
+    ///
+    /// For the decision core, which rehearses on a copy.
+    ///
+    /// # Errors
+    /// What the command would be refused with.
+    pub(crate) fn rehearse(
+        &mut self,
+        now_ms: u64,
+        by: MachineId,
+        term: u64,
+        proposal: &Proposal,
+    ) -> Result<(), Refusal> {
+        let mut proposal = proposal.clone();
+        if let Some(order) = &mut proposal.order {
+            order.token.get_or_insert(REHEARSED);
+        }
+        let context = Context {
+            now_ms,
+            by,
+            term,
+            actor: None,
+        };
+        self.decide_one(&context, proposal).map(|_| ())
+    }
+
     pub(super) fn decide(&mut self, context: &Context<'_>, proposals: Vec<Proposal>) -> Applied {
         at_most("decisions in one command", proposals.len(), PROPOSALS_MAX)?;
         if context.term < self.term {

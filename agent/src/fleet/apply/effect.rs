@@ -93,6 +93,7 @@ impl FleetState {
                 .or_else(|| replaces.and_then(|old| old.zone.clone())),
             revision: Some(order.revision),
             instance: None,
+            order: Some(op.clone()),
             addr: None,
             labels: self
                 .groups

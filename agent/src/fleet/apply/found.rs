@@ -59,6 +59,7 @@ impl FleetState {
                 zone: None,
                 revision: None,
                 instance: found.instance,
+                order: None,
                 addr: Some(found.addr),
                 labels: found.labels,
                 phase: Phase::Joined,

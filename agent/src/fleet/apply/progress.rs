@@ -50,6 +50,11 @@ impl FleetState {
                 self.fail(context, &op, error);
                 Ok(Reply::Done)
             }
+            StepResult::Vanished { error } if step == Step::AwaitJoin => {
+                self.fail(context, &op, error);
+                Ok(Reply::Done)
+            }
+            StepResult::Vanished { .. } => Err(invalid(format!("`{step}` waits for no machine"))),
         }
     }
 
@@ -323,15 +328,15 @@ impl FleetState {
         self.after_intent(context, &intent);
     }
 
-    /// A machine that may exist stays on the roster, to be replaced, and may still turn up. One that was never
-    /// made is forgotten.
+    /// A machine that may exist stays on the roster, to be replaced, and may still turn up: after an error it is not
+    /// known whether an instance was made. One that nobody began to make is forgotten.
     fn give_up_new(&mut self, context: &Context<'_>, id: MachineId, step: Step) {
         let Some(machine) = self.machines.get_mut(&id) else {
             return;
         };
         machine.intent = None;
         match machine.phase {
-            Phase::Ordered if step == Step::AwaitJoin => {
+            Phase::Ordered if step >= Step::Provision => {
                 machine.phase = Phase::Lost {
                     at_ms: context.now_ms,
                 };

@@ -381,16 +381,26 @@ fn a_machine_that_never_joins_is_given_up_in_time_and_not_before() {
 fn three_failed_orders_in_an_hour_suspend_the_group() {
     let mut fleet = Fleet::new();
     fleet.declare(cattle("web", 1));
+    let mut machine = fleet.act(fleet.provision(&group("web")));
     for _ in 0..3 {
-        let machine = fleet.act(fleet.provision(&group("web")));
+        if fleet.intent_of(machine).current().unwrap().step == Step::Destroy {
+            fleet.done(machine);
+        }
         let result = StepResult::GiveUp {
             error: "no capacity".into(),
         };
         assert_eq!(fleet.report(machine, result), Reply::Done);
-        assert_eq!(fleet.phase(machine), None);
+        assert!(matches!(fleet.phase(machine), Some(Phase::Lost { .. })));
         fleet.pass(BACKOFF_MS_MIN * 4);
+        let again = fleet.replace(machine, Diagnosis::NeverJoined);
+        if fleet.state.groups[&group("web")]
+            .backoff(fleet.now_ms)
+            .is_none()
+        {
+            machine = fleet.act(again);
+        }
     }
-    let fourth = fleet.provision(&group("web"));
+    let fourth = fleet.replace(machine, Diagnosis::NeverJoined);
     assert_eq!(
         held(&fleet.refused(decide(fourth.clone()))),
         Some(Rule::Backoff)

@@ -1,0 +1,122 @@
+//! One round of deciding: what to do about every machine and every group, or why not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_mesh::identity::MachineId;
+
+use super::board::Board;
+use super::diagnose::Finding;
+use super::draft::Draft;
+use super::situation::{Situation, Stranger};
+use super::{housekeeping, repair, scale};
+use crate::fleet::limits::PROPOSALS_MAX;
+use crate::fleet::{
+    Cause, Command, Diagnosis, FleetState, OperationId, Order, Outcome, Proposal, Refusal, Subject,
+};
+
+/// What one round of deciding came to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// What is to be put on record as a matter of fact: who left, who returned, who never came, what was found.
+    pub facts: Vec<Command>,
+    /// Decisions to be committed: actions first, then what is new about holds. At most as many as one command takes;
+    /// what does not fit comes with the next round.
+    pub proposals: Vec<Proposal>,
+    /// What is the matter with each machine.
+    pub findings: BTreeMap<MachineId, Finding>,
+    /// Instances that carry our tags and belong to nothing that is under way. They are shown and not touched.
+    pub orphans: Vec<Stranger>,
+    /// When to look again if there is no news until then, in milliseconds since 1970.
+    pub next_look_ms: Option<u64>,
+    /// What the state machine would not take, although the rules let it pass: limits, names in use.
+    pub refused: Vec<Refusal>,
+}
+
+impl Plan {
+    /// The machines to be ordered, each with the operation that makes it. The caller fills in what the secret of the
+    /// machine's join token hashes to; without it the order is refused.
+    pub fn orders(&mut self) -> impl Iterator<Item = (&OperationId, &mut Order)> {
+        self.proposals
+            .iter_mut()
+            .filter_map(|proposal| match &proposal.outcome {
+                Outcome::Act { op, .. } => Some((op, proposal.order.as_mut()?)),
+                _ => None,
+            })
+    }
+
+    /// The commands to propose, in order; none when there is nothing new.
+    pub fn into_commands(self) -> Vec<Command> {
+        let mut commands = self.facts;
+        if !self.proposals.is_empty() {
+            commands.push(Command::Decide(self.proposals));
+        }
+        commands
+    }
+}
+
+/// Decides what to do about every machine and every group, or why not.
+///
+/// Actions are rehearsed on a copy of the state one after the other, so that each is asked with those before it in
+/// place, and what is proposed is what the state machine takes.
+pub fn decide(state: &FleetState, situation: &Situation) -> Plan {
+    if state.cluster.is_none() {
+        return Plan::default();
+    }
+    let board = Board::new(state, situation);
+    let mut plan = housekeeping::facts(state, &board);
+    let mut draft = Draft::new(state, &board);
+    // Repair before growth.
+    repair::repair(&mut draft);
+    let held = scale::scale(&mut draft);
+    clear(&mut draft, &held);
+    let Draft {
+        mut actions,
+        records,
+        next_look_ms,
+        refused,
+        ..
+    } = draft;
+    let room = PROPOSALS_MAX.saturating_sub(actions.len());
+    let more = records.len() > room;
+    actions.extend(records.into_iter().take(room));
+    actions.truncate(PROPOSALS_MAX);
+    plan.proposals = actions;
+    let soon = more.then_some(situation.now_ms);
+    plan.next_look_ms = [plan.next_look_ms, next_look_ms, soon]
+        .into_iter()
+        .flatten()
+        .min();
+    plan.refused = refused;
+    plan.findings = board.findings;
+    plan
+}
+
+/// Ends what stands on record and is over.
+fn clear(draft: &mut Draft<'_>, held: &BTreeSet<Subject>) {
+    let standing: Vec<Subject> = draft.state.concerns.keys().cloned().collect();
+    for subject in standing {
+        let cause = match &subject {
+            Subject::Machine(id) => {
+                let Some(finding) = draft.board.findings.get(id) else {
+                    continue;
+                };
+                // Suspicion is no recovery.
+                if !finding.diagnosis.is_calm() || finding.diagnosis == Diagnosis::Suspected {
+                    continue;
+                }
+                diagnosed(finding)
+            }
+            Subject::Group(_) if held.contains(&subject) => continue,
+            Subject::Group(_) => Cause::Complete,
+        };
+        draft.record(subject, cause, Vec::new(), Vec::new(), Outcome::Clear);
+    }
+}
+
+pub(super) fn diagnosed(finding: &Finding) -> Cause {
+    Cause::Diagnosed {
+        diagnosis: finding.diagnosis,
+        since_ms: finding.since_ms,
+        summary: finding.summary.clone(),
+    }
+}

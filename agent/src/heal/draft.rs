@@ -1,0 +1,269 @@
+//! The decisions of one round, as they come together.
+
+use std::borrow::Cow;
+
+use super::board::Board;
+use super::gate::Gate;
+use crate::fleet::limits::PROPOSALS_MAX;
+use crate::fleet::{
+    Action, Cause, Check, Evidence, FleetState, Group, GroupId, Machine, Member, Order, Outcome,
+    Proposal, Refusal, Rule, Subject, machine_id, operation_id,
+};
+
+/// What a round of deciding has come to so far.
+pub(super) struct Draft<'a> {
+    /// The state with all actions so far rehearsed on it; copied when the first is.
+    pub(super) state: Cow<'a, FleetState>,
+    pub(super) board: &'a Board<'a>,
+    pub(super) actions: Vec<Proposal>,
+    pub(super) records: Vec<Proposal>,
+    pub(super) next_look_ms: Option<u64>,
+    pub(super) refused: Vec<Refusal>,
+}
+
+/// The grounds of one decision.
+pub(super) struct Grounds {
+    pub(super) subject: Subject,
+    pub(super) group: GroupId,
+    pub(super) cause: Cause,
+    pub(super) evidence: Vec<Evidence>,
+    pub(super) checks: Vec<Check>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(state: &'a FleetState, board: &'a Board<'a>) -> Self {
+        Self {
+            state: Cow::Borrowed(state),
+            board,
+            actions: Vec::new(),
+            records: Vec::new(),
+            next_look_ms: None,
+            refused: Vec::new(),
+        }
+    }
+
+    /// Whether no further action fits into this round.
+    pub(super) fn is_full(&self) -> bool {
+        self.actions.len() >= PROPOSALS_MAX
+    }
+
+    /// Remembers when to look again.
+    pub(super) fn look_at(&mut self, at_ms: Option<u64>) {
+        self.next_look_ms = [self.next_look_ms, at_ms].into_iter().flatten().min();
+    }
+
+    /// Takes down what the gates said, and until when.
+    pub(super) fn checks(&mut self, gates: Vec<Gate>) -> Vec<Check> {
+        for gate in &gates {
+            self.look_at(gate.until_ms);
+        }
+        gates.into_iter().map(|gate| gate.check).collect()
+    }
+
+    /// Proposes to take `old` away, and to make another machine in its place.
+    pub(super) fn replace(&mut self, grounds: Grounds, old: &Machine) {
+        let Some(order) = self.order_in_place_of(&grounds.group, old) else {
+            return;
+        };
+        let action = Action::Replace {
+            old: old.id,
+            new: order.machine,
+        };
+        self.act(grounds, action, Some(order));
+    }
+
+    /// Proposes to take a machine away.
+    pub(super) fn retire(&mut self, grounds: Grounds, machine: &Machine) {
+        self.act(
+            grounds,
+            Action::Retire {
+                machine: machine.id,
+            },
+            None,
+        );
+    }
+
+    /// Proposes to make a machine for a member of a group.
+    pub(super) fn provision(&mut self, grounds: Grounds, member: Member) {
+        let Some(group) = self.state.groups.get(&grounds.group) else {
+            return;
+        };
+        let (revision, zone) = (group.template, self.emptiest_zone(group));
+        let Some(order) = self.order(member, zone, revision) else {
+            return;
+        };
+        self.act(
+            grounds,
+            Action::Provision {
+                machine: order.machine,
+            },
+            Some(order),
+        );
+    }
+
+    fn act(&mut self, grounds: Grounds, action: Action, order: Option<Order>) {
+        let place = match (&order, action.removes()) {
+            (Some(order), _) => Some((order.member.clone(), order.sequence)),
+            (None, Some(id)) => self
+                .state
+                .machines
+                .get(&id)
+                .and_then(|machine| machine.place.as_ref())
+                .map(|place| (place.member.clone(), place.generation)),
+            (None, None) => None,
+        };
+        let (Some((member, generation)), Some(cluster)) = (place, self.state.cluster_id()) else {
+            return;
+        };
+        let op = operation_id(cluster, &grounds.group, &member, generation, action);
+        let proposal = self.proposal(grounds, Outcome::Act { op, action }, order);
+        let situation = self.board.situation;
+        let state = self.state.to_mut();
+        match state.rehearse(
+            self.board.clock_ms,
+            situation.leader,
+            situation.term,
+            &proposal,
+        ) {
+            Ok(()) => self.actions.push(proposal),
+            Err(refusal) => self.refused.push(refusal),
+        }
+    }
+
+    /// Puts what was not done on record, if that is news.
+    pub(super) fn record(
+        &mut self,
+        subject: Subject,
+        cause: Cause,
+        evidence: Vec<Evidence>,
+        checks: Vec<Check>,
+        outcome: Outcome,
+    ) {
+        let group = match &subject {
+            Subject::Group(group) => Some(group.clone()),
+            Subject::Machine(id) => self
+                .state
+                .machines
+                .get(id)
+                .and_then(|machine| machine.group())
+                .cloned(),
+        };
+        if self.is_news(&subject, &cause, &outcome) {
+            let mandate = self.board.mandate;
+            let order = None;
+            let proposal = Proposal {
+                subject,
+                group,
+                cause,
+                evidence,
+                checks,
+                mandate,
+                outcome,
+                order,
+            };
+            self.records.push(proposal);
+        }
+    }
+
+    fn is_news(&self, subject: &Subject, cause: &Cause, outcome: &Outcome) -> bool {
+        let Some(concern) = self.state.concerns.get(subject) else {
+            return true;
+        };
+        let held = matches!(concern.outcome, Outcome::Hold { .. });
+        let settling = matches!(
+            outcome,
+            Outcome::Hold {
+                rule: Rule::Settled,
+                ..
+            }
+        );
+        let same = concern.cause.is_like(cause)
+            // Every change of leadership has to settle; that is no news about a machine that was held before.
+            && (concern.outcome.is_like(outcome) || held && settling);
+        !same
+    }
+
+    fn proposal(&self, grounds: Grounds, outcome: Outcome, order: Option<Order>) -> Proposal {
+        let Grounds {
+            subject,
+            group,
+            cause,
+            evidence,
+            checks,
+        } = grounds;
+        let mandate = self.board.mandate;
+        Proposal {
+            subject,
+            group: Some(group),
+            cause,
+            evidence,
+            checks,
+            mandate,
+            outcome,
+            order,
+        }
+    }
+
+    fn order_in_place_of(&self, id: &GroupId, old: &Machine) -> Option<Order> {
+        let group = self.state.groups.get(id)?;
+        let member = match &old.place.as_ref()?.member {
+            Member::Cattle(_) => Member::Cattle(self.state.free_ordinal(id, group.next_ordinal)),
+            pet => pet.clone(),
+        };
+        // Repair does not smuggle in a new version.
+        let revision = old
+            .revision
+            .filter(|revision| group.templates.contains_key(revision));
+        let zones = &group.spec.placement.zones;
+        let kept = old.zone.clone().filter(|zone| zones.contains(zone));
+        let zone = kept.or_else(|| self.emptiest_zone(group));
+        self.order(member, zone, revision.unwrap_or(group.template))
+    }
+
+    fn order(
+        &self,
+        member: Member,
+        zone: Option<String>,
+        revision: crate::fleet::SpecRevision,
+    ) -> Option<Order> {
+        let cluster = self.state.cluster_id()?;
+        // One number of all has no machine ID; the next one has.
+        let (sequence, machine) = (1..=2)
+            .map(|step| self.state.sequence.saturating_add(step))
+            .find_map(|sequence| Some((sequence, machine_id(cluster, sequence)?)))?;
+        Some(Order {
+            machine,
+            sequence,
+            member,
+            zone,
+            revision,
+            token: None,
+        })
+    }
+
+    /// The zone of the group's placement with the fewest of its machines.
+    fn emptiest_zone(&self, group: &Group) -> Option<String> {
+        let zone_of = |machine: &Machine| {
+            machine
+                .zone
+                .clone()
+                .or_else(|| machine.labels.get("zone").cloned())
+        };
+        let taken: Vec<_> = self
+            .state
+            .group_machines(&group.spec.id)
+            .filter(|machine| machine.fills_its_slot())
+            .filter_map(zone_of)
+            .collect();
+        let count = |zone: &&String| taken.iter().filter(|other| other == zone).count();
+        group.spec.placement.zones.iter().min_by_key(count).cloned()
+    }
+}
+
+/// The outcome that the checks leave: the first rule that holds, where `mode` gives way to all others.
+pub(super) fn held(checks: &[Check]) -> Option<&Check> {
+    let holding = || checks.iter().filter(|check| check.holds());
+    holding()
+        .find(|check| check.rule != Rule::Mode)
+        .or_else(|| holding().next())
+}

@@ -1,0 +1,35 @@
+//! What a rule says, and until when.
+
+use crate::fleet::{Check, Rule, Text};
+
+/// What a rule says, and until when it will go on saying so if nothing else changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    /// What it says.
+    pub check: Check,
+    /// When to ask again, in milliseconds since 1970; `None` when only news can change it.
+    pub until_ms: Option<u64>,
+}
+
+impl Gate {
+    pub(super) fn pass(rule: Rule, margin: impl Into<Text>) -> Self {
+        Self {
+            check: Check::pass(rule, margin),
+            until_ms: None,
+        }
+    }
+
+    pub(super) fn hold(rule: Rule, margin: impl Into<Text>) -> Self {
+        Self {
+            check: Check::hold(rule, margin),
+            until_ms: None,
+        }
+    }
+
+    pub(super) fn hold_until(rule: Rule, margin: impl Into<Text>, until_ms: u64) -> Self {
+        Self {
+            check: Check::hold(rule, margin),
+            until_ms: Some(until_ms),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The rules that an action passes through, in their order.
+//!
+//! Each looks at one thing and says *pass* or *hold* with its margin in words that a person understands at three in
+//! the morning. All of them are asked, also after one holds: whoever reads the decision sees everything that stood
+//! in the way.
+
+mod budget;
+mod fence;
+mod grace;
+mod ladder;
+mod replica;
+mod settled;
+
+use super::board::Board;
+use super::diagnose::Finding;
+use super::gate::Gate;
+use crate::fleet::{FleetState, Group, HealMode, Machine, Rule, span};
+
+/// What a rule is asked about: taking one machine away, or adding to a group.
+pub(super) struct Question<'a> {
+    /// The state as it will be after the actions that are proposed already.
+    pub(super) state: &'a FleetState,
+    pub(super) board: &'a Board<'a>,
+    pub(super) group: &'a Group,
+    /// The machine that would be taken away.
+    pub(super) machine: Option<(&'a Machine, &'a Finding)>,
+}
+
+type Ask = fn(&Question<'_>) -> Gate;
+
+/// The rules for replacing a machine that failed.
+pub(super) const REPLACE: &[Ask] = &[
+    ladder::evidence,
+    ladder::ladder,
+    paused,
+    mode,
+    quorum,
+    settled::settled,
+    grace::grace,
+    backoff,
+    budget::budget,
+    replica::last_good_replica,
+    fence::fence,
+];
+
+/// The rules for clearing away a machine that left by itself. It costs no budget: nobody decided that it failed.
+pub(super) const CLEAR_AWAY: &[Ask] = &[
+    paused,
+    mode,
+    quorum,
+    settled::settled,
+    backoff,
+    fence::fence,
+];
+
+/// The rules for taking a surplus machine away. Someone ordered that, so the heal mode has no say.
+pub(super) const SCALE_IN: &[Ask] = &[
+    paused,
+    quorum,
+    settled::settled,
+    backoff,
+    budget::at_once,
+    replica::last_good_replica,
+    fence::fence,
+];
+
+/// The rules for taking away the machines of a group that is being destroyed.
+pub(super) const DESTROY: &[Ask] = &[paused, quorum, settled::settled, backoff, fence::fence];
+
+/// The rules for adding a machine. It is safe at any time: who is missing is read from the roster, not guessed from
+/// silence.
+pub(super) const SCALE_OUT: &[Ask] = &[paused, quorum, backoff];
+
+/// Asks all rules.
+pub(super) fn ask(rules: &[Ask], question: &Question<'_>) -> Vec<Gate> {
+    rules.iter().map(|rule| rule(question)).collect()
+}
+
+fn paused(question: &Question<'_>) -> Gate {
+    let (state, now_ms) = (question.state, question.board.clock_ms);
+    match state.paused(&question.group.spec.id, now_ms) {
+        None => Gate::pass(Rule::Paused, "nobody paused it"),
+        Some((scope, pause)) => match pause.until_ms {
+            Some(until_ms) => {
+                let left = span(until_ms.saturating_sub(now_ms));
+                let margin = format!("{scope} is paused for another {left}: {}", pause.reason);
+                Gate::hold_until(Rule::Paused, margin, until_ms)
+            }
+            None => {
+                let margin = format!("{scope} is paused until resumed: {}", pause.reason);
+                Gate::hold(Rule::Paused, margin)
+            }
+        },
+    }
+}
+
+fn mode(question: &Question<'_>) -> Gate {
+    let approval = question
+        .machine
+        .and_then(|(machine, _)| question.state.approval(machine.id, question.board.clock_ms));
+    match (question.group.spec.heal.mode, approval) {
+        (HealMode::Auto, _) => Gate::pass(Rule::Mode, "the group heals by itself"),
+        (HealMode::Approve, Some(approval)) => {
+            let by = approval
+                .by
+                .as_ref()
+                .map_or_else(String::new, |by| format!(" by {by}"));
+            Gate::pass(
+                Rule::Mode,
+                format!("decision {} was approved{by}", approval.decision),
+            )
+        }
+        (HealMode::Approve, None) => {
+            Gate::hold(Rule::Mode, "in mode `approve` a person has to approve")
+        }
+        (HealMode::Observe, _) => Gate::hold(Rule::Mode, "in mode `observe` nothing is done"),
+    }
+}
+
+fn quorum(question: &Question<'_>) -> Gate {
+    question.board.quorum.clone()
+}
+
+fn backoff(question: &Question<'_>) -> Gate {
+    let now_ms = question.board.clock_ms;
+    match question.group.backoff(now_ms) {
+        None => Gate::pass(Rule::Backoff, "no operation of the group failed lately"),
+        Some(backoff) => {
+            let wait = span(backoff.until_ms.saturating_sub(now_ms));
+            let failed = backoff.failed;
+            let id = &question.group.spec.id;
+            let margin = if backoff.suspended {
+                format!(
+                    "{failed} operations failed within the last hour; tried again in {wait}, or after `muster group resume {id}`"
+                )
+            } else {
+                format!("{failed} of the last operations failed; tried again in {wait}")
+            };
+            Gate::hold_until(Rule::Backoff, margin, backoff.until_ms)
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `budget`: how many machines may be replaced at one time, and within an hour.
+
+use super::Question;
+use crate::fleet::{Rule, span};
+use crate::heal::gate::Gate;
+
+pub(super) fn budget(question: &Question<'_>) -> Gate {
+    let at_once = at_once(question);
+    if at_once.check.holds() {
+        return at_once;
+    }
+    let (group, now_ms) = (question.group, question.board.clock_ms);
+    let per_hour = group.per_hour();
+    let tokens = group.bucket.tokens(per_hour, now_ms);
+    if tokens > 0 {
+        let margin = format!(
+            "{}; {tokens} of {per_hour} are left this hour",
+            at_once.check.margin
+        );
+        return Gate::pass(Rule::Budget, margin);
+    }
+    match group.bucket.wait_ms(per_hour, now_ms) {
+        Some(wait_ms) => {
+            let margin = format!(
+                "this hour's {per_hour} replacements are spent; next one in {}",
+                span(wait_ms)
+            );
+            Gate::hold_until(Rule::Budget, margin, now_ms.saturating_add(wait_ms))
+        }
+        None => Gate::hold(
+            Rule::Budget,
+            "the group may never be healed: its budget is 0 an hour",
+        ),
+    }
+}
+
+pub(super) fn at_once(question: &Question<'_>) -> Gate {
+    let under_way = question.state.removals(&question.group.spec.id);
+    let at_once = question.group.at_once();
+    let margin = format!("{under_way} of {at_once} at once are under way");
+    if under_way < at_once {
+        Gate::pass(Rule::Budget, margin)
+    } else {
+        Gate::hold(Rule::Budget, margin)
+    }
+}

@@ -1,0 +1,68 @@
+//! `grace`: has mere silence lasted long enough, and is there no better explanation for it?
+
+use super::Question;
+use crate::fleet::{Diagnosis, Phase, Rule, span};
+use crate::heal::gate::Gate;
+
+pub(super) fn grace(question: &Question<'_>) -> Gate {
+    let Some((machine, finding)) = question.machine else {
+        return Gate::pass(Rule::Grace, "no machine is taken away");
+    };
+    let (policy, now_ms) = (&question.group.spec.heal, question.board.now_ms);
+    match finding.diagnosis {
+        Diagnosis::Gone => {
+            return Gate::pass(Rule::Grace, "it is proved gone: nothing to wait for");
+        }
+        Diagnosis::NeverJoined => {
+            let margin = format!("it had {} to join", span(policy.boot_grace_ms));
+            return Gate::pass(Rule::Grace, margin);
+        }
+        // It had its time before it was given up.
+        _ if matches!(machine.phase, Phase::Lost { .. }) => {
+            return Gate::pass(Rule::Grace, "it has been given up before");
+        }
+        _ => {}
+    }
+    let waits = [
+        (
+            "it has been silent",
+            finding.since_ms,
+            policy.unreachable_after_ms,
+        ),
+        (
+            "it joined",
+            machine.joined_ms.unwrap_or(machine.ordered_ms),
+            policy.boot_grace_ms,
+        ),
+        (
+            "the group was changed",
+            question.group.changed_ms,
+            policy.change_grace_ms,
+        ),
+    ];
+    let ends = |(_, at_ms, wait_ms): &(_, u64, u64)| at_ms.saturating_add(*wait_ms);
+    let longest = waits.iter().max_by_key(|wait| ends(wait));
+    match longest.filter(|wait| now_ms < ends(wait)) {
+        None => {
+            let silent = span(now_ms.saturating_sub(finding.since_ms));
+            let needed = span(policy.unreachable_after_ms);
+            Gate::pass(
+                Rule::Grace,
+                format!("it has been silent for {silent}; {needed} are needed"),
+            )
+        }
+        Some(wait @ (what, at_ms, wait_ms)) => {
+            let past = span(now_ms.saturating_sub(*at_ms));
+            let so_far = if wait.0.ends_with("silent") {
+                format!("{what} for {past}")
+            } else {
+                format!("{what} {past} ago")
+            };
+            let margin = format!(
+                "{so_far}; mere silence is waited out for {}",
+                span(*wait_ms)
+            );
+            Gate::hold_until(Rule::Grace, margin, ends(wait))
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! `settled`: have leadership and membership stood still for a moment?
+
+use super::Question;
+use crate::fleet::{MemberStatus, Rule, count, span};
+use crate::heal::gate::Gate;
+use crate::heal::timing::{DETECTION_MS, MOVING_MS, RETURN_MS};
+
+/// Two machines may fail at one moment by chance; more, and more than this share of a large roster, are an event
+/// that may not have shown all of itself: one in a hundred.
+const MOVING_SHARE: usize = 100;
+/// More missing machines than a quarter of the roster, right after a change of leadership, look like a site that
+/// comes back from a power cut.
+const MISSING_SHARE: usize = 4;
+
+pub(super) fn settled(question: &Question<'_>) -> Gate {
+    let board = question.board;
+    let (now_ms, since_ms) = (board.now_ms, board.situation.leader_since_ms);
+    let silent: Vec<u64> = silences(question);
+    let roster = question.state.electors().count();
+    if roster <= 1 {
+        return Gate::pass(Rule::Settled, "there is one machine, and it leads");
+    }
+    let led_ms = now_ms.saturating_sub(since_ms);
+    if led_ms < DETECTION_MS {
+        let margin = format!(
+            "the leader has led for {}, and may not have heard of everyone; it waits for {}",
+            span(led_ms),
+            span(DETECTION_MS)
+        );
+        return Gate::hold_until(Rule::Settled, margin, since_ms.saturating_add(DETECTION_MS));
+    }
+    let missing_max = (roster / MISSING_SHARE).max(1);
+    if led_ms < RETURN_MS && silent.len() > missing_max {
+        let until_ms = since_ms.saturating_add(RETURN_MS);
+        let margin = format!(
+            "{} of {roster} machines are missing since the leader changed; they have {} left to return",
+            silent.len(),
+            span(until_ms - now_ms)
+        );
+        return Gate::hold_until(Rule::Settled, margin, until_ms);
+    }
+    let just_now = |at_ms: &&u64| now_ms.saturating_sub(**at_ms) < MOVING_MS;
+    let moving = silent.iter().filter(just_now).count();
+    if moving > (roster / MOVING_SHARE).max(1) {
+        let margin = format!(
+            "{} fell silent within the last second",
+            count(moving, "machine")
+        );
+        return Gate::hold_until(Rule::Settled, margin, now_ms.saturating_add(MOVING_MS));
+    }
+    Gate::pass(
+        Rule::Settled,
+        format!("the leader has led for {}", span(led_ms)),
+    )
+}
+
+/// Since when each machine that should answer does not.
+fn silences(question: &Question<'_>) -> Vec<u64> {
+    let situation = question.board.situation;
+    let silence = |machine: &crate::fleet::Machine| {
+        let member = situation
+            .machines
+            .get(&machine.id)
+            .and_then(|seen| seen.member);
+        match member {
+            Some(member) if member.status == MemberStatus::Alive => None,
+            Some(member) => Some(member.since_ms),
+            None => Some(situation.leader_since_ms),
+        }
+    };
+    question.state.electors().filter_map(silence).collect()
+}

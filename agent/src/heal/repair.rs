@@ -1,0 +1,105 @@
+//! Machines that failed, and machines that left.
+
+use std::collections::BTreeSet;
+
+use super::decide::diagnosed;
+use super::diagnose::Finding;
+use super::draft::{Draft, Grounds, held};
+use super::gates::{CLEAR_AWAY, Question, REPLACE, ask};
+use super::scale;
+use crate::fleet::{Diagnosis, HealMode, Machine, Outcome, Phase, Rule, Subject, Would};
+
+/// Decides about every machine of a declared group that something is the matter with, the longest first.
+pub(super) fn repair(draft: &mut Draft<'_>) {
+    for (machine, finding) in patients(draft) {
+        if draft.is_full() {
+            draft.look_at(Some(draft.board.now_ms));
+            return;
+        }
+        treat(draft, &machine, &finding);
+    }
+}
+
+fn patients(draft: &Draft<'_>) -> Vec<(Machine, Finding)> {
+    let state = &draft.state;
+    let mut patients = Vec::new();
+    for (id, group) in state.groups.iter().filter(|(_, group)| !group.destroying) {
+        let surplus: BTreeSet<_> = scale::surplus(state, draft.board, group)
+            .into_iter()
+            .collect();
+        for machine in state.group_machines(id) {
+            let Some(finding) = draft.board.findings.get(&machine.id) else {
+                continue;
+            };
+            let free = machine.intent.is_none() && !surplus.contains(&machine.id);
+            if free && needs_deciding(machine, finding) {
+                patients.push((machine.clone(), finding.clone()));
+            }
+        }
+    }
+    // What is proved before what is only silent, and the longest first.
+    let urgency = |finding: &Finding| (finding.diagnosis != Diagnosis::Gone, finding.since_ms);
+    let age = |machine: &Machine| machine.place.as_ref().map(|place| place.generation);
+    patients.sort_by_key(|(machine, finding)| (urgency(finding), age(machine)));
+    patients
+}
+
+fn needs_deciding(machine: &Machine, finding: &Finding) -> bool {
+    match finding.diagnosis {
+        // That it left is put on record first.
+        Diagnosis::Left => matches!(machine.phase, Phase::Left { .. }),
+        diagnosis => !diagnosis.is_calm(),
+    }
+}
+
+fn treat(draft: &mut Draft<'_>, machine: &Machine, finding: &Finding) {
+    let Some(id) = machine.group().cloned() else {
+        return;
+    };
+    let Some(group) = draft.state.groups.get(&id) else {
+        return;
+    };
+    let mode = group.spec.heal.mode;
+    let left = finding.diagnosis == Diagnosis::Left;
+    let rules = if left { CLEAR_AWAY } else { REPLACE };
+    let machine_and_finding = Some((machine, finding));
+    let (state, board) = (&*draft.state, draft.board);
+    let gates = ask(
+        rules,
+        &Question {
+            state,
+            board,
+            group,
+            machine: machine_and_finding,
+        },
+    );
+    let checks = draft.checks(gates);
+    let would = if left { Would::Retire } else { Would::Replace };
+    let (subject, cause) = (Subject::Machine(machine.id), diagnosed(finding));
+    let evidence = finding.evidence.clone();
+    let outcome = match held(&checks) {
+        None => {
+            let grounds = Grounds {
+                subject,
+                group: id,
+                cause,
+                evidence,
+                checks,
+            };
+            return if left {
+                draft.retire(grounds, machine);
+            } else {
+                draft.replace(grounds, machine);
+            };
+        }
+        Some(check) if check.rule == Rule::Mode => match mode {
+            HealMode::Approve => Outcome::AwaitApproval { would },
+            _ => Outcome::Observe { would },
+        },
+        Some(check) => Outcome::Hold {
+            rule: check.rule,
+            detail: check.margin.clone(),
+        },
+    };
+    draft.record(subject, cause, evidence, checks, outcome);
+}

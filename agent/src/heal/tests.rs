@@ -1,0 +1,7 @@
+//! What is decided in which situation.
+
+mod diagnosis;
+mod healing;
+mod holding;
+mod scaling;
+mod table;

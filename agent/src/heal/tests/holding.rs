@@ -1,0 +1,376 @@
+use crate::fleet::limits::{HOUR_MS, SECOND_MS};
+use crate::fleet::testing::{Fleet, cattle, group, pets};
+use crate::fleet::*;
+use crate::heal::testing::World;
+use crate::heal::timing::{DETECTION_MS, MOVING_MS, PROOF_STANDS_MS, RETURN_MS};
+
+#[test]
+fn a_pause_holds_with_its_reason_until_it_is_over() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    let until_ms = Some(world.now_ms() + 60_000);
+    let scope = PauseScope::Group(group("web"));
+    world.fleet.ok(Command::Pause {
+        scope,
+        reason: "moving racks".into(),
+        until_ms,
+    });
+    let id = world.kill("web-1");
+    world.settle();
+    world.assert_held(id, Rule::Paused, "moving racks");
+    assert_eq!(world.look().next_look_ms, until_ms);
+    world.pass(60_000);
+    world.settle();
+    assert!(world.replacing(id));
+}
+
+#[test]
+fn without_the_coordinators_quorum_nothing_is_done() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    world.quorum_confirmed = false;
+    let id = world.kill("web-1");
+    world.settle();
+    world.assert_held(
+        id,
+        Rule::Quorum,
+        "1 of 3 coordinators answered; 2 are needed",
+    );
+}
+
+#[test]
+fn a_minority_holds_and_heals_when_enough_return() {
+    let mut world = World::new(&[cattle("web", 4)]);
+    let silent = ["web-1", "web-2", "web-3"].map(|name| world.silence(name));
+    world.pass(HOUR_MS);
+    world.settle();
+    world.assert_held(
+        silent[0],
+        Rule::Quorum,
+        "2 of 5 machines answered; 3 are needed",
+    );
+    world.revive(silent[2]);
+    world.pass(MOVING_MS);
+    world.settle();
+    assert!(world.replacing(silent[0]));
+    assert_eq!(world.held(silent[1]).map(|held| held.0), Some(Rule::Budget));
+    assert_eq!(
+        world.concern(silent[2]),
+        None,
+        "what is well again is cleared"
+    );
+}
+
+#[test]
+fn proofs_count_only_once_they_have_stood_when_most_machines_vanish_at_once() {
+    let mut world = World::new(&[cattle("web", 4)]);
+    let gone = ["web-1", "web-2", "web-3"].map(|name| world.kill(name));
+    world.pass(2 * SECOND_MS);
+    world.settle();
+    world.assert_held(gone[0], Rule::Quorum, "58 s left for them to return");
+    world.pass(PROOF_STANDS_MS - 3 * SECOND_MS);
+    world.settle();
+    world.assert_held(
+        gone[0],
+        Rule::Quorum,
+        "2 of 5 machines answered; 3 are needed",
+    );
+    world.pass(SECOND_MS);
+    world.settle();
+    let replaced = gone.iter().filter(|id| world.replacing(**id)).count();
+    assert_eq!(replaced, 1, "one at once is the budget");
+    world.heal();
+    assert_eq!(world.running("web").len(), 4);
+}
+
+#[test]
+fn who_has_just_answered_is_not_proved_gone() {
+    let mut world = World::new(&[cattle("web", 4)]);
+    for name in ["web-1", "web-2", "web-3"] {
+        world.silence(name);
+    }
+    // A provider that lies about machines that answer must not shrink the roster.
+    for id in world.alive() {
+        world.proven_gone.insert(id, 0);
+    }
+    world.pass(HOUR_MS);
+    world.settle();
+    let id = world.id("web-1");
+    world.assert_held(id, Rule::Quorum, "2 of 5");
+}
+
+#[test]
+fn a_new_leader_settles_first() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    world.leader_since_ms = world.now_ms();
+    let id = world.kill("web-1");
+    world.pass(DETECTION_MS - 1);
+    world.settle();
+    world.assert_held(id, Rule::Settled, "has led for 5 s");
+    assert_eq!(world.look().next_look_ms, Some(world.now_ms() + 1));
+    world.pass(1);
+    world.settle();
+    assert!(world.replacing(id));
+}
+
+#[test]
+fn settling_again_is_no_news_about_a_machine_that_is_held_anyway() {
+    let mut world = World::new(&[cattle("web", 4)]);
+    world.kill("web-1");
+    world.pass(MOVING_MS);
+    let second = world.kill("web-2");
+    world.pass(MOVING_MS);
+    world.settle();
+    world.assert_held(second, Rule::Budget, "1 of 1 at once");
+    let decisions = world.fleet.state.decisions.len();
+    world.leader_since_ms = world.now_ms();
+    world.settle();
+    assert_eq!(world.fleet.state.decisions.len(), decisions);
+}
+
+#[test]
+fn several_failures_at_one_moment_are_watched_for_a_moment() {
+    let mut world = World::new(&[cattle("web", 7)]);
+    let id = world.kill("web-1");
+    world.kill("web-2");
+    world.settle();
+    world.assert_held(id, Rule::Settled, "2 machines fell silent");
+    world.pass(MOVING_MS);
+    world.settle();
+    assert!(world.replacing(id));
+}
+
+#[test]
+fn after_a_change_of_leadership_a_crowd_that_is_missing_may_return() {
+    let mut world = World::new(&[cattle("web", 9)]);
+    world.leader_since_ms = world.now_ms();
+    let missing = ["web-1", "web-2", "web-3", "web-4"].map(|name| world.kill(name));
+    world.pass(DETECTION_MS);
+    world.settle();
+    world.assert_held(missing[0], Rule::Settled, "4 of 10 machines are missing");
+    for id in &missing[1..] {
+        world.revive(*id);
+    }
+    world.pass(MOVING_MS);
+    world.settle();
+    assert!(world.replacing(missing[0]));
+
+    for id in &missing[1..] {
+        world.see(*id, MemberStatus::Down);
+        world.say(*id, ProviderWord::Stopped);
+    }
+    world.pass(RETURN_MS);
+    world.settle();
+    assert_eq!(
+        world.held(missing[1]).map(|held| held.0),
+        Some(Rule::Budget)
+    );
+}
+
+#[test]
+fn mere_silence_is_waited_out() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    let id = world.silence("web-1");
+    world.pass(12 * SECOND_MS);
+    world.settle();
+    world.assert_held(
+        id,
+        Rule::Grace,
+        "it has been silent for 12 s; mere silence is waited out for 30 s",
+    );
+    world.pass(18 * SECOND_MS);
+    world.settle();
+    assert!(world.replacing(id));
+}
+
+#[test]
+fn silence_soon_after_a_boot_or_a_change_is_put_down_to_that() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    world.kill("web-1");
+    world.heal();
+    let young = world.silence("web-4");
+    world.pass(40 * SECOND_MS);
+    world.settle();
+    world.assert_held(young, Rule::Grace, "it joined 40 s ago");
+    world.pass(20 * SECOND_MS);
+    world.settle();
+    assert!(world.replacing(young));
+
+    let mut world = World::new(&[cattle("web", 4)]);
+    let mut changed = cattle("web", 4);
+    changed.flavor.properties.set("v", 2);
+    world.fleet.declare(changed);
+    let silent = world.silence("web-1");
+    world.pass(31 * SECOND_MS);
+    world.settle();
+    world.assert_held(silent, Rule::Grace, "the group was changed");
+    let gone = world.kill("web-2");
+    world.pass(MOVING_MS);
+    world.settle();
+    assert!(
+        world.replacing(gone),
+        "what is proved gone waits for nothing"
+    );
+}
+
+#[test]
+fn slow_partitioned_and_refusing_machines_are_never_destroyed() {
+    for (answer, rule) in [
+        (Answer::Answered, Rule::Evidence),
+        (Answer::Refused, Rule::Ladder),
+    ] {
+        let mut world = World::new(&[cattle("web", 3)]);
+        let id = world.id("web-1");
+        world.see(id, MemberStatus::Down);
+        world.say(id, ProviderWord::Running);
+        world.witnesses(id, answer);
+        world.pass(HOUR_MS);
+        world.settle();
+        assert_eq!(world.held(id).map(|held| held.0), Some(rule));
+        assert_eq!(world.fleet.state.open_intents().count(), 0);
+    }
+}
+
+#[test]
+fn an_hours_budget_is_spent_and_comes_back() {
+    let mut spec = cattle("web", 9);
+    spec.heal.budget.per_hour = Some(2);
+    let mut world = World::new(&[spec]);
+    for name in ["web-1", "web-2"] {
+        world.kill(name);
+        world.pass(MOVING_MS);
+        world.heal();
+    }
+    let id = world.kill("web-3");
+    world.pass(MOVING_MS);
+    world.settle();
+    world.assert_held(id, Rule::Budget, "this hour's 2 replacements are spent");
+    let look = world
+        .look()
+        .next_look_ms
+        .expect("when the next token comes");
+    world.pass(look - world.now_ms() - 1);
+    world.settle();
+    assert!(!world.replacing(id));
+    world.pass(1);
+    world.settle();
+    assert!(world.replacing(id));
+}
+
+#[test]
+fn observing_says_what_would_be_done_and_does_nothing() {
+    let mut spec = cattle("web", 3);
+    spec.heal.mode = HealMode::Observe;
+    let mut world = World::new(&[spec]);
+    let id = world.kill("web-1");
+    world.pass(HOUR_MS);
+    world.settle();
+    let outcome = &world.concern(id).expect("on record").outcome;
+    assert_eq!(
+        *outcome,
+        Outcome::Observe {
+            would: Would::Replace
+        }
+    );
+    assert_eq!(world.fleet.state.open_intents().count(), 0);
+    // What another rule would have said is worth more.
+    world.quorum_confirmed = false;
+    world.settle();
+    world.assert_held(id, Rule::Quorum, "coordinators");
+}
+
+#[test]
+fn approval_lets_all_other_rules_decide() {
+    let mut spec = cattle("web", 3);
+    spec.heal.mode = HealMode::Approve;
+    let mut world = World::new(&[spec]);
+    let id = world.kill("web-1");
+    world.settle();
+    let concern = world.concern(id).expect("on record").clone();
+    assert_eq!(
+        concern.outcome,
+        Outcome::AwaitApproval {
+            would: Would::Replace
+        }
+    );
+    world.fleet.ok(Command::Approve {
+        decision: concern.decision,
+    });
+    world.leader_since_ms = world.now_ms();
+    world.settle();
+    assert!(
+        !world.replacing(id),
+        "a new leader settles, approved or not"
+    );
+    world.pass(DETECTION_MS);
+    world.settle();
+    assert!(world.replacing(id));
+}
+
+#[test]
+fn a_pet_that_cannot_be_proved_off_is_kept() {
+    let mut world = World::new(&[pets("db", &["db-1", "db-2", "db-3"])]);
+    let id = world.silence("db-1");
+    world.pass(HOUR_MS);
+    world
+        .seen
+        .get_mut(&id)
+        .unwrap()
+        .provider
+        .as_mut()
+        .unwrap()
+        .can_prove_off = false;
+    world.settle();
+    world.assert_held(id, Rule::Fence, "can't prove a machine off");
+    world.say(
+        id,
+        ProviderWord::CannotSay {
+            why: "it timed out".into(),
+        },
+    );
+    world.settle();
+    world.assert_held(id, Rule::Fence, "can't prove a machine off");
+    world.say(id, ProviderWord::Running);
+    world.settle();
+    assert!(world.replacing(id));
+}
+
+#[test]
+fn a_pet_that_nobody_made_is_for_a_person() {
+    let mut world = World::of({
+        let mut fleet = Fleet::with(&[pets("db", &["db-1", "db-2", "db-3"])]);
+        let id = fleet.id("db-1");
+        let machine = fleet.state.machines.get_mut(&id).unwrap();
+        (machine.instance, machine.order) = (None, None);
+        fleet
+    });
+    let id = world.silence("db-1");
+    world.pass(HOUR_MS);
+    world.settle();
+    world.assert_held(id, Rule::Fence, "muster forget db-1");
+}
+
+#[test]
+fn the_last_good_machine_is_kept_while_others_are_not_well() {
+    let mut world = World::new(&[pets("db", &["db-1", "db-2"]), cattle("other", 3)]);
+    let sick = world.id("db-2");
+    world.see(sick, MemberStatus::Down);
+    world.say(sick, ProviderWord::Running);
+    world.witnesses(sick, Answer::Refused);
+    world.pass(HOUR_MS);
+    world.fleet.declare(pets("db", &["db-2"]));
+    world.settle();
+    assert_eq!(world.fleet.state.open_intents().count(), 0);
+    let concern = &world.fleet.state.concerns[&Subject::Group(group("db"))];
+    let Outcome::Hold { rule, detail } = &concern.outcome else {
+        panic!("{concern:?}")
+    };
+    assert_eq!(
+        (*rule, &**detail),
+        (
+            Rule::LastGoodReplica,
+            "the other machine of its group is not well"
+        )
+    );
+    world.revive(sick);
+    world.heal();
+    assert_eq!(world.running("db"), ["db-2"]);
+}

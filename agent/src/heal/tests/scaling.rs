@@ -1,0 +1,208 @@
+use crate::fleet::testing::{Fleet, cattle, group, pets};
+use crate::fleet::*;
+use crate::heal::testing::World;
+use crate::heal::timing::DETECTION_MS;
+
+fn scale(world: &mut World, size: u32) {
+    world.fleet.ok(Command::ScaleGroup {
+        group: group("web"),
+        size,
+    });
+}
+
+#[test]
+fn a_declared_group_is_filled_in_bounded_batches() {
+    let mut world = World::of(Fleet::new());
+    world.fleet.declare(cattle("web", 25));
+    world.fleet.declare(pets("db", &["db-1", "db-2"]));
+    world.settle();
+    let of = |world: &World, id: &str| world.fleet.state.group_intents(&group(id)).count();
+    assert_eq!((of(&world, "web"), of(&world, "db")), (10, 2));
+    world.heal();
+    assert_eq!(world.running("web").len(), 25);
+    assert_eq!(world.running("db"), ["db-1", "db-2"]);
+    let names: Vec<_> = (1..=25).map(|n| format!("web-{n}")).collect();
+    assert!(names.iter().all(|name| world.running("web").contains(name)));
+}
+
+#[test]
+fn scaling_in_takes_the_unhealthy_and_then_the_newest() {
+    let mut world = World::new(&[cattle("web", 5)]);
+    let id = world.id("web-2");
+    world.see(id, MemberStatus::Down);
+    world.say(id, ProviderWord::Running);
+    world.witnesses(id, Answer::Refused);
+    scale(&mut world, 3);
+    world.settle();
+    assert_eq!(world.fleet.phase(id), Some(Phase::Retiring));
+    assert_eq!(world.fleet.state.open_intents().count(), 1, "one at once");
+    let step = world.fleet.intent_of(id).current().unwrap().step;
+    assert_eq!(step, Step::Drain);
+    world.heal();
+    assert_eq!(world.running("web"), ["web-1", "web-3", "web-4"]);
+    assert!(world.fleet.state.concerns.is_empty());
+}
+
+#[test]
+fn a_surplus_machine_that_fails_is_not_replaced() {
+    let mut world = World::new(&[cattle("web", 4)]);
+    scale(&mut world, 3);
+    let id = world.kill("web-1");
+    world.heal();
+    assert_eq!(world.fleet.phase(id), None);
+    assert_eq!(world.running("web"), ["web-2", "web-3", "web-4"]);
+    assert!(world.fleet.state.machine_by_name("web-5").is_none());
+}
+
+#[test]
+fn scaling_to_zero_and_back() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    scale(&mut world, 0);
+    world.heal();
+    assert!(world.running("web").is_empty());
+    scale(&mut world, 2);
+    world.heal();
+    assert_eq!(
+        world.running("web"),
+        ["web-4", "web-5"],
+        "no ordinal is given out twice"
+    );
+}
+
+#[test]
+fn a_member_that_is_no_more_is_taken_away_and_a_new_one_made() {
+    let mut world = World::new(&[pets("db", &["db-1", "db-2"])]);
+    world.fleet.declare(pets("db", &["db-2", "db-3"]));
+    world.heal();
+    assert_eq!(world.running("db"), ["db-2", "db-3"]);
+}
+
+#[test]
+fn machines_on_their_way_count_and_are_not_doubled() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    scale(&mut world, 5);
+    world.settle();
+    assert_eq!(world.fleet.state.open_intents().count(), 2);
+    scale(&mut world, 4);
+    world.settle();
+    assert_eq!(
+        world.fleet.state.open_intents().count(),
+        2,
+        "what is under way is waited for"
+    );
+    world.heal();
+    assert_eq!(world.running("web"), ["web-1", "web-2", "web-3", "web-4"]);
+}
+
+#[test]
+fn a_paused_group_neither_grows_nor_shrinks_and_says_so() {
+    for size in [1, 5] {
+        let mut world = World::new(&[cattle("web", 3)]);
+        let scope = PauseScope::Fleet;
+        world.fleet.ok(Command::Pause {
+            scope: scope.clone(),
+            reason: "audit".into(),
+            until_ms: None,
+        });
+        scale(&mut world, size);
+        world.settle();
+        assert_eq!(world.fleet.state.open_intents().count(), 0);
+        let concern = &world.fleet.state.concerns[&Subject::Group(group("web"))];
+        assert!(matches!(
+            concern.outcome,
+            Outcome::Hold {
+                rule: Rule::Paused,
+                ..
+            }
+        ));
+        world.fleet.ok(Command::Resume { scope });
+        world.heal();
+        assert_eq!(world.running("web").len(), size as usize);
+        assert!(world.fleet.state.concerns.is_empty());
+    }
+}
+
+#[test]
+fn a_minority_does_not_scale() {
+    let mut world = World::new(&[cattle("web", 4)]);
+    for name in ["web-1", "web-2", "web-3"] {
+        world.silence(name);
+    }
+    world.pass(limits::HOUR_MS);
+    scale(&mut world, 9);
+    world.settle();
+    assert_eq!(world.fleet.state.open_intents().count(), 0);
+    scale(&mut world, 1);
+    world.settle();
+    assert_eq!(world.fleet.state.open_intents().count(), 0);
+}
+
+#[test]
+fn a_destroyed_group_goes_all_at_once() {
+    let mut world = World::new(&[cattle("web", 12), cattle("app", 1)]);
+    world.fleet.ok(Command::DestroyGroup {
+        group: group("web"),
+    });
+    world.settle();
+    assert_eq!(world.fleet.state.open_intents().count(), 12);
+    world.heal();
+    assert!(!world.fleet.state.groups.contains_key(&group("web")));
+    assert_eq!(world.running("app"), ["app-1"]);
+}
+
+#[test]
+fn machines_are_spread_over_zones_and_replaced_in_theirs() {
+    let mut spec = cattle("web", 4);
+    spec.placement.zones = ["a", "b"].map(str::to_owned).into();
+    let mut world = World::of(Fleet::new());
+    world.fleet.declare(spec);
+    world.heal();
+    let zones = |world: &World| {
+        let mut zones: Vec<_> = world
+            .fleet
+            .state
+            .group_machines(&group("web"))
+            .map(|machine| (machine.zone.clone().unwrap(), machine.name.to_string()))
+            .collect();
+        zones.sort();
+        zones
+    };
+    let pair = |zone: &str, name: &str| (zone.to_owned(), name.to_owned());
+    let expected = [
+        pair("a", "web-1"),
+        pair("a", "web-3"),
+        pair("b", "web-2"),
+        pair("b", "web-4"),
+    ];
+    assert_eq!(zones(&world), expected);
+    world.kill("web-2");
+    world.pass(DETECTION_MS);
+    world.heal();
+    assert!(zones(&world).contains(&pair("b", "web-5")));
+}
+
+#[test]
+fn names_that_others_have_are_passed_over() {
+    let mut fleet = Fleet::new();
+    let expires_ms = fleet.now_ms + 1000;
+    fleet.ok(Command::CreateToken {
+        id: TokenId(5),
+        secret: SecretHash([9; 32]),
+        note: "by hand".into(),
+        group: None,
+        expires_ms,
+        uses: 1,
+    });
+    fleet.ok(Command::Admit(Box::new(Admit {
+        token: TokenId(5),
+        secret: SecretHash([9; 32]),
+        key: KeyHash([9; 32]),
+        name: Some("web-2".parse().unwrap()),
+        addr: testing::addr(9),
+        labels: Labels::new(),
+    })));
+    let mut world = World::of(fleet);
+    world.fleet.declare(cattle("web", 3));
+    world.heal();
+    assert_eq!(world.running("web"), ["web-1", "web-3", "web-4"]);
+}

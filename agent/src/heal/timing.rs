@@ -1,0 +1,33 @@
+//! How long healing waits for what, with the reasons. All in milliseconds.
+
+use crate::fleet::limits::{MINUTE_MS, SECOND_MS};
+
+/// What the mesh needs to be sure that a machine does not answer (its p99 from 10 to 10,000 machines). A new leader
+/// waits this long before it takes anything away: what it has not heard yet, it may hear by then.
+pub const DETECTION_MS: u64 = 6 * SECOND_MS;
+
+/// While more machines than usual went silent within this time, membership is still moving: what looks like a few
+/// failures may be a large one that has only begun to show.
+pub const MOVING_MS: u64 = SECOND_MS;
+
+/// How long the provider's proofs must have stood before machines that are proved gone stop counting, where without
+/// that the acknowledgements are not more than half. When most machines vanish at one moment the observer is to be
+/// doubted first, and the machines get time to return.
+pub const PROOF_STANDS_MS: u64 = MINUTE_MS;
+
+/// How long after a change of leadership machines have to return, when many are missing: that is what a whole site
+/// that lost and regained its power looks like.
+pub const RETURN_MS: u64 = MINUTE_MS;
+
+/// A witness's report is good for this long.
+pub const REPORT_MS: u64 = 30 * SECOND_MS;
+
+/// How many witnesses must have reported before silence counts, where there are as many.
+pub const WITNESSES_MIN: usize = 2;
+
+/// The longest announced reboot that is waited for. Bare metal with a memory test takes half as long.
+pub const REBOOT_MS_MAX: u64 = 60 * MINUTE_MS;
+
+/// How long after a change of leadership a machine that should have joined long ago still has: while nobody led,
+/// nobody could let it in.
+pub const JOIN_AFTER_CHANGE_MS: u64 = 30 * SECOND_MS;
