@@ -106,6 +106,11 @@ impl Fleet {
         self.dir.path().join("fleet")
     }
 
+    /// A directory for whatever else a test needs; processes that work there are ended with the fleet.
+    pub fn scratch(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The fleet's own network.
     ///
     /// # Panics

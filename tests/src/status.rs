@@ -205,6 +205,17 @@ impl MachineRow {
             .into()
     }
 
+    /// The directory of its disk, which outlives it: a pet's data.
+    #[track_caller]
+    pub fn disk(&self) -> std::path::PathBuf {
+        let disks = self.dir().join("disks");
+        let mut found = std::fs::read_dir(&disks).into_iter().flatten().flatten();
+        let disk = found
+            .next()
+            .unwrap_or_else(|| panic!("no disk in {}", disks.display()));
+        disk.path()
+    }
+
     /// What `--node` takes to ask it.
     #[track_caller]
     pub fn api(&self) -> &str {
