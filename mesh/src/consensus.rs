@@ -22,6 +22,7 @@ pub mod copy;
 pub mod follow;
 pub mod replica;
 pub mod seat;
+pub mod seats;
 
 mod image;
 mod machine;

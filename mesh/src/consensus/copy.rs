@@ -3,8 +3,8 @@
 //! It lets a machine that restarts answer at once, with the age of what it says, and lets a mesh whose coordinators
 //! are all gone know who belonged to it. It is no part of what coordinators promise: they have their own store.
 //!
-//! One value under a [seal](super::seal): when the state was current, and the [`Image`]. It is written beside the
-//! old one, synced, and put in its place, so that a crash leaves one or the other, whole.
+//! A version, a checksum, when the state was current, and the [`Image`]. It is written beside the old one, synced, and
+//! put in its place, so that a crash leaves one or the other, whole.
 
 use std::fs;
 use std::io::{self, Write};

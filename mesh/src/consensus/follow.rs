@@ -18,7 +18,7 @@
 //! it finds none for a while it first sends its followers away. So along every chain the depths fall, and a chain
 //! ends at a coordinator.
 //!
-//! A frame is a version byte and the postcard form of [`Frame`].
+//! A frame is a version byte and the postcard form of `Frame`.
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ use crate::consensus::wire::{
 use crate::identity::MachineId;
 
 impl<S: StateMachine> Coordinator<S> {
-    /// Answers a request that came over a [`Network`](super::Network) from the machine `from`, as the transport
+    /// Answers a request that came over a [`Network`](crate::consensus::Network) from the machine `from`, as the transport
     /// has authenticated it.
     ///
     /// Whatever the bytes are, the answer is bytes for the asker; a request that makes no sense, or that speaks for
