@@ -107,6 +107,15 @@ impl EndpointKeys {
         Ok(keys)
     }
 
+    /// One key of each.
+    #[cfg(test)]
+    pub(super) fn mixed(reset: &Self, connection_ids: &Self) -> Self {
+        Self {
+            reset: reset.reset.clone(),
+            connection_ids: connection_ids.connection_ids,
+        }
+    }
+
     pub(super) fn endpoint_config(&self) -> EndpointConfig {
         let reset = hmac::Key::new(hmac::HMAC_SHA256, self.reset.as_slice());
         let ids = self.connection_ids;

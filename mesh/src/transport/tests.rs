@@ -3,4 +3,9 @@
 mod support;
 
 mod exchange;
+mod hostile;
 mod identity;
+mod joining;
+mod lifecycle;
+mod probing;
+mod restart;

@@ -15,6 +15,10 @@ use nix::sys::socket::{
 
 use super::IcmpError;
 
+/// Room for what comes with an error: the error itself (48 bytes for IPv4, 64 for IPv6), and the addresses and traffic
+/// class that quinn asks for with every packet.
+const CONTROL_LEN: usize = 256;
+
 /// Turns error reports on, and receive offload off. Gives how many packets one read may hold.
 ///
 /// Offload would make quinn reserve 64 times the memory for reads, for packets that come one by one here.
@@ -32,7 +36,7 @@ pub(super) fn prepare(socket: &UdpSocket, segments: usize) -> usize {
 
 /// Takes one error off the queue; `None` for one that says nothing about a peer (a packet too big, say).
 pub(super) fn take(socket: &tokio::net::UdpSocket) -> io::Result<Option<(SocketAddr, IcmpError)>> {
-    let mut control = nix::cmsg_space!([u8; 64]);
+    let mut control = nix::cmsg_space!([u8; CONTROL_LEN]);
     let message = recvmsg::<SockaddrStorage>(
         socket.as_raw_fd(),
         &mut [],
@@ -42,7 +46,10 @@ pub(super) fn take(socket: &tokio::net::UdpSocket) -> io::Result<Option<(SocketA
     let Some(to) = message.address.as_ref().and_then(socket_addr) else {
         return Ok(None);
     };
-    let kind = message.cmsgs()?.find_map(|control| match control {
+    let Ok(mut controls) = message.cmsgs() else {
+        return Ok(None); // cut short
+    };
+    let kind = controls.find_map(|control| match control {
         ControlMessageOwned::Ipv4RecvErr(error, _) => classify(error.ee_errno),
         ControlMessageOwned::Ipv6RecvErr(error, _) => classify(error.ee_errno),
         _ => None,

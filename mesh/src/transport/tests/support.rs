@@ -61,11 +61,15 @@ impl Cluster {
         credentials: Credentials,
         adjust: impl FnOnce(&mut TransportConfig),
     ) -> Node {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut config = TransportConfig::new(listen, EndpointKeys::generate());
+        let mut config = config(EndpointKeys::generate());
         adjust(&mut config);
         Node::start(credentials, config)
     }
+}
+
+/// On loopback, on any port.
+pub(super) fn config(keys: EndpointKeys) -> TransportConfig {
+    TransportConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)), keys)
 }
 
 /// A transport with the channels that an agent would hold.
@@ -166,6 +170,38 @@ impl Node {
             _revoked: revoked,
             task,
         }
+    }
+}
+
+/// A node in a runtime of its own, which can be killed as a process is: nobody is told anything.
+pub(super) struct Mortal {
+    pub(super) node: Node,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Mortal {
+    pub(super) fn start(credentials: Credentials, config: TransportConfig) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let node = {
+            let _context = runtime.enter();
+            Node::start(credentials, config)
+        };
+        Self { node, runtime }
+    }
+
+    /// Returns when its port is free.
+    pub(super) async fn kill(self) {
+        let Self { node, runtime } = self;
+        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE))
+            .await
+            .unwrap();
+        let addr = node.transport.local_addr();
+        drop(node);
+        eventually(|| std::net::UdpSocket::bind(addr).is_ok()).await;
     }
 }
 
