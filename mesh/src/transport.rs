@@ -17,6 +17,7 @@ mod clock_offset;
 mod config;
 mod dial;
 mod frames;
+mod guests;
 mod inbound;
 pub mod joining;
 mod limits;
@@ -44,7 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::TokioRuntime;
+use quinn::{SendDatagramError, TokioRuntime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::DropGuard;
 
@@ -63,7 +64,7 @@ pub use self::tls::PeerRefusal;
 use self::shared::{Identity, Parts, Shared, canonical};
 use self::socket::MeshSocket;
 use self::stats::Counters;
-use self::table::Offer;
+use self::table::{Connection as _, Offer};
 use crate::clock;
 use crate::identity::{MachineId, Peer};
 use crate::pki::{Credentials, Revocations};
@@ -141,6 +142,7 @@ impl Transport {
             identity,
             connections_max: config.connections_max,
             idle_timeout: config.idle_timeout,
+            upkeep_interval: config.upkeep_interval,
         }));
         tokio::spawn(accept::run(shared.clone()));
         tokio::spawn(upkeep::run(shared.clone(), socket, credentials, revoked));
@@ -167,28 +169,30 @@ impl Transport {
         if dial::check(shared, to).is_err() {
             return counters.datagrams_dropped_unreachable.inc();
         }
-        let offer = {
-            let mut table = shared.table();
-            let offer = table.offer(shared.now(), to, datagram);
+        let mut table = shared.table();
+        loop {
+            let now = shared.now();
+            let offer = table.offer(now, to, datagram.clone());
             if let Offer::Send { dial: true, .. } | Offer::Queued { dial: true, .. } = offer {
                 dial::begin(shared, &mut table, to);
             }
-            offer
-        };
-        match offer {
-            Offer::Send { on, datagram, .. } => {
-                on.touch(shared.now());
-                match on.send(datagram) {
+            return match offer {
+                Offer::Send { on, .. } => match on.send(datagram.clone()) {
                     Ok(dropped) => {
+                        on.touch(now);
                         counters.datagrams_out.inc();
                         counters.datagrams_dropped_queue.add(dropped);
                     }
-                    // The connection has just ended; its task is about to say so.
-                    Err(_) => counters.datagrams_dropped_unreachable.inc(),
-                }
-            }
-            Offer::Queued { dropped, .. } => counters.datagrams_dropped_queue.add(dropped),
-            Offer::Unreachable => counters.datagrams_dropped_unreachable.inc(),
+                    Err(SendDatagramError::ConnectionLost(_)) => {
+                        // It has just ended, and its task is about to notice. There is another way.
+                        table.remove(now, to.machine, on.id());
+                        continue;
+                    }
+                    Err(_) => counters.datagrams_dropped_size.inc(),
+                },
+                Offer::Queued { dropped, .. } => counters.datagrams_dropped_queue.add(dropped),
+                Offer::Unreachable => counters.datagrams_dropped_unreachable.inc(),
+            };
         }
     }
 
@@ -289,6 +293,12 @@ impl Transport {
             dials: table.dials() as u64,
             ..self.shared.counters.snapshot()
         }
+    }
+
+    /// Waits until the transport has closed: because [`Self::close`] was called, or because its socket broke down.
+    /// The agent cannot go on without it.
+    pub async fn closed(&self) {
+        self.shared.closing.cancelled().await;
     }
 
     /// Closes all connections, telling the peers, and waits until they have been told or `grace` is over.

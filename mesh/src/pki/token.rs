@@ -40,10 +40,14 @@ impl fmt::Display for TokenId {
 }
 
 impl FromStr for TokenId {
-    type Err = std::num::ParseIntError;
+    type Err = ParseTokenError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        u64::from_str_radix(text, 16).map(Self)
+        let well_formed = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match u64::from_str_radix(text, 16) {
+            Ok(id) if well_formed => Ok(Self(id)),
+            _ => Err(ParseTokenError::NotAnId),
+        }
     }
 }
 
@@ -93,6 +97,9 @@ pub enum ParseTokenError {
     /// A character that no token has.
     #[error("the join token has a wrong character at position {0}; it was probably mistyped")]
     Character(usize),
+    /// A text that should name a token by its ID does not.
+    #[error("not a token's ID: expected 16 hexadecimal digits, as `muster token list` shows them")]
+    NotAnId,
     /// The checksum does not match.
     #[error("the join token was mistyped or altered (its checksum does not match)")]
     Checksum,
@@ -277,6 +284,15 @@ mod tests {
         let hex = data_encoding::HEXLOWER.encode(token.secret.as_slice());
         for text in [format!("{token:?}"), format!("{:?}", token.hash())] {
             assert!(!text.contains(&secret) && !text.contains(&hex), "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_have_one_text_form() {
+        let id = TokenId(0xbeef);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for rubbish in ["", "beef", "+00000000000beef", "00000000000000000"] {
+            assert_eq!(rubbish.parse::<TokenId>(), Err(ParseTokenError::NotAnId));
         }
     }
 

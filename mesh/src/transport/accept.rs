@@ -8,11 +8,12 @@ use rustls_pki_types::CertificateDer;
 use tokio::time::timeout;
 
 use super::ALPN_JOIN;
+use super::guests::Guest;
 use super::inbound::{self, Asker};
 use super::limits::{HANDSHAKE_DEADLINE, HANDSHAKES_MAX, HANDSHAKES_RETRY, JOIN_DEADLINE};
 use super::link::{self, CloseCode};
 use super::message::PeerIdentity;
-use super::shared::{Shared, canonical};
+use super::shared::{Made, Shared, canonical};
 use crate::pki::{LeafIdentity, Subject};
 
 /// Accepts connections until the endpoint closes.
@@ -30,6 +31,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
             let turn = Turn::take(&shared);
             tokio::spawn(welcome(shared.clone(), incoming, turn));
         }
+    }
+    if !shared.closing.is_cancelled() {
+        tracing::error!("the socket broke down, the transport is closed");
+        shared.closing.cancel();
     }
 }
 
@@ -73,13 +78,22 @@ async fn welcome(shared: Arc<Shared>, incoming: quinn::Incoming, turn: Turn) {
         None => CloseCode::NoCertificate.close(&quic, "a certificate is needed"),
         Some(leaf) => match leaf.subject.clone() {
             Subject::Machine(machine) if machine == shared.me => {
+                // A copied disk or image, or this machine talking to itself.
+                tracing::warn!(%from, %machine, "somebody else uses this machine's identity");
                 CloseCode::NotAllowed.close(&quic, "that is this machine's own identity");
             }
             Subject::Machine(machine) => {
-                let link = shared.adopt(quic, machine, &leaf, false);
+                let link = shared.adopt(quic, machine, &leaf, Made::Accepted);
                 link::serve(shared, link).await;
             }
-            Subject::Operator(name) => Box::pin(serve_operator(shared, quic, name)).await,
+            Subject::Operator(name) => {
+                let guest = Guest {
+                    name,
+                    not_after_ms: leaf.not_after_ms,
+                    quic,
+                };
+                Box::pin(serve_operator(shared, guest)).await;
+            }
         },
     }
 }
@@ -116,15 +130,17 @@ async fn serve_joiner(shared: Arc<Shared>, quic: quinn::Connection) {
 }
 
 /// Any number of requests of an operator.
-async fn serve_operator(shared: Arc<Shared>, quic: quinn::Connection, name: String) {
+async fn serve_operator(shared: Arc<Shared>, guest: Guest) {
+    let (quic, name) = (guest.quic.clone(), guest.name.clone());
     let Ok(_place) = shared.operators.clone().try_acquire_owned() else {
         return CloseCode::Busy.close(&quic, "too many operators are connected, try again");
     };
-    shared.operator_arrived(&name, &quic);
+    shared.guests.arrive(guest);
+    shared.guests.close_revoked(&shared.revoked.borrow());
     let addr = canonical(quic.remote_address());
     while let Ok((send, recv)) = quic.accept_bi().await {
         let asker = Asker::guest(PeerIdentity::Operator(name.clone()), addr);
         tokio::spawn(inbound::serve(shared.clone(), asker, send, recv));
     }
-    shared.operator_left(&quic);
+    shared.guests.leave(&quic);
 }

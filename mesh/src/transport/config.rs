@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::limits::{
     CONNECTION_WINDOW, DATAGRAM_BUFFER, HANDSHAKES_MAX, INITIAL_RTT, QUIC_IDLE_TIMEOUT,
-    STREAM_WINDOW, STREAMS_PER_PEER_MAX,
+    STREAM_WINDOW, STREAMS_PER_PEER_MAX, UPKEEP_INTERVAL,
 };
 use crate::state_dir::{FileKind, StateError};
 
@@ -29,6 +29,9 @@ pub struct TransportConfig {
     pub connections_max: usize,
     /// A connection unused for this long is closed, once there are more than a few. Default 60 s.
     pub idle_timeout: Duration,
+    /// How often idle connections, silent peers, certificates and warm peers are looked after. A peer that answers
+    /// nothing is given up in the third round. Default 15 s.
+    pub upkeep_interval: Duration,
 }
 
 impl TransportConfig {
@@ -39,6 +42,7 @@ impl TransportConfig {
             keys,
             connections_max: 256,
             idle_timeout: Duration::from_secs(60),
+            upkeep_interval: UPKEEP_INTERVAL,
         }
     }
 }

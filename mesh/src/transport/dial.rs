@@ -1,7 +1,7 @@
 //! Making connections to members.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use quinn::{ConnectionError, TransportErrorCode};
@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::config;
-use super::limits::HANDSHAKE_DEADLINE;
+use super::limits::{DIALS_MAX, HANDSHAKE_DEADLINE};
 use super::link;
 use super::message::Lost;
-use super::shared::{Shared, Table, jitter};
+use super::shared::{Made, Shared, Table, jitter};
 use super::socket::IcmpError;
 use super::table::Route;
 use super::tls::{self, Expect, PeerRefusal, Verdict};
@@ -97,6 +97,39 @@ impl DialHandle {
     }
 }
 
+/// Dials to addresses of which the machine is not known yet, so that ICMP errors find them, too.
+#[derive(Debug, Default)]
+pub(super) struct Strays {
+    under_way: Mutex<Vec<(SocketAddr, mpsc::Sender<IcmpError>)>>,
+}
+
+impl Strays {
+    /// Registers one; it is forgotten when the receiver is dropped.
+    fn enter(&self, addr: SocketAddr) -> Result<mpsc::Receiver<IcmpError>, DialError> {
+        let (icmp, errors) = mpsc::channel(1);
+        let mut under_way = self.lock();
+        under_way.retain(|(_, icmp)| !icmp.is_closed());
+        if under_way.len() >= DIALS_MAX {
+            return Err(DialError::TooMany);
+        }
+        under_way.push((addr, icmp));
+        Ok(errors)
+    }
+
+    /// Tells those at an address what ICMP said.
+    pub(super) fn notify(&self, addr: SocketAddr, error: IcmpError) {
+        for (_, icmp) in self.lock().iter().filter(|(at, _)| *at == addr) {
+            let _ = icmp.try_send(error);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(SocketAddr, mpsc::Sender<IcmpError>)>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Begins the dial that the table asked for.
 pub(super) fn begin(shared: &Arc<Shared>, table: &mut Table, to: Peer) -> DialHandle {
     let (outcome, watched) = watch::channel(None);
@@ -167,7 +200,10 @@ pub(super) fn check(shared: &Shared, to: Peer) -> Result<(), DialError> {
 
 /// Finds out which machine listens at an address, and keeps the connection.
 pub(super) async fn identify(shared: &Arc<Shared>, addr: SocketAddr) -> Result<Peer, DialError> {
-    let (_icmp, errors) = mpsc::channel(1);
+    if shared.closing.is_cancelled() {
+        return Err(DialError::Closing);
+    }
+    let errors = shared.strays.enter(addr)?;
     let (quic, leaf) = handshake(shared, addr, Expect::AnyMachine, errors).await?;
     let machine = leaf
         .machine()
@@ -175,7 +211,7 @@ pub(super) async fn identify(shared: &Arc<Shared>, addr: SocketAddr) -> Result<P
     if machine == shared.me {
         return Err(DialError::Myself);
     }
-    let link = shared.adopt(quic, machine, &leaf, true);
+    let link = shared.adopt(quic, machine, &leaf, Made::Identified);
     let peer = link.peer;
     tokio::spawn(link::serve(shared.clone(), link));
     Ok(peer)
@@ -193,7 +229,7 @@ async fn run(
     let made = Box::pin(handshake(&shared, to.addr, expect, errors)).await;
     match made {
         Ok((quic, leaf)) => {
-            let link = shared.adopt(quic, to.machine, &leaf, true);
+            let link = shared.adopt(quic, to.machine, &leaf, Made::Dialled);
             outcome.send_replace(Some(Ok(())));
             drop(outcome);
             link::serve(shared, link).await;

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::dial::DialError;
 use super::limits::JOIN_FRAME_MAX;
@@ -110,23 +110,28 @@ async fn join_at(
     let verdict: Verdict = Arc::new(OnceLock::new());
     let tls = tls::joiner(pinned, verdict.clone())
         .map_err(|error| DialError::Other(error.to_string()))?;
-    let exchange = async {
+    let until = Instant::now() + deadline;
+    let joined = async {
         let (quic, leaf) = outsider
             .connect(addr, tls, SERVER_NAME, &verdict, deadline)
             .await?;
         let machine = leaf
             .machine()
             .ok_or_else(|| DialError::Other("it is not a machine".to_owned()))?;
-        let recv = request::ask(&quic, StreamKind::JOIN, request).await?;
-        let reply = request::only_frame(&mut request::unguarded(recv)).await?;
+        let reply = timeout_at(until, ask(&quic, request))
+            .await
+            .map_err(|_| RequestError::Deadline)??;
         let by = Peer { machine, addr };
         Ok(Joined { reply, by })
-    };
-    let joined = timeout(deadline, exchange)
-        .await
-        .unwrap_or_else(|_| Err(RequestError::Deadline.into()));
+    }
+    .await;
     outsider.close().await;
     joined
+}
+
+async fn ask(quic: &quinn::Connection, request: Bytes) -> Result<Bytes, RequestError> {
+    let recv = request::ask(quic, StreamKind::JOIN, request).await?;
+    request::only_frame(&mut request::unguarded(recv)).await
 }
 
 impl From<RequestError> for JoinAttemptError {

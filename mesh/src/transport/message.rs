@@ -128,7 +128,8 @@ pub enum Lost {
     Refused,
     /// A router or this host says that there is no way to it (ICMP). Forgeable likewise.
     Unreachable,
-    /// Its endpoint does not know the connection any more (QUIC stateless reset, authenticated): it restarted.
+    /// Its endpoint does not know the connection any more (QUIC stateless reset, authenticated): most likely it
+    /// restarted. It may also have closed the connection to make room, with the notice lost on its way.
     Reset,
     /// It was sent packets and did not answer any.
     TimedOut,

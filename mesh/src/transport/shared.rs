@@ -9,7 +9,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::config;
-use super::dial::DialHandle;
+use super::dial::{DialHandle, Strays};
+use super::guests::Guests;
 use super::limits::{BODY_BYTES_MAX, JOINERS_MAX, OPERATORS_MAX, STREAMS_MAX};
 use super::link::{self, CloseCode, Link};
 use super::message::{Inbound, Lost};
@@ -39,8 +40,11 @@ pub(super) struct Shared {
     pub(super) operators: Arc<Semaphore>,
     /// Incoming handshakes under way.
     pub(super) handshakes: AtomicUsize,
-    /// Connections of operators, by name, so that a revoked one's can be closed.
-    operator_connections: Mutex<Vec<(String, quinn::Connection)>>,
+    /// Operators connected now.
+    pub(super) guests: Guests,
+    /// Dials to addresses of which the machine is not known yet.
+    pub(super) strays: Strays,
+    pub(super) upkeep_interval: Duration,
     table: Mutex<Table>,
     identity: Mutex<Arc<Identity>>,
     clock: Monotonic,
@@ -69,6 +73,17 @@ impl Identity {
     }
 }
 
+/// How a connection came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// Dialled by this side, as the table asked.
+    Dialled,
+    /// Dialled by this side, to find out who is there.
+    Identified,
+    /// Dialled by the other side.
+    Accepted,
+}
+
 /// What [`Shared`] is made from.
 pub(super) struct Parts {
     pub(super) endpoint: quinn::Endpoint,
@@ -80,6 +95,7 @@ pub(super) struct Parts {
     pub(super) identity: Identity,
     pub(super) connections_max: usize,
     pub(super) idle_timeout: Duration,
+    pub(super) upkeep_interval: Duration,
 }
 
 impl Shared {
@@ -98,7 +114,9 @@ impl Shared {
             joiners: semaphore(JOINERS_MAX),
             operators: semaphore(OPERATORS_MAX),
             handshakes: AtomicUsize::new(0),
-            operator_connections: Mutex::default(),
+            guests: Guests::default(),
+            strays: Strays::default(),
+            upkeep_interval: parts.upkeep_interval,
             table: Mutex::new(PeerTable::new(
                 parts.me,
                 parts.connections_max,
@@ -144,7 +162,7 @@ impl Shared {
         quic: quinn::Connection,
         machine: MachineId,
         leaf: &LeafIdentity,
-        dialled_by_me: bool,
+        made: Made,
     ) -> Arc<Link> {
         let now = self.now();
         let peer = Peer {
@@ -155,11 +173,15 @@ impl Shared {
         let link = Arc::new(Link::new(id, quic, peer, leaf.not_after_ms, now));
         let inserted = {
             let mut table = self.table();
-            if dialled_by_me {
+            if made == Made::Dialled {
                 table.dial_ended(machine);
             }
-            table.insert(now, peer, link.clone(), dialled_by_me)
+            table.insert(now, peer, link.clone(), made != Made::Accepted)
         };
+        // Revoked between the handshake's check and now, when a change of the set finds the link in the table.
+        if self.revoked.borrow().machines.contains(&machine) {
+            CloseCode::Revoked.close(&link.quic, "revoked");
+        }
         self.counters
             .datagrams_dropped_unreachable
             .add(inserted.stale);
@@ -182,22 +204,6 @@ impl Shared {
     pub(super) fn punish(&self, machine: MachineId) {
         let dropped = self.table().punish(self.now(), machine, jitter());
         self.counters.datagrams_dropped_unreachable.add(dropped);
-    }
-
-    pub(super) fn operator_arrived(&self, name: &str, quic: &quinn::Connection) {
-        self.operators_connected()
-            .push((name.to_owned(), quic.clone()));
-    }
-
-    pub(super) fn operator_left(&self, quic: &quinn::Connection) {
-        self.operators_connected()
-            .retain(|(_, other)| other.stable_id() != quic.stable_id());
-    }
-
-    pub(super) fn operators_connected(&self) -> MutexGuard<'_, Vec<(String, quinn::Connection)>> {
-        self.operator_connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the agent; waits while it is behind, because this is not to be lost.

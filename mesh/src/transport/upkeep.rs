@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::dial;
-use super::limits::UPKEEP_INTERVAL;
 use super::link::{CloseCode, Link};
 use super::message::Lost;
 use super::shared::{Identity, Shared};
@@ -25,7 +24,7 @@ pub(super) async fn run(
     mut credentials: watch::Receiver<Arc<Credentials>>,
     mut revoked: watch::Receiver<Arc<Revocations>>,
 ) {
-    let mut rounds = tokio::time::interval(UPKEEP_INTERVAL);
+    let mut rounds = tokio::time::interval(shared.upkeep_interval);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     rounds.tick().await;
     // A sender that is gone will not send any more: nothing to wait for then.
@@ -67,11 +66,7 @@ fn close_revoked(shared: &Shared, revoked: &Revocations) {
             CloseCode::Revoked.close(&link.quic, "revoked");
         }
     }
-    for (name, quic) in shared.operators_connected().iter() {
-        if revoked.operators.contains(name) {
-            CloseCode::Revoked.close(quic, "revoked");
-        }
-    }
+    shared.guests.close_revoked(revoked);
 }
 
 /// What ICMP says ends a dial, which is then tried again, but never a connection: anybody can forge it.
@@ -80,6 +75,7 @@ async fn note_icmp(shared: &Shared, addr: SocketAddr, error: IcmpError) {
         IcmpError::PortClosed => Lost::Refused,
         IcmpError::NoRoute => Lost::Unreachable,
     };
+    shared.strays.notify(addr, error);
     let concerned = shared.table().at(addr);
     for (machine, dial) in concerned {
         if let Some(dial) = dial {
@@ -97,6 +93,7 @@ async fn note_icmp(shared: &Shared, addr: SocketAddr, error: IcmpError) {
 fn round(shared: &Arc<Shared>) {
     let now = shared.now();
     let now_ms = clock::unix_ms();
+    shared.guests.close_expired(now_ms);
     let mut table = shared.table();
     table.purge(now);
     for link in table.idle(now) {

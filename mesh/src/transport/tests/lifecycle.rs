@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::support::*;
 use crate::clock::unix_ms;
 use crate::identity::Peer;
+use crate::pki::LEAF_LIFETIME;
 use crate::transport::{DialError, EndpointKeys, Lost, RequestError, StreamKind};
 
 #[tokio::test]
@@ -142,6 +143,82 @@ async fn warm_peers_are_connected_to_without_being_spoken_to() {
     eventually(|| two.transport.stats().connections == 1).await;
     one.transport.forget(two.machine);
     eventually(|| two.transport.stats().connections == 0).await;
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_given_up() {
+    let cluster = Cluster::new(1);
+    let mut one = cluster.node_with(cluster.credentials_of(1, unix_ms()), |config| {
+        config.upkeep_interval = Duration::from_millis(300);
+    });
+    let credentials = cluster.credentials_of(2, unix_ms());
+    let mut two = Mortal::start(credentials, config(EndpointKeys::generate()));
+    one.send(&two.node, "hello");
+    two.node.next_datagram().await;
+    let frozen = two.node.peer();
+    // Idle is not silent.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(one.inbound.try_recv().is_err());
+    let _thaw = two.freeze().await;
+    one.transport.send(frozen, Bytes::from_static(b"there?"));
+    assert_eq!(one.next_lost().await, (frozen, Lost::TimedOut));
+    assert_eq!(one.transport.stats().connections, 0);
+}
+
+#[tokio::test]
+async fn a_connection_ends_with_the_certificate_it_was_made_with() {
+    let cluster = Cluster::new(1);
+    let one = cluster.node_with(cluster.credentials_of(1, unix_ms()), |config| {
+        config.upkeep_interval = Duration::from_millis(200);
+    });
+    let lifetime = u64::try_from(LEAF_LIFETIME.as_millis()).unwrap();
+    let expiring = cluster.credentials_of(2, unix_ms() - lifetime + 3000);
+    let mut two = cluster.node_with(expiring, |_| {});
+    two.send(&one, "hello");
+    eventually(|| one.transport.stats().datagrams_in == 1).await;
+    assert_eq!(one.transport.stats().connections, 1);
+    eventually(|| one.transport.stats().connections == 0).await;
+    eventually(|| two.transport.stats().connections == 0).await;
+    assert!(two.inbound.try_recv().is_err(), "nobody is lost");
+}
+
+#[tokio::test]
+async fn warm_connections_are_kept_warm_by_one_side_and_idle_ones_cost_nothing() {
+    let cluster = Cluster::new(1);
+    let brisk = |number| {
+        cluster.node_with(cluster.credentials_of(number, unix_ms()), |config| {
+            config.upkeep_interval = Duration::from_millis(100);
+            config.idle_timeout = Duration::from_millis(400);
+        })
+    };
+    let (one, mut two, mut three) = (brisk(1), brisk(2), brisk(3));
+    one.send(&two, "hello");
+    one.send(&three, "hello");
+    two.next_datagram().await;
+    three.next_datagram().await;
+    one.transport.keep_warm([two.peer()]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let packets = |node: &Node| node.transport.stats().packets_in;
+    let before = (packets(&two), packets(&three));
+    eventually(|| packets(&two) >= before.0 + 3).await;
+    assert_eq!(packets(&three), before.1);
+    assert!(
+        two.inbound.try_recv().is_err(),
+        "the agent sees nothing of it"
+    );
+}
+
+#[tokio::test]
+async fn finding_out_who_is_at_a_closed_port_fails_at_once() {
+    let one = Cluster::new(1).node(1);
+    let closed = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let found = one.transport.identify(closed, PATIENCE);
+    assert_eq!(within(found).await, Err(DialError::Refused));
+    let me = one.transport.identify(one.transport.local_addr(), PATIENCE);
+    assert_eq!(within(me).await, Err(DialError::Myself));
 }
 
 #[tokio::test]

@@ -33,8 +33,9 @@ async fn a_port_where_nobody_reads_is_silent() {
     let answer = probe_port(addr, Duration::from_millis(200)).await;
     assert_eq!(answer, PortAnswer::Silent);
     // It was asked more than once, in case one packet was lost.
+    mute.set_nonblocking(true).unwrap();
     let mut buffer = [0; 2000];
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(mute.recv(&mut buffer).unwrap(), 1200);
     }
 }

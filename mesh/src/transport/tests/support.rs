@@ -176,7 +176,7 @@ impl Node {
 /// A node in a runtime of its own, which can be killed as a process is: nobody is told anything.
 pub(super) struct Mortal {
     pub(super) node: Node,
-    runtime: tokio::runtime::Runtime,
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Mortal {
@@ -190,18 +190,41 @@ impl Mortal {
             let _context = runtime.enter();
             Node::start(credentials, config)
         };
-        Self { node, runtime }
+        Self {
+            node,
+            runtime: Some(runtime),
+        }
+    }
+
+    /// Stops it from doing anything, as a machine without memory or CPU does; until what is returned is dropped.
+    pub(super) async fn freeze(&self) -> std::sync::mpsc::SyncSender<()> {
+        let (thaw, until) = std::sync::mpsc::sync_channel::<()>(0);
+        let (frozen, is_frozen) = tokio::sync::oneshot::channel();
+        self.runtime.as_ref().unwrap().spawn(async move {
+            let _ = frozen.send(());
+            let _ = until.recv();
+        });
+        within(is_frozen).await.unwrap();
+        thaw
     }
 
     /// Returns when its port is free.
-    pub(super) async fn kill(self) {
-        let Self { node, runtime } = self;
+    pub(super) async fn kill(mut self) {
+        let runtime = self.runtime.take().unwrap();
         tokio::task::spawn_blocking(move || runtime.shutdown_timeout(PATIENCE))
             .await
             .unwrap();
-        let addr = node.transport.local_addr();
-        drop(node);
+        let addr = self.node.transport.local_addr();
+        drop(self);
         eventually(|| std::net::UdpSocket::bind(addr).is_ok()).await;
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
