@@ -67,23 +67,26 @@ fn idle(system: &mut dyn System, plan: &Plan, figures: &mut Figures) {
     }
 }
 
-/// Measures a system whose health changes all the time; `change` makes a change, and is called every five seconds.
+/// How often the health of every machine changes in `churn`.
+pub const CHURN_EVERY: Duration = Duration::from_secs(5);
+
+/// Measures a system whose health changes all the time; `change` changes that of every machine once, within
+/// [`CHURN_EVERY`].
 pub fn churn(
     system: &mut dyn System,
     plan: &Plan,
     figures: &mut Figures,
     change: &mut dyn FnMut(u32),
 ) {
-    const EVERY: Duration = Duration::from_secs(5);
     eprintln!("{}: churn", system.name());
     thread::sleep(SETTLE);
     let agents = system.agents();
-    let rounds = u32::try_from(plan.window.as_secs() / EVERY.as_secs())
+    let rounds = u32::try_from(plan.window.as_secs() / CHURN_EVERY.as_secs())
         .unwrap_or(1)
         .max(1);
     let start = Snapshot::take(system, &agents);
     for round in 0..rounds {
-        let next = start.at + EVERY * (round + 1);
+        let next = start.at + CHURN_EVERY * (round + 1);
         change(round);
         thread::sleep(next.saturating_duration_since(now()));
     }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::{Agent, News, Restored, System};
 use crate::command::{self, DEADLINE};
 use crate::fleet::{Namespace, PATIENCE};
-use crate::wait::until;
+use crate::wait::{now, until};
 
 /// A fleet of Serf agents.
 #[derive(Debug)]
@@ -129,20 +129,24 @@ pub struct Tags {
 }
 
 impl Tags {
-    /// Sets the tag `health` of every agent.
-    pub fn set(&self, value: &str) {
+    /// Sets the tag `health` of every agent, one after the other, evenly over `period`: machines change when they
+    /// change, not all at one moment.
+    pub fn set(&self, value: &str, period: Duration) {
         let tag = format!("health={value}");
-        let start = |rpc: &String| {
+        let start = now();
+        let mut children = Vec::new();
+        for (index, rpc) in (0_u32..).zip(&self.rpc) {
+            let due = start + period * index / u32::try_from(self.rpc.len()).unwrap_or(u32::MAX);
+            std::thread::sleep(due.saturating_duration_since(now()));
             let mut command = self.namespace.command("serf".as_ref());
             command.args(["tags", rpc, "-set", &tag]);
             command
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null());
-            command.spawn().expect("serf runs")
-        };
-        let commands: Vec<_> = self.rpc.iter().map(start).collect();
-        for mut child in commands {
+            children.push(command.spawn().expect("serf runs"));
+        }
+        for mut child in children {
             let _ = child.wait();
         }
     }

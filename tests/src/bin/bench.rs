@@ -81,7 +81,7 @@ fn measure_serf(size: u32, plan: &Plan) -> Figures {
         let mut serf = Serf::start(size);
         let tags = serf.tags();
         scenarios::churn(&mut serf, plan, &mut figures, &mut |round| {
-            tags.set(&round.to_string())
+            tags.set(&round.to_string(), scenarios::CHURN_EVERY * 9 / 10)
         });
     }
     figures
