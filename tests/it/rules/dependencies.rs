@@ -29,10 +29,17 @@ const ARROWS: [(&str, &[&str]); 5] = [
 
 /// What `cargo metadata` says of the workspace.
 fn metadata(arguments: &[&str]) -> Value {
+    let words = ["metadata", "--format-version", "1"];
+    let output = cargo(&[&words[..], arguments].concat());
+    serde_json::from_str(&output).expect("cargo writes JSON")
+}
+
+/// What a command of cargo says.
+fn cargo(arguments: &[&str]) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
         .args(arguments)
+        .args(["--locked", "--offline"])
         .current_dir(root())
         .output()
         .expect("cargo runs, since it started this");
@@ -41,7 +48,7 @@ fn metadata(arguments: &[&str]) -> Value {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    serde_json::from_slice(&output.stdout).expect("cargo writes JSON")
+    String::from_utf8(output.stdout).expect("cargo writes UTF-8")
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -92,6 +99,25 @@ fn every_dependency_has_a_licence_that_deny_toml_allows() {
             text(package, "name")
         );
     }
+}
+
+#[test]
+fn nothing_that_deny_toml_bans_is_built() {
+    let rules = std::fs::read_to_string(root().join("deny.toml")).expect("readable");
+    let banned = rules
+        .split("{ crate = \"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next());
+    let banned: BTreeSet<_> = banned.collect();
+    assert!(banned.contains("ring"), "{banned:?}");
+    // The lock file also names what only other platforms or features would need.
+    let tree = cargo(&["tree", "--workspace", "--prefix", "none", "--format", "{p}"]);
+    let built: BTreeSet<_> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(built.contains("muster") && built.len() > 50, "{built:?}");
+    assert!(built.is_disjoint(&banned), "{banned:?}");
 }
 
 /// Whether an SPDX expression can be met with the allowed licences. `AND` binds closer than `OR`.
