@@ -1,5 +1,6 @@
 //! One machine's seat among the coordinators, running.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,11 +19,13 @@ pub use self::timing::Timing;
 use super::network::Links;
 use super::raft::{Command, Node, Raft};
 use super::replica::Replica;
-use super::seat::{At, Seat};
+use super::seat::{At, Seat, SeatNode};
+use super::seats::{CouncilView, MachineView, SeatView};
 use super::store::Store;
 pub use super::store::StoreError;
 use super::wire::Request;
 use super::{COMMAND_BYTES_MAX, StateMachine};
+use crate::identity::MachineId;
 
 mod change;
 mod compact;
@@ -36,6 +39,9 @@ mod timing;
 /// At most so many commands wait for their outcome at once. More are refused: whoever proposes that much is not
 /// waiting for answers.
 const PROPOSALS_MAX: usize = 256;
+
+/// A learner that lacks no more entries than this has caught up: while commands keep coming it will always lack some.
+const CAUGHT_UP_LAG_MAX: u64 = 16;
 
 /// A running coordinator: a learner, a voter, or the leader. Clones are handles to the same one.
 ///
@@ -240,13 +246,44 @@ impl<S: StateMachine> Coordinator<S> {
         self.inner.status.clone()
     }
 
-    /// How long the leader has had no answer from `seat`. `None` when it never answered this coordinator.
-    pub fn silent_for(&self, seat: Seat) -> Option<Duration> {
-        self.inner
-            .links
-            .answered
-            .since(seat)
-            .map(|answered| answered.elapsed())
+    /// For how long this leader has had no answer from `seat`, since it began to lead; zero when it doesn't lead.
+    pub fn silent_for(&self, seat: Seat) -> Duration {
+        let leading_since = self.inner.status.borrow().leading_since;
+        let heard = self.inner.links.answered.since(seat).max(leading_since);
+        match leading_since {
+            Some(_) if seat != self.seat() => heard.map_or(Duration::ZERO, |heard| heard.elapsed()),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// What [`plan`](super::seats::plan) needs, from what this leader knows of the seats and its caller of the machines; `None`
+    /// when it doesn't lead.
+    pub fn council(
+        &self,
+        machines: BTreeMap<MachineId, MachineView>,
+        settled_for: Duration,
+    ) -> Option<CouncilView> {
+        let status = self.inner.status.borrow().clone();
+        if status.role != Role::Leader {
+            return None;
+        }
+        let seat_view = |(seat, node): (Seat, SeatNode)| {
+            let progress = status.progress.get(&seat);
+            let view = SeatView {
+                machine: node.machine,
+                is_voter: status.seats.voters.contains_key(&seat),
+                silent_for: self.silent_for(seat),
+                is_caught_up: progress.is_some_and(|progress| progress.lag <= CAUGHT_UP_LAG_MAX),
+            };
+            (seat, view)
+        };
+        Some(CouncilView {
+            leader: status.seat,
+            machines,
+            seats: status.seats.iter().map(seat_view).collect(),
+            is_changing: status.seats.changing.is_some(),
+            settled_for,
+        })
     }
 
     /// The seat that this coordinator sits on.

@@ -13,17 +13,18 @@
 //!   successor; its vote is taken only when the leader itself has not been answered for a while.
 //! - **No step is planned that could not be committed**, or that would leave too few voters that answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use self::choose::{Class, Spread};
+pub use self::view::{CouncilView, MachineView, Plan, SeatChange, SeatView};
 use super::seat::Seat;
 use crate::identity::MachineId;
 
 mod choose;
 #[cfg(test)]
 mod tests;
-
-use self::choose::{Class, Spread};
+mod view;
 
 /// Above so many machines there are five voters: then two coordinators may well fail in the same hour.
 const FIVE_ABOVE: usize = 50;
@@ -52,72 +53,6 @@ const FAILED: Duration = Duration::from_secs(60);
 const LEARNER_SILENT_MAX: Duration = Duration::from_secs(30);
 /// No more learners than this at once: what growing by one step (1 to 3, 3 to 5, 5 to 7) takes.
 const LEARNERS_MAX: usize = 2;
-
-/// A machine that belongs to the mesh, whatever its state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MachineView {
-    /// Its failure domain; machines without one share a domain.
-    pub zone: Option<String>,
-    /// Whether the membership takes it for alive.
-    pub alive: bool,
-    /// For how long it has been alive and well without a break; zero when it is not.
-    pub healthy_for: Duration,
-    /// It leaves, or is to be removed.
-    pub leaving: bool,
-    /// It may become a coordinator.
-    pub eligible: bool,
-    /// A seat number has been given out to it that is not among the members yet.
-    pub has_taken_seat: bool,
-}
-
-/// A coordinator, as the leader knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeatView {
-    /// Who sits there.
-    pub machine: MachineId,
-    /// Whether its vote counts.
-    pub is_voter: bool,
-    /// For how long it has not answered the leader; zero for the leader itself.
-    pub silent_for: Duration,
-    /// It lacks nothing of the log, or next to nothing.
-    pub is_caught_up: bool,
-}
-
-/// All that a plan depends on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CouncilView {
-    /// The seat of the leader, which asks.
-    pub leader: Seat,
-    /// The machines that belong to the mesh, dead ones included as long as they do. A seat whose machine is not
-    /// among them is as good as empty.
-    pub machines: BTreeMap<MachineId, MachineView>,
-    /// The seats, voters and learners.
-    pub seats: BTreeMap<Seat, SeatView>,
-    /// A change has not ended.
-    pub is_changing: bool,
-    /// For how long no machine has come or gone.
-    pub settled_for: Duration,
-}
-
-/// One step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SeatChange {
-    /// Give the machine a seat number, have its coordinator started, and add it as a learner.
-    AddLearner(MachineId),
-    /// Make these the voters.
-    SetVoters(BTreeSet<Seat>),
-    /// Take the learner's seat away.
-    RemoveLearner(Seat),
-}
-
-/// One step, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// What to do.
-    pub change: SeatChange,
-    /// The rule that asks for it, for people.
-    pub why: &'static str,
-}
 
 /// How many voters a mesh of `machines` machines in `zones` zones should have.
 ///

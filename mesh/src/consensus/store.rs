@@ -28,22 +28,22 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::raft::{Entry, LogId, SnapshotMeta, Vote, next_index};
+use super::raft::{Entry, LogId, Vote, next_index};
 use super::seal::{seal, unseal};
 use super::seat::{LogGeneration, Seat};
 use crate::identity::ClusterId;
 
 mod log;
 mod open;
+mod snapshot;
 
 pub(crate) use self::log::LogStore;
+pub(crate) use self::open::Seed;
+use self::snapshot::StoredSnapshot;
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const SNAPSHOT: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("snapshot");
-
-/// A snapshot is stored in pieces of so many bytes, so that none needs a contiguous region of its own size.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// Whose store this is. It is opened by nobody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,14 +168,6 @@ pub(crate) struct Growth {
     pub(crate) bytes: u64,
 }
 
-/// The position of the stored snapshot and how to put it together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct StoredSnapshot {
-    meta: SnapshotMeta,
-    bytes: u64,
-    pieces: u32,
-}
-
 impl Store {
     /// Runs `work` on the open database on a blocking thread.
     async fn run<T: Send + 'static>(
@@ -273,92 +265,8 @@ impl Store {
         next - kept as u64
     }
 
-    /// Stores a snapshot in place of the one before.
-    pub(crate) async fn save_snapshot(
-        &self,
-        meta: SnapshotMeta,
-        image: Arc<[u8]>,
-    ) -> Result<(), StoreError> {
-        self.run(move |file, database| {
-            let pieces = image.chunks(PIECE_BYTES);
-            let stored = StoredSnapshot {
-                meta,
-                bytes: image.len() as u64,
-                pieces: u32::try_from(pieces.len())
-                    .map_err(|_| Failure::Damaged("too long".to_owned()))?,
-            };
-            file.write(database, |write, known| {
-                let mut table = write.open_table(SNAPSHOT)?;
-                table.retain(|_, _| false)?;
-                for (number, piece) in (0u32..).zip(pieces) {
-                    table.insert(
-                        number,
-                        seal(&format!("snapshot/{number}"), piece).as_slice(),
-                    )?;
-                }
-                put(&mut write.open_table(META)?, "snapshot", &stored)?;
-                known.snapshot = Some(stored.clone());
-                Ok(())
-            })
-        })
-        .await?;
-        // Wakes a purge that waits for it.
-        self.file.expected.send_modify(|_| {});
-        Ok(())
-    }
-
-    /// Announces that a leader's snapshot up to `index` is on its way to the disk, until the guard is dropped.
-    ///
-    /// The library purges the log that a snapshot covers without waiting for the snapshot to be stored. A crash in
-    /// between would leave a log without its beginning and no state to go with it, so the purge waits.
-    pub(crate) fn expect_snapshot(&self, index: u64) -> ExpectedSnapshot {
-        self.file.expected.send_replace(Some(index));
-        ExpectedSnapshot(self.clone())
-    }
-
-    /// Waits until a log up to `index` may be purged.
-    async fn await_snapshot(&self, index: u64) {
-        let mut expected = self.file.expected.subscribe();
-        // The sender lives as long as the store, so waiting ends with the guard at the latest.
-        let _ = expected
-            .wait_for(|expected| {
-                let stored = self
-                    .known()
-                    .snapshot
-                    .as_ref()
-                    .and_then(|stored| stored.meta.last_log_id);
-                expected.is_none_or(|expected| expected < index)
-                    || stored.is_some_and(|stored| stored.index >= index)
-            })
-            .await;
-    }
-
-    /// The stored snapshot, if there is one.
-    pub(crate) async fn load_snapshot(
-        &self,
-    ) -> Result<Option<(SnapshotMeta, Vec<u8>)>, StoreError> {
-        self.run(|file, database| {
-            let Some(stored) = file.known().snapshot.clone() else {
-                return Ok(None);
-            };
-            let bytes = read_snapshot(database, &stored)?;
-            Ok(Some((stored.meta, bytes)))
-        })
-        .await
-    }
-
     fn known(&self) -> MutexGuard<'_, Known> {
         self.file.known()
-    }
-}
-
-/// A snapshot is awaited while this lives.
-#[derive(Debug)]
-pub(crate) struct ExpectedSnapshot(Store);
-
-impl Drop for ExpectedSnapshot {
-    fn drop(&mut self) {
-        self.0.file.expected.send_replace(None);
     }
 }
 
@@ -438,26 +346,6 @@ fn get<T: DeserializeOwned>(
         return Ok(None);
     };
     decode(&format!("meta/{key}"), stored.value()).map(Some)
-}
-
-fn read_snapshot(database: &Database, stored: &StoredSnapshot) -> Result<Vec<u8>, Failure> {
-    let table = database.begin_read()?.open_table(SNAPSHOT)?;
-    let mut bytes = Vec::new();
-    for number in 0..stored.pieces {
-        let context = format!("snapshot/{number}");
-        let piece = table
-            .get(number)?
-            .ok_or_else(|| Failure::Damaged(format!("{context} is missing")))?;
-        let piece = unseal(&context, piece.value())
-            .map_err(|error| Failure::Damaged(format!("{context}: {error}")))?;
-        bytes.extend_from_slice(piece);
-    }
-    if bytes.len() as u64 != stored.bytes {
-        return Err(Failure::Damaged(
-            "the snapshot has a wrong length".to_owned(),
-        ));
-    }
-    Ok(bytes)
 }
 
 /// The entries in `range`, as far as there are any, up to about `bytes_max` bytes and at least one.

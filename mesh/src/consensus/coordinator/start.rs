@@ -11,12 +11,12 @@ use tokio::sync::{Mutex, Notify, watch};
 use super::elect::Elector;
 use super::presence::Presence;
 use super::{Compaction, Coordinator, Inner, Timing, change, compact, status};
-use crate::consensus::machine::{Machine, MachineError};
+use crate::consensus::machine::{Machine, MachineError, meta_of};
 use crate::consensus::network::{Answered, Links};
-use crate::consensus::raft::{Node, Raft};
+use crate::consensus::raft::{Membership, Node, Raft, StoredMembership, Vote};
 use crate::consensus::replica::Replica;
 use crate::consensus::seat::{LogGeneration, Seat, SeatNode};
-use crate::consensus::store::{About, LogStore, Store, StoreError};
+use crate::consensus::store::{About, LogStore, Seed, Store, StoreError};
 use crate::consensus::{Network, StateMachine};
 use crate::identity::ClusterId;
 
@@ -59,6 +59,16 @@ pub enum StartError {
         /// The generation of the machine's replica.
         known: LogGeneration,
     },
+    /// A new generation must follow on a state of an older one.
+    #[error(
+        "generation {wanted} of the log cannot go on from what this machine has, which is of generation {known}"
+    )]
+    NothingToGoOnFrom {
+        /// The generation that was to be founded.
+        wanted: LogGeneration,
+        /// The generation of the machine's replica; 0 when it has nothing.
+        known: LogGeneration,
+    },
     /// A new store for a seat that has been voting: its votes were lost, and it could vote twice.
     #[error("seat {0} is in use already; a machine that lost its store needs a new seat")]
     SeatInUse(Seat),
@@ -93,7 +103,43 @@ impl<S: StateMachine> Coordinator<S> {
         if replica.generation() == config.generation && known.voters.contains_key(&config.seat) {
             return Err(StartError::SeatInUse(config.seat));
         }
-        let store = Store::create(config.path.clone(), about(&config)).await?;
+        let store = Store::create(config.path.clone(), about(&config), None).await?;
+        Self::start(config, store, replica, network).await
+    }
+
+    /// Founds the next generation of the log on `node`, from the state in `replica`: for a mesh that has lost most of
+    /// its coordinators for good.
+    ///
+    /// Whatever the old coordinators committed and `replica` does not have is given up. That nobody follows the old
+    /// ones any more is for the caller to make sure of; should they come back, they and the new one don't listen to
+    /// each other, and machines that know the new generation don't go back to the old.
+    ///
+    /// # Errors
+    /// When `config.generation` does not come after the replica's, or the replica has nothing.
+    pub async fn found_anew(
+        config: CoordinatorConfig,
+        node: SeatNode,
+        replica: Replica<S>,
+        network: Arc<dyn Network>,
+    ) -> Result<Self, StartError> {
+        let mut image = replica.image();
+        let Some(at) = image.at.filter(|_| image.generation < config.generation) else {
+            return Err(StartError::NothingToGoOnFrom {
+                wanted: config.generation,
+                known: image.generation,
+            });
+        };
+        let members = BTreeMap::from([(config.seat, Node(Some(node)))]);
+        image.generation = config.generation;
+        image.membership = StoredMembership::new(Some(at), Membership::from(members));
+        let bytes = image.to_bytes();
+        let seed = Seed {
+            // The new log's terms go on from the old one's, as its indexes do.
+            vote: Vote::new(at.leader_id.term, config.seat),
+            meta: meta_of(&image, &bytes),
+            image: bytes,
+        };
+        let store = Store::create(config.path.clone(), about(&config), Some(seed)).await?;
         Self::start(config, store, replica, network).await
     }
 

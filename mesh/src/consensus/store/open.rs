@@ -10,17 +10,29 @@ use tokio::sync::watch;
 
 use super::{
     About, Failure, Known, LOG, META, SNAPSHOT, Store, StoreError, StoreFile, decode_entry, get,
-    put, read_snapshot,
+    put, snapshot,
 };
-use crate::consensus::raft::LogId;
+use crate::consensus::raft::{LogId, SnapshotMeta, Vote};
 use crate::consensus::seal::OVERHEAD_BYTES;
 
 /// redb's page cache. Small: what is read often is kept in memory by us or was just written.
 const CACHE_BYTES: usize = 1 << 20;
 
+/// What a store begins with when its log goes on from another one's state.
+#[derive(Debug)]
+pub(crate) struct Seed {
+    pub(crate) vote: Vote,
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) image: Vec<u8>,
+}
+
 impl Store {
     /// Makes a new store for `about` at `path`, whole or not at all.
-    pub(crate) async fn create(path: PathBuf, about: About) -> Result<Self, StoreError> {
+    pub(crate) async fn create(
+        path: PathBuf,
+        about: About,
+        seed: Option<Seed>,
+    ) -> Result<Self, StoreError> {
         blocking(path, move |path| {
             if path.exists() {
                 let path = path.to_owned();
@@ -33,7 +45,7 @@ impl Store {
             let database = builder()
                 .create(&unfinished)
                 .map_err(|error| open_error(path, error))?;
-            initialize(&database, &about).map_err(|failure| failure.at(path))?;
+            initialize(&database, &about, seed).map_err(|failure| failure.at(path))?;
             drop(database);
             fs::rename(&unfinished, path).map_err(io)?;
             sync_folder(path).map_err(io)?;
@@ -76,7 +88,7 @@ impl Store {
                 .create_with_backend(backend)
                 .map_err(|error| open_error(path, error))?;
             if empty {
-                initialize(&database, &about).map_err(|failure| failure.at(path))?;
+                initialize(&database, &about, None).map_err(|failure| failure.at(path))?;
             }
             check(path, database, &about)
         })
@@ -146,11 +158,15 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-fn initialize(database: &Database, about: &About) -> Result<(), Failure> {
+fn initialize(database: &Database, about: &About, seed: Option<Seed>) -> Result<(), Failure> {
     let write = database.begin_write()?;
     put(&mut write.open_table(META)?, "about", about)?;
     write.open_table(LOG)?;
     write.open_table(SNAPSHOT)?;
+    if let Some(Seed { vote, meta, image }) = seed {
+        put(&mut write.open_table(META)?, "vote", &vote)?;
+        snapshot::replace(&write, meta, &image)?;
+    }
     write.commit()?;
     Ok(())
 }
@@ -218,7 +234,7 @@ fn read_all(database: &Database) -> Result<Known, Failure> {
         known.push_length(sealed.value().len() - OVERHEAD_BYTES);
     }
     if let Some(stored) = &known.snapshot {
-        read_snapshot(database, stored)?;
+        snapshot::read_snapshot(database, stored)?;
     }
     Ok(known)
 }

@@ -96,7 +96,7 @@ impl Wires {
             .expect("no test panics while it holds the wires")
     }
 
-    fn from(&self, machine: MachineId) -> Arc<Wire> {
+    pub(super) fn from(&self, machine: MachineId) -> Arc<dyn Network> {
         Arc::new(Wire {
             from: machine,
             wires: self.clone(),
@@ -262,7 +262,7 @@ impl Cluster {
         waited.expect("it catches up").expect("the leader lives");
     }
 
-    fn config(&self, number: u64) -> CoordinatorConfig {
+    pub(super) fn config(&self, number: u64) -> CoordinatorConfig {
         CoordinatorConfig {
             path: self.folder.path().join(format!("{number}/log.redb")),
             cluster: CLUSTER,
@@ -277,7 +277,11 @@ impl Cluster {
         self.replicas.entry(number).or_default().clone()
     }
 
-    fn keep(&mut self, number: u64, coordinator: Coordinator<Ledger>) -> Coordinator<Ledger> {
+    pub(super) fn keep(
+        &mut self,
+        number: u64,
+        coordinator: Coordinator<Ledger>,
+    ) -> Coordinator<Ledger> {
         let mut shared = self.wires.lock();
         shared
             .coordinators

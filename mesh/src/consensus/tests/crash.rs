@@ -287,11 +287,54 @@ async fn a_power_cut_at_any_sync_loses_nothing_that_was_acknowledged() {
     }
 }
 
+/// The library purges the log that a leader's snapshot covers without waiting for the snapshot to be stored.
+#[tokio::test]
+async fn a_log_is_not_purged_before_the_snapshot_that_covers_it_is_stored() {
+    let disk = Disk::default();
+    let path = PathBuf::from("disk");
+    let store = Store::on_backend(path.clone(), disk.clone(), ABOUT)
+        .await
+        .expect("made");
+    let mut log = LogStore(store.clone());
+    log.blocking_append((0..5).map(|index| entry(1, index, 10)))
+        .await
+        .expect("appended");
+    let upto = openraft::testing::log_id(2, Seat(2), 100);
+    let expected = store.expect_snapshot(upto.index);
+    let purging = tokio::spawn(async move { log.purge(upto).await });
+    // As long as the snapshot is on its way, a power cut finds the log as it was.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+        tokio::task::spawn_blocking(|| ()).await.expect("no panic");
+    }
+    let cut = Store::on_backend(path.clone(), disk.after_crash(|_| true), ABOUT).await;
+    assert_eq!(recovered(&cut.expect("sound")).await.log.len(), 5);
+    assert!(!purging.is_finished());
+
+    let meta = SnapshotMeta {
+        last_log_id: Some(upto),
+        ..openraft::SnapshotMeta::<Seat, Node>::default()
+    };
+    store
+        .save_snapshot(meta, vec![1; 1000].into())
+        .await
+        .expect("saved");
+    purging.await.expect("no panic").expect("purged");
+    drop(expected);
+    let found = recovered(&store).await;
+    assert_eq!(
+        (found.log.len(), found.purged, found.snapshot),
+        (0, Some(upto), Some(upto))
+    );
+}
+
 #[tokio::test]
 async fn damage_is_found_when_the_file_is_opened_and_never_panics() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("log.redb");
-    let store = Store::create(path.clone(), ABOUT).await.expect("made");
+    let store = Store::create(path.clone(), ABOUT, None)
+        .await
+        .expect("made");
     let expected = live(&store, |_| ()).await;
     store.close().await;
     drop(store);
@@ -348,7 +391,7 @@ async fn a_store_is_opened_by_whom_it_belongs_to() {
         .await
         .expect_err("another's");
     assert!(matches!(error, StoreError::Foreign { .. }), "{error}");
-    let error = Store::create(path.clone(), ABOUT)
+    let error = Store::create(path.clone(), ABOUT, None)
         .await
         .expect_err("it is there");
     assert!(matches!(error, StoreError::Exists { .. }), "{error}");

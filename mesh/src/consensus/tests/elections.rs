@@ -1,8 +1,11 @@
 //! Founding, leading, losing the leader.
 
-use super::cluster::{Cluster, TIMING, assert_prefixes, node};
-use crate::consensus::coordinator::{FoundError, ProposeError, Role};
-use crate::consensus::{COMMAND_BYTES_MAX, Seat};
+use std::collections::BTreeMap;
+
+use super::cluster::{Cluster, PATIENCE, TIMING, assert_prefixes, machine, node};
+use crate::consensus::coordinator::{FoundError, ProposeError, Role, StartError};
+use crate::consensus::seats::{MachineView, SeatChange, plan};
+use crate::consensus::{COMMAND_BYTES_MAX, Coordinator, LogGeneration, Replica, Seat};
 
 #[tokio::test]
 async fn a_single_coordinator_leads_and_commits() {
@@ -129,4 +132,98 @@ async fn a_minority_commits_nothing_and_says_so() {
             assert!(ledger.applied.iter().all(|(_, command)| command != b"lost"));
         });
     }
+}
+
+#[tokio::test]
+async fn the_next_generation_goes_on_from_a_copy() {
+    let mut cluster = Cluster::of(3, 6).await;
+    let last = cluster.propose("kept").await;
+    cluster.applied(last).await;
+    // Machines 2 and 3 are lost for good; machine 1 has a copy, and its old coordinator is stopped.
+    let copy = cluster.replicas[&1].image();
+    for number in 1..=3 {
+        cluster.stop(number).await;
+    }
+    let replica = Replica::from_image(&copy).expect("readable");
+    cluster.replicas.insert(1, replica.clone());
+    let mut config = cluster.config(1);
+    config.path = cluster.folder.path().join("1/next.redb");
+    config.seat = Seat(4);
+    let network = cluster.wires.from(machine(1));
+    let early = Coordinator::found_anew(config.clone(), node(1), replica.clone(), network.clone());
+    let error = early.await.expect_err("the same generation is no next one");
+    assert!(
+        matches!(error, StartError::NothingToGoOnFrom { .. }),
+        "{error}"
+    );
+    config.generation = LogGeneration(2);
+    let anew = Coordinator::found_anew(config, node(1), replica.clone(), network).await;
+    let anew = anew.expect("founded");
+    cluster.keep(1, anew.clone());
+    let proposed = cluster
+        .leader()
+        .await
+        .propose("after", TIMING.patience)
+        .await;
+    let proposed = proposed.expect("committed");
+    assert!(proposed.at.index > last && proposed.at.term > copy.at().expect("it has entries").term);
+    replica.read(|ledger, at| {
+        assert_eq!(at, Some(proposed.at));
+        let commands: Vec<_> = ledger
+            .applied
+            .iter()
+            .map(|(_, command)| command.as_slice())
+            .collect();
+        assert_eq!(commands, [b"kept".as_slice(), b"after"]);
+    });
+    assert_eq!(replica.generation(), LogGeneration(2));
+    assert_eq!(
+        replica.seats().voters.keys().collect::<Vec<_>>(),
+        [&Seat(4)]
+    );
+    // The old coordinator of this machine does not come back.
+    let (config, network) = (cluster.config(1), cluster.wires.from(machine(1)));
+    let error = Coordinator::open(config, replica, network)
+        .await
+        .expect_err("it was given up");
+    assert!(matches!(error, StartError::Outlived { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_mesh_elects_its_coordinators_by_the_plan() {
+    let mut cluster = Cluster::found(7).await;
+    let well = || MachineView {
+        zone: None,
+        alive: true,
+        healthy_for: TIMING.patience * 1000,
+        leaving: false,
+        eligible: true,
+        has_taken_seat: false,
+    };
+    let machines: BTreeMap<_, _> = (1..=5).map(|number| (machine(number), well())).collect();
+    let mut next_seat = 2;
+    let grown = async {
+        loop {
+            let leader = cluster.leader().await;
+            let council = leader.council(machines.clone(), TIMING.patience);
+            match council.as_ref().and_then(plan).map(|plan| plan.change) {
+                None if leader.status().borrow().seats.voters.len() == 3 => return,
+                // Something is on its way.
+                None => tokio::time::sleep(TIMING.beat / 4).await,
+                // The cluster of the test seats machine k on seat k.
+                Some(SeatChange::AddLearner(_)) => {
+                    cluster.join(next_seat).await;
+                    next_seat += 1;
+                }
+                Some(SeatChange::SetVoters(voters)) => {
+                    leader.set_voters(voters, PATIENCE).await.expect("promoted");
+                }
+                Some(SeatChange::RemoveLearner(seat)) => panic!("seat {seat} is needed"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, grown)
+        .await
+        .expect("three voters");
+    assert_eq!(next_seat, 4, "no more seats than needed");
 }

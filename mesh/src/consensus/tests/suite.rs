@@ -27,7 +27,7 @@ impl StoreBuilder<Types, LogStore, Machine<Ledger>, TempDir> for Builder {
         let failed = |error: &dyn ToString| {
             StorageError::from(StorageIOError::read(AnyError::error(error.to_string())))
         };
-        let store = Store::create(folder.path().join("log.redb"), about).await;
+        let store = Store::create(folder.path().join("log.redb"), about, None).await;
         let store = store.map_err(|error| failed(&error))?;
         let grown = Arc::new(Notify::new());
         let machine = Machine::load(Replica::new(), store.clone(), about.generation, grown).await;
