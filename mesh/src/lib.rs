@@ -10,6 +10,7 @@
 //! - [`membership`]: who is alive.
 //! - [`consensus`]: the coordinators' log, and the copy of its state that every machine has.
 //! - [`records`]: what each machine says of itself.
+//! - [`simulator`]: whole meshes in virtual time.
 //!
 //! Cores do no I/O: they take time, randomness and input as arguments and return what to do.
 
@@ -19,6 +20,7 @@ pub mod identity;
 pub mod membership;
 pub mod pki;
 pub mod records;
+pub mod simulator;
 pub mod state_dir;
 pub mod transport;
 pub mod wire;

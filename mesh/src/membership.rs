@@ -5,9 +5,9 @@
 //! code.
 //!
 //! foca keeps and spreads beliefs. Around it, this module adds what a fleet needs: probes that repeat pings, try a
-//! second path and ask the port before they suspect ([`inquiry`]); timing that follows round-trip time, loss and this
-//! machine's own condition ([`health`]); joining and repair by state transfer that never resurrects the dead
-//! ([`state`]); new generations that are durable before they are used, and rejoining for ever ([`company`]).
+//! second path and ask the port before they suspect (`inquiry`); timing that follows round-trip time, loss and this
+//! machine's own condition (`health`); joining and repair by state transfer that never resurrects the dead
+//! (`state`); new generations that are durable before they are used, and rejoining for ever (`company`).
 
 mod codec;
 mod company;
@@ -25,6 +25,7 @@ mod stats;
 mod swim;
 mod table;
 mod timers;
+mod verdict;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,8 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
+#[cfg(test)]
+pub(crate) use self::config::Safeguards;
 pub use self::config::{Config, MEMBERS_MAX};
 pub use self::event::{Command, Event, How, Member, PortAnswer, Status, Transmit};
 pub use self::hint::Hint;
@@ -46,11 +49,12 @@ use self::company::{Company, Renewal};
 use self::health::LocalHealth;
 use self::inquiry::Inquiry;
 use self::life::Life;
-use self::probing::{Rounds, Suspicion};
+use self::probing::Rounds;
 use self::spread::Spread;
 use self::swim::Swim;
 use self::table::Table;
 use self::timers::{Timer, Timers};
+use self::verdict::Suspicion;
 use crate::identity::{Generation, MachineId, Peer};
 
 /// Events that the runtime has not fetched, above which datagrams are refused: events are never dropped, so input is.

@@ -4,8 +4,8 @@
 //!
 //! A record has two parts. The [`Profile`] rarely changes; it is signed by its machine and pulled on streams, from
 //! whoever told of it, so that it spreads like a tree. The [`Vitals`] change often; a dozen bytes of them travel in
-//! lines of a digest ([`entry`]), many to a datagram, each passed on a few times and then no more ([`gossip`]).
-//! What rumours miss, a comparison of hashes finds ([`repair`]). When nothing changes, nothing but that is sent.
+//! lines of a digest (`entry`), many to a datagram, each passed on a few times and then no more (`gossip`).
+//! What rumours miss, a comparison of hashes finds (`repair`). When nothing changes, nothing but that is sent.
 
 mod entry;
 mod event;

@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 
 use super::Membership;
-use super::event::Event;
+use super::event::{Event, Status};
 use super::life::Life;
 use super::swim::State;
 use super::table::Row;
@@ -189,7 +189,7 @@ impl Membership {
     fn rejoin_pause(&mut self, now: Duration) -> Option<Duration> {
         let jitter = self.rng.random_range(0.5..1.5);
         if self.table.active_count() == 0 {
-            let anybody = !self.company.seeds.is_empty() || self.table.down_count() > 0;
+            let anybody = !self.company.seeds.is_empty() || self.table.len() > 0;
             let pause = LONELY_FIRST * (1 << self.company.attempts.min(10));
             return anybody.then(|| pause.min(self.config.rejoin_max).mul_f64(jitter));
         }
@@ -226,7 +226,20 @@ impl Membership {
     /// Knocks at a machine believed dead: a partition may have healed. Alone, asks seeds and last-known peers.
     pub(super) fn look_for_company(&mut self, now: Duration) {
         let lonely = self.table.active_count() == 0;
-        let down: Vec<Peer> = self.table.down().map(|row| row.life.peer()).collect();
+        // Alone, one tries even those that left: they may have come back.
+        let gone = |row: &&Row| {
+            if lonely {
+                !row.status.is_active()
+            } else {
+                row.status == Status::Down
+            }
+        };
+        let down: Vec<Peer> = self
+            .table
+            .rows()
+            .filter(gone)
+            .map(|row| row.life.peer())
+            .collect();
         let seeds = self
             .company
             .seeds

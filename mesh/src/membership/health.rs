@@ -12,6 +12,8 @@ const LOSS_WEIGHT: f32 = 1.0 / 16.0;
 const FALSE_FAILURE: f32 = 1e-5;
 /// Bounds of the time between two pings of the same probe. Below 50 ms a busy machine would only add to its load.
 const SPACING: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(150));
+/// The most that loss alone makes a suspicion longer.
+const SUSPICION_STRETCH_MAX: f32 = 8.0;
 /// No round-trip time above this is believed; probes would never end.
 const RTT_MAX: Duration = Duration::from_secs(1);
 
@@ -60,9 +62,9 @@ impl LocalHealth {
         self.score = self.score.saturating_sub(1);
     }
 
-    /// A ping was answered. `tries` counts the pings sent; `rtt` is known if there was one only.
-    pub(super) fn answered(&mut self, tries: u32, rtt: Option<Duration>) {
-        let sample = if tries > 1 { 1.0 } else { 0.0 };
+    /// A probe was answered, after `rtt` if it was answered directly. `lost`: its first ping was not.
+    pub(super) fn answered(&mut self, lost: bool, rtt: Option<Duration>) {
+        let sample = if lost { 1.0 } else { 0.0 };
         self.loss += (sample - self.loss) * LOSS_WEIGHT;
         if let Some(rtt) = rtt {
             self.rtt = Some(smooth(self.rtt, rtt));
@@ -88,7 +90,8 @@ impl LocalHealth {
     pub(super) fn suspicion(&self, config: &Config, members: usize) -> Duration {
         let tenfolds = (members.max(10) as f32 / 10.0).log10();
         let calm = config.suspicion + config.suspicion_per_tenfold.mul_f32(tenfolds);
-        calm.mul_f32(1.0 + self.loss) * self.stretch()
+        // As many round trips as it takes to get one through.
+        calm.mul_f32((1.0 / (1.0 - self.loss)).min(SUSPICION_STRETCH_MAX)) * self.stretch()
     }
 
     /// How many pings make it unlikely that all are lost.
@@ -130,7 +133,7 @@ mod tests {
         let mut health = LocalHealth::default();
         let calm = health.pace(&config, None);
         for ping in 0..200 {
-            health.answered(if ping % 2 == 0 { 2 } else { 1 }, None);
+            health.answered(ping % 2 == 0, None);
         }
         assert!((0.4..0.6).contains(&health.loss()), "{}", health.loss());
         let lossy = health.pace(&config, None);

@@ -4,6 +4,7 @@
 //! follows round-trip time and measured loss; other members that ping on our behalf; and the UDP port, whose refusal
 //! proves in a moment what silence only suggests.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::event::PortAnswer;
@@ -18,8 +19,13 @@ const REFUSAL_FRESH: Duration = Duration::from_secs(2);
 const CHECK_EVERY: Duration = Duration::from_millis(700);
 /// A suspect is reminded this often that it may object.
 const REMIND_EVERY: Duration = Duration::from_millis(300);
+/// Below this share of confirmed requests, this member cannot judge others. A quarter of all packets lost leaves half
+/// of the requests confirmed, four fifths one in 25.
+const RECEIPTS_ONE_IN: u32 = 6;
 /// Others are asked again after this many pings.
 const PINGS_PER_REQUEST: u32 = 3;
+/// Pings of one inquiry whose answers are recognised.
+const PINGS_KEPT: usize = 32;
 /// The runtime should wait this long for a port's answer. Longer than any sane round trip, short beside a suspicion.
 pub const CHECK_TIMEOUT: Duration = Duration::from_millis(400);
 /// An answer that took longer than this, or never came, no longer blocks the next check.
@@ -56,17 +62,18 @@ pub(super) enum Finding {
 #[derive(Debug)]
 pub(super) struct Inquiry {
     pub(super) life: Life,
-    /// The number on its pings and their answers.
-    pub(super) number: u8,
     pub(super) phase: Phase,
     /// Pings sent so far.
     pub(super) tries: u32,
-    /// Whether others were asked and one of them at least got the request: then our own network works.
-    pub(super) asked: bool,
+    /// The last pings, by the number on each and on its answer, and when they were sent. Each has its own number, so
+    /// that a slow answer is not taken for the answer to a repetition.
+    sent: VecDeque<(u8, Duration)>,
+    /// Requests to others to ping on our behalf, and how many of these were confirmed: by those we know whether our
+    /// own network works.
+    pub(super) requests: u32,
     pub(super) receipts: u32,
     /// The last sign of life that is no full round trip.
     pub(super) heard_at: Option<Duration>,
-    started: Duration,
     spacing: Duration,
     ping_at: Duration,
     ask_at: Duration,
@@ -78,7 +85,7 @@ pub(super) struct Inquiry {
 
 impl Inquiry {
     /// Begins at `now`. `urgent` means that there is reason to expect the worst: all paths are tried at once.
-    pub(super) fn new(now: Duration, life: Life, number: u8, pace: Pace, urgent: bool) -> Self {
+    pub(super) fn new(now: Duration, life: Life, pace: Pace, urgent: bool) -> Self {
         let second_path = now
             + if urgent {
                 Duration::ZERO
@@ -87,13 +94,12 @@ impl Inquiry {
             };
         Self {
             life,
-            number,
             phase: Phase::Asking,
             tries: 0,
-            asked: false,
+            sent: VecDeque::with_capacity(2),
+            requests: 0,
             receipts: 0,
             heard_at: None,
-            started: now,
             spacing: pace.spacing,
             ping_at: now,
             ask_at: second_path,
@@ -102,6 +108,35 @@ impl Inquiry {
             fail_at: now + pace.window,
             refused_at: None,
         }
+    }
+
+    /// There is reason to expect the worst after all: tries the other paths now, unless they were tried already.
+    pub(super) fn hurry(&mut self, now: Duration) {
+        if self.requests == 0 {
+            self.ask_at = now;
+            self.check_at = now;
+        }
+    }
+
+    /// A ping went out under this number.
+    pub(super) fn pinged(&mut self, now: Duration, number: u8) {
+        if self.sent.len() >= PINGS_KEPT {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((number, now));
+        self.tries = self.tries.saturating_add(1);
+    }
+
+    /// The number of the latest ping.
+    pub(super) fn number(&self) -> Option<u8> {
+        self.sent.back().map(|(number, _)| *number)
+    }
+
+    /// How long ago the ping of this number was sent, and whether it was the first; `None` if it is none of ours.
+    pub(super) fn answered(&self, now: Duration, number: u8) -> Option<(Duration, bool)> {
+        let index = self.sent.iter().position(|(sent, _)| *sent == number)?;
+        let (_, at) = self.sent.get(index)?;
+        Some((now.saturating_sub(*at), index == 0))
     }
 
     /// When the next step is due.
@@ -122,12 +157,10 @@ impl Inquiry {
         }
         if self.ping_at <= now {
             step.ping = true;
-            self.tries = self.tries.saturating_add(1);
             self.ping_at = now + self.spacing;
         }
         if self.ask_at <= now {
             step.ask_others = true;
-            self.asked = true;
             self.ask_at = now + self.spacing * PINGS_PER_REQUEST;
         }
         if self.check_at <= now {
@@ -178,9 +211,10 @@ impl Inquiry {
         Finding::Nothing
     }
 
-    /// The round trip's duration, unless a repetition makes it ambiguous (Karn's algorithm).
-    pub(super) fn rtt(&self, now: Duration) -> Option<Duration> {
-        (self.tries == 1).then(|| now.saturating_sub(self.started))
+    /// Whether silence may well be our own fault: of those whom we asked for help, hardly any got our request or we
+    /// did not hear that they did. False if there was nobody to ask.
+    pub(super) fn deaf(&self) -> bool {
+        self.receipts * RECEIPTS_ONE_IN < self.requests
     }
 
     /// Moves every deadline: this process was not running for `late`, so nobody had a chance to answer.

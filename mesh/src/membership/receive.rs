@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::event::{Event, How, Status};
+use rand::RngExt;
+
+use super::event::{Event, How, Member, Status};
 use super::hint::Hint;
 use super::life::Life;
 use super::swim::{Packet, State, SwimMessage, Update};
@@ -42,15 +44,15 @@ impl Membership {
         match kind {
             Kind::Swim => self.read_swim(now, from, reader.left())?,
             Kind::StateHash => {
-                let hash = reader.u64()?;
+                let (question, hash) = (reader.u8()? == 0, reader.u64()?);
                 reader.finish()?;
-                self.compare_hash(now, from, hash);
+                self.compare_hash(now, from, question, hash);
             }
             Kind::Receipt => {
                 let (target, number) = (reader.machine()?, reader.u8()?);
                 reader.finish()?;
                 if let Some(inquiry) = self.inquiries.get_mut(&target)
-                    && inquiry.number == number
+                    && inquiry.answered(now, number).is_some()
                 {
                     inquiry.receipts = inquiry.receipts.saturating_add(1);
                 }
@@ -119,11 +121,19 @@ impl Membership {
             packet.message = SwimMessage::Gossip;
             changed = true;
         }
+        // Nobody makes us call at an address that we have not heard of otherwise.
+        if let SwimMessage::PingReq { target: third, .. }
+        | SwimMessage::IndirectAck { target: third, .. } = &packet.message
+            && self.table.get(third.machine).is_none()
+        {
+            packet.message = SwimMessage::Gossip;
+            changed = true;
+        }
         let updates = packet.updates.len();
         let src = packet.src;
         packet
             .updates
-            .retain(|update| self.keep_own_update(now, *update, src));
+            .retain(|update| self.keep_own_update(now, *update, src) && !self.is_ghost(update));
         if changed || packet.updates.len() != updates {
             Cleaned::Changed
         } else {
@@ -161,6 +171,16 @@ impl Membership {
             }
             State::Alive => false,
         }
+    }
+
+    /// Whether `update` suspects a life that we do not know. foca would take that for a member; but those who know it
+    /// decide about it, and it may be long dead and forgotten here.
+    fn is_ghost(&self, update: &Update) -> bool {
+        let known = self
+            .table
+            .get(update.life.machine)
+            .is_some_and(|row| row.life == update.life);
+        update.state == State::Suspect && !known && update.life.machine != self.swim.me().machine
     }
 
     /// Makes room for the strangers in `packet`, at the expense of the longest dead.
@@ -224,52 +244,63 @@ impl Membership {
         }
         machines.sort_unstable();
         machines.dedup();
+        let mut changed = false;
         for belief in self.swim.beliefs(&machines) {
             if belief.life.machine == self.swim.me().machine {
                 continue;
             }
             for event in self.table.absorb(now, belief, how) {
-                self.follow_up(now, &event);
+                changed |= self.follow_up(now, &event);
                 self.events.push_back(event);
             }
         }
-        self.update_dissemination();
+        if changed {
+            self.rounds.membership_changed();
+            self.compare_after_change(now);
+            self.arm_rejoin(now);
+            self.update_dissemination();
+        }
     }
 
-    fn follow_up(&mut self, now: Duration, event: &Event) {
+    /// Does what follows from one change. Whether it changed who is active.
+    fn follow_up(&mut self, now: Duration, event: &Event) -> bool {
         match event {
             Event::Up { member, .. } => {
                 self.drop_inquiry(member.machine);
-                self.membership_changed(now);
-                self.timers
-                    .set_no_later(Timer::Probe, now + self.config.probe_period);
+                let phase = self.config.probe_period.mul_f64(self.rng.random());
+                self.timers.set_no_later(Timer::Probe, now + phase);
+                true
+            }
+            Event::Down { member, .. } | Event::Left { member } => {
+                self.drop_inquiry(member.machine);
+                let forget_at = now + self.config.remember_dead;
+                self.timers.set_no_later(Timer::Forget, forget_at);
+                true
             }
             Event::Suspect { member } => {
-                let life = Life {
-                    machine: member.machine,
-                    generation: member.generation,
-                    addr: member.addr,
-                };
-                self.corroborate(now, life);
+                let Member {
+                    machine,
+                    generation,
+                    addr,
+                    ..
+                } = *member;
+                self.corroborate(
+                    now,
+                    Life {
+                        machine,
+                        generation,
+                        addr,
+                    },
+                );
+                false
             }
             Event::Refuted { member } => {
                 self.stats.refutations += 1;
                 self.drop_inquiry(member.machine);
+                false
             }
-            Event::Down { member, .. } | Event::Left { member } => {
-                self.drop_inquiry(member.machine);
-                self.membership_changed(now);
-                self.timers
-                    .set_no_later(Timer::Forget, now + self.config.remember_dead);
-            }
-            Event::Renew { .. } | Event::Hint { .. } => {}
+            Event::Renew { .. } | Event::Hint { .. } => false,
         }
-    }
-
-    pub(super) fn membership_changed(&mut self, now: Duration) {
-        self.rounds.membership_changed();
-        self.compare_soon(now);
-        self.arm_rejoin(now);
     }
 
     /// What we do about a message besides what foca does.

@@ -31,6 +31,8 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Spread {
     pull_after: Duration,
+    /// Comparisons in a row that found a difference, since the last change here.
+    differed: u32,
 }
 
 impl Membership {
@@ -67,34 +69,60 @@ impl Membership {
         };
         self.timers
             .set(Timer::Sync, now + self.rng.random_range(shortest..=longest));
-        let mut out = self.frame(Kind::StateHash);
-        out.put_u64(self.state_hash());
-        self.stats.hashes_out += 1;
-        self.push(life.peer(), out.freeze());
+        self.send_hash(life.peer(), true);
     }
 
-    pub(super) fn compare_soon(&mut self, now: Duration) {
+    fn send_hash(&mut self, to: Peer, question: bool) {
+        let mut out = self.frame(Kind::StateHash);
+        out.put_u8(u8::from(!question));
+        out.put_u64(self.state_hash());
+        self.stats.hashes_out += 1;
+        self.push(to, out.freeze());
+    }
+
+    /// Something changed here: see soon whether others agree.
+    pub(super) fn compare_after_change(&mut self, now: Duration) {
+        self.spread.differed = 0;
+        self.compare_soon(now);
+    }
+
+    /// Compares before the regular time; later and later while that does not help, because two members that cannot
+    /// reach each other differ for as long as that lasts.
+    fn compare_soon(&mut self, now: Duration) {
         if self.table.active_count() > 0 {
             let (shortest, longest) = COMPARE_SOON;
-            let at = now + self.rng.random_range(shortest..=longest);
-            self.timers.set_no_later(Timer::Sync, at);
+            let pause =
+                self.rng.random_range(shortest..=longest) * (1 << self.spread.differed.min(4));
+            self.timers.set_no_later(Timer::Sync, now + pause);
         }
     }
 
     /// A member's hash: if it is not ours, one of us has missed something.
-    pub(super) fn compare_hash(&mut self, now: Duration, from: Peer, hash: u64) {
-        if hash != self.state_hash() && self.table.is_active(from.machine) {
-            self.pull(now, from);
+    pub(super) fn compare_hash(&mut self, now: Duration, from: Peer, question: bool, hash: u64) {
+        if !self.table.is_active(from.machine) {
+            return;
+        }
+        if hash == self.state_hash() {
+            self.spread.differed = 0;
+            return;
+        }
+        self.compare_soon(now);
+        self.spread.differed = self.spread.differed.saturating_add(1);
+        // A transfer goes both ways, so it does not matter who asks.
+        if !self.pull(now, from) && question {
+            self.send_hash(from, false);
         }
     }
 
-    /// Asks for the table of `peer`, and gives it ours.
-    fn pull(&mut self, now: Duration, peer: Peer) {
-        if now >= self.spread.pull_after {
+    /// Asks for the table of `peer`, and gives it ours; not too often. Whether it was asked.
+    fn pull(&mut self, now: Duration, peer: Peer) -> bool {
+        let due = now >= self.spread.pull_after;
+        if due {
             let members = self.table.active_count() as u32;
             self.spread.pull_after = now + PULL_EVERY + PULL_EVERY_PER_MEMBER * members;
             self.pull_now(peer);
         }
+        due
     }
 
     pub(super) fn pull_now(&mut self, peer: Peer) {

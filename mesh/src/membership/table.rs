@@ -20,8 +20,10 @@ pub(super) struct Row {
     /// The generation that announced its leaving.
     pub(super) leaving: Option<Generation>,
     pub(super) rtt: Option<Duration>,
-    /// When it was last told that it is believed dead, or that it is addressed by an old generation.
+    /// When it was last told that it is believed dead.
     pub(super) told_at: Option<Duration>,
+    /// When the runtime last reported that it could not be reached.
+    pub(super) hinted_at: Option<Duration>,
 }
 
 impl Row {
@@ -42,7 +44,6 @@ impl Row {
 pub(super) struct Table {
     rows: BTreeMap<MachineId, Row>,
     active: usize,
-    down: usize,
 }
 
 impl Table {
@@ -73,10 +74,6 @@ impl Table {
 
     pub(super) fn active_count(&self) -> usize {
         self.active
-    }
-
-    pub(super) fn down_count(&self) -> usize {
-        self.down
     }
 
     pub(super) fn is_active(&self, machine: MachineId) -> bool {
@@ -156,6 +153,7 @@ impl Table {
             leaving: None,
             rtt: None,
             told_at: None,
+            hinted_at: None,
         };
         let member = row.member();
         self.rows.insert(update.life.machine, row);
@@ -198,12 +196,10 @@ impl Table {
 
     fn count(&mut self, status: Status) {
         self.active += usize::from(status.is_active());
-        self.down += usize::from(status == Status::Down);
     }
 
     fn uncount(&mut self, status: Status) {
         self.active -= usize::from(status.is_active());
-        self.down -= usize::from(status == Status::Down);
     }
 }
 

@@ -11,16 +11,22 @@ use super::{Records, Transmit};
 use crate::identity::{MachineId, Peer};
 use crate::wire::{DATAGRAM_MAX, Kind, Reader, WireError, put_kind, read_kind};
 
-/// Between two rounds while there is news.
+/// Between two rounds while there is much news, and while there is little.
 const ROUND_EVERY: Duration = Duration::from_millis(500);
+const ROUND_EVERY_CALM: Duration = Duration::from_millis(250);
 /// How long the first round waits for more news to travel with it.
 const ROUND_DELAY: Duration = Duration::from_millis(50);
-/// Machines told in a round: at most four datagrams a second, whatever happens.
+/// Machines told in a round: at most four datagrams a second when there is much news.
 const FANOUT: u8 = 2;
-/// Up to this many lines at a time, each is passed on more often than it must be.
-const CALM: usize = 8;
-/// By how much: reaches all at once where otherwise one in fifty would wait for the next comparison.
-const CALM_EXTRA: u8 = 3;
+/// News a second that is little.
+const CALM_RATE: f32 = 2.0;
+/// News in excess of that rate, above which there is much of it; and the most that is counted, so that calm returns
+/// within ten seconds.
+const CALM_BURST: f32 = 8.0;
+const BURST_MAX: f32 = 20.0;
+/// While there is little, each line is passed on more often than it must be: reaches all at once where otherwise one
+/// in fifty would wait for the next comparison.
+const CALM_EXTRA: u8 = 4;
 /// Lines about lives that the membership has not told us of yet; the news of a life may overtake the life.
 const STRANGERS_MAX: usize = 256;
 /// How long those are kept.
@@ -35,6 +41,8 @@ pub(super) struct Gossip {
     hot: BTreeMap<MachineId, u8>,
     due: Option<Duration>,
     last_round: Option<Duration>,
+    /// When news was last counted, and how much of it there was in excess of [`CALM_RATE`].
+    burst: (Duration, f32),
     strangers: BTreeMap<Tag, (Duration, Peer, Entry)>,
 }
 
@@ -45,6 +53,25 @@ impl Gossip {
 
     pub(super) fn cool(&mut self, machine: MachineId) {
         self.hot.remove(&machine);
+    }
+
+    /// Counts a piece of news.
+    fn count(&mut self, now: Duration) {
+        let (counted_at, burst) = self.burst;
+        let drained = now.saturating_sub(counted_at).as_secs_f32() * CALM_RATE;
+        self.burst = (now, ((burst - drained).max(0.0) + 1.0).min(BURST_MAX));
+    }
+
+    fn is_calm(&self) -> bool {
+        self.burst.1 < CALM_BURST
+    }
+
+    fn pause(&self) -> Duration {
+        if self.is_calm() {
+            ROUND_EVERY_CALM
+        } else {
+            ROUND_EVERY
+        }
     }
 
     /// Somebody else knows it already: one time less.
@@ -172,16 +199,13 @@ impl Records {
         // Blind rumours leave out e^-m of all when each is passed on m times (Demers et al., 1987), so m = ln n
         // leaves out one machine on average, which hears the next change or the next comparison.
         let least = (self.alive.len().max(2) as f64).ln().ceil() as u8;
-        let extra = if self.gossip.hot.len() < CALM {
-            CALM_EXTRA
-        } else {
-            0
-        };
+        self.gossip.count(now);
+        let extra = if self.gossip.is_calm() { CALM_EXTRA } else { 0 };
         self.gossip.hot.insert(machine, least + extra);
         let rested = self
             .gossip
             .last_round
-            .map_or(now, |last| last + ROUND_EVERY);
+            .map_or(now, |last| last + self.gossip.pause());
         self.gossip.due.get_or_insert(rested.max(now + ROUND_DELAY));
     }
 
@@ -208,7 +232,7 @@ impl Records {
         if self.gossip.hot.is_empty() {
             self.compare_soon(now);
         } else {
-            self.gossip.due = Some(now + ROUND_EVERY);
+            self.gossip.due = Some(now + self.gossip.pause());
         }
     }
 

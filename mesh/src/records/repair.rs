@@ -18,7 +18,7 @@ use crate::wire::{Reader, WIRE_VERSION, WireError, put_machine, put_varint};
 const COMPARE_EVERY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
 /// After a change, a comparison comes within this time.
 const COMPARE_SOON: (Duration, Duration) =
-    (Duration::from_millis(1000), Duration::from_millis(2500));
+    (Duration::from_millis(500), Duration::from_millis(1500));
 /// The shortest time between two comparisons that lead to a pull of lines.
 const COMPARE_PULL_EVERY: Duration = Duration::from_secs(2);
 /// Lines in a bucket on average, and the most buckets: a difference costs at most 8 bytes a bucket to find.

@@ -1,0 +1,129 @@
+//! One kind of fault at a time.
+
+use super::*;
+
+#[test]
+fn a_lossy_network_declares_nobody_dead() {
+    for (seed, loss) in [(1, 0.10), (2, 0.10), (3, 0.25), (4, 0.25)] {
+        let mut mesh = mesh(seed, 50);
+        mesh.network().loss = loss;
+        mesh.run_for(120 * SECOND);
+        assert_eq!(mesh.findings().deaths, [], "seed {seed}");
+    }
+}
+
+#[test]
+fn two_halves_find_together_without_burying_their_own() {
+    for seed in 0..5 {
+        let mut mesh = mesh(seed, 20);
+        let island: Vec<usize> = (0..20).filter(|node| node % 2 == 0).collect();
+        mesh.partition(&island);
+        mesh.run_for(60 * SECOND);
+        for observer in 0..20 {
+            for subject in (0..20).filter(|subject| *subject != observer) {
+                let together = observer % 2 == subject % 2;
+                let active = mesh
+                    .status(observer, subject)
+                    .is_some_and(Status::is_active);
+                assert_eq!(active, together, "seed {seed}: {observer} of {subject}");
+            }
+        }
+        let buried = mesh.findings().deaths.len();
+        mesh.heal();
+        settle(&mut mesh, 60 * SECOND);
+        let later = &mesh.findings().deaths[buried..];
+        assert_eq!(
+            later,
+            [],
+            "seed {seed}: a side took its own for dead when it met the other"
+        );
+    }
+}
+
+#[test]
+fn a_machine_that_hears_nothing_is_taken_for_dead_and_comes_back() {
+    let mut mesh = mesh(1, 10);
+    for other in 0..9 {
+        mesh.network().loss_between.insert((other, 9), 1.0);
+    }
+    mesh.excuse(9, true);
+    let known = mesh.run_until(60 * SECOND, |mesh| {
+        (0..9).all(|node| mesh.status(node, 9) == Some(Status::Down))
+    });
+    assert!(known);
+    assert_eq!(mesh.findings().wrong_deaths().count(), 0);
+    mesh.heal();
+    settle(&mut mesh, 120 * SECOND);
+}
+
+#[test]
+fn a_bad_link_between_two_is_no_death() {
+    let mut mesh = mesh(1, 10);
+    mesh.network().loss_between.insert((3, 4), 1.0);
+    mesh.network().loss_between.insert((4, 3), 1.0);
+    mesh.run_for(300 * SECOND);
+    assert_eq!(mesh.findings().deaths, []);
+}
+
+#[test]
+fn a_paused_machine_is_taken_for_dead_and_comes_back() {
+    let mut mesh = mesh(1, 10);
+    mesh.pause(5);
+    mesh.run_for(20 * SECOND);
+    assert!(
+        mesh.running()
+            .all(|node| mesh.status(node, 5) == Some(Status::Down))
+    );
+    mesh.resume(5);
+    settle(&mut mesh, 20 * SECOND);
+    assert_eq!(mesh.findings().wrong_deaths().count(), 0);
+}
+
+#[test]
+fn a_departure_is_not_a_failure() {
+    let mut mesh = mesh(1, 20);
+    mesh.leave(7);
+    settle(&mut mesh, 10 * SECOND);
+    let left = |node| mesh.status(node, 7) == Some(Status::Left);
+    assert!(mesh.running().all(left));
+    assert!(
+        mesh.findings()
+            .deaths
+            .iter()
+            .all(|death| death.how.is_none())
+    );
+}
+
+#[test]
+fn a_fleet_that_was_off_comes_back_whole() {
+    let mut mesh = mesh(1, 20);
+    for node in 0..20 {
+        mesh.kill(node);
+    }
+    mesh.run_for(60 * SECOND);
+    mesh.start_all();
+    settle(&mut mesh, 30 * SECOND);
+}
+
+#[test]
+fn duplicated_and_reordered_datagrams_do_no_harm() {
+    let mut setup = Setup::new(1, 10);
+    setup.network.latency = Some((Duration::from_millis(1), Duration::from_millis(80)));
+    setup.network.duplication = 0.5;
+    let mut mesh = mesh_of(setup);
+    mesh.run_for(120 * SECOND);
+    assert_eq!(mesh.findings().deaths, []);
+    mesh.kill(3);
+    assert!(detection(&mut mesh, 3).last() < Some(&(5 * SECOND)));
+}
+
+#[test]
+fn a_wide_area_network_is_no_reason_to_suspect() {
+    let mut setup = Setup::new(1, 10);
+    setup.network.latency = Some((Duration::from_millis(90), Duration::from_millis(140)));
+    let mut mesh = mesh_of(setup);
+    mesh.run_for(300 * SECOND);
+    assert_eq!(mesh.findings().wrong_suspicions, 0);
+    mesh.power_off(3);
+    assert!(detection(&mut mesh, 3).last() < Some(&(9 * SECOND)));
+}
