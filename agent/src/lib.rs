@@ -1,7 +1,10 @@
 //! # muster: the agent that is baked into every machine, and the command that asks it
 //!
 //! - [`api`]: how people and programs ask a machine.
+//! - [`cli`]: the `muster` command.
 //! - [`config`]: what an agent is told before it starts.
+//! - [`dashboard`]: the live view.
+//! - `dev`: a whole fleet on this machine, to try things out.
 //! - [`fleet`]: what all machines agree on: the replicated state machine. Pure.
 //! - [`heal`]: from what was seen to what is done: diagnosis and decision. Pure.
 //! - [`health`]: what this machine reports of itself.
@@ -9,7 +12,10 @@
 //! - [`spec`]: group specs as people write them.
 
 pub mod api;
+pub mod cli;
 pub mod config;
+pub mod dashboard;
+mod dev;
 pub mod fleet;
 pub mod heal;
 pub mod health;

@@ -17,6 +17,8 @@ pub use document::{document, to_toml};
 pub use plan::{Current, plan, plan_scale};
 pub use problem::{SpecError, SpecProblem};
 
+pub(crate) use group::for_flavor;
+
 use fields::Read;
 use problem::Found;
 use tree::{Node, NodeKind};

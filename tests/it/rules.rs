@@ -38,7 +38,9 @@ fn sources(below: &str, passes: impl Fn(&str) -> bool) -> Vec<Source> {
         let last = path
             .file_name()
             .map(|last| last.to_string_lossy().into_owned());
-        let hidden = last.is_some_and(|last| last == "target" || last == ".git" || last == ".dev");
+        let hidden = last.is_some_and(|last| {
+            matches!(last.as_str(), "target" | ".git" | ".dev" | ".muster-dev")
+        });
         if path.is_symlink() || (hidden && path != root) {
             continue;
         }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::group::{FLAVOR_DEFAULT, PROVISIONER_DEFAULT};
+use super::group::{FLAVOR_DEFAULT, PROVISIONER_DEFAULT, implied_attachments};
+use crate::fleet::names::MachineName;
 use crate::fleet::spec::{Allocation, GroupSpec, HealPolicy, PetSpec};
 
 /// The spec as a document in the words of spec files, without what is at its default. [`parse`](super::parse) reads
@@ -15,7 +16,9 @@ pub fn document(spec: &GroupSpec) -> Value {
     match &spec.allocation {
         Allocation::Cattle { size } => group.insert("size".into(), json!(size)),
         Allocation::Pets { members } => {
-            let members = members.iter().map(|(name, pet)| member(name.as_str(), pet));
+            let members = members
+                .iter()
+                .map(|(name, pet)| member(name, pet, &spec.instance.provisioner));
             group.insert("members".into(), members.collect())
         }
     };
@@ -71,8 +74,8 @@ pub fn to_toml(spec: &GroupSpec) -> String {
         .unwrap_or_else(|error| format!("# can't be written as TOML: {error}\n"))
 }
 
-fn member(name: &str, pet: &PetSpec) -> Value {
-    if pet.attachments.is_empty() {
+fn member(name: &MachineName, pet: &PetSpec, provisioner: &str) -> Value {
+    if pet.attachments == implied_attachments(provisioner, name) {
         return json!(name);
     }
     let attachments = pet.attachments.iter().map(|attachment| {

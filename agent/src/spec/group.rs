@@ -43,8 +43,8 @@ pub(super) fn read(
     if let Some(id) = &id {
         fields.rename(format!("group.{}", id.value));
     }
-    let allocation = read_allocation(&mut fields);
     let instance = read_plugin(&mut fields, "instance", "provisioner", PROVISIONER_DEFAULT);
+    let allocation = read_allocation(&mut fields, &instance.name);
     let flavor = read_plugin(&mut fields, "flavor", "name", FLAVOR_DEFAULT);
     let labels = read_labels(&mut fields);
     let placement = fields
@@ -111,7 +111,7 @@ fn read_id(fields: &mut Fields<'_, '_>) -> Option<Read<GroupId>> {
 
 // === how many, or which ===
 
-fn read_allocation(fields: &mut Fields<'_, '_>) -> Option<Allocation> {
+fn read_allocation(fields: &mut Fields<'_, '_>, provisioner: &str) -> Option<Allocation> {
     let size = fields.integer("size", "3");
     let members = fields.list("members", "[\"db-1\", \"db-2\"]");
     match (size, members) {
@@ -124,7 +124,7 @@ fn read_allocation(fields: &mut Fields<'_, '_>) -> Option<Allocation> {
             Some(Allocation::Cattle { size: size.value })
         }
         (None, Some(members)) => Some(Allocation::Pets {
-            members: read_members(fields, &members),
+            members: read_members(fields, &members, provisioner),
         }),
         (Some(size), Some(_)) => {
             fields.problem(
@@ -150,6 +150,7 @@ fn read_allocation(fields: &mut Fields<'_, '_>) -> Option<Allocation> {
 fn read_members(
     fields: &mut Fields<'_, '_>,
     list: &Read<&[Node]>,
+    provisioner: &str,
 ) -> BTreeMap<MachineName, PetSpec> {
     if list.value.is_empty() {
         let remedy =
@@ -168,8 +169,11 @@ fn read_members(
     let mut members = BTreeMap::new();
     for (index, item) in list.value.iter().take(PETS_MAX).enumerate() {
         let name = format!("members[{index}]");
-        let Some((pet, spec)) = read_member(fields, item, &name) else {
+        let Some((pet, attachments)) = read_member(fields, item, &name) else {
             continue;
+        };
+        let spec = PetSpec {
+            attachments: attachments.unwrap_or_else(|| implied_attachments(provisioner, &pet)),
         };
         if members.insert(pet.clone(), spec).is_some() {
             let what = format!("`{pet}` is named twice");
@@ -184,9 +188,9 @@ fn read_member(
     fields: &mut Fields<'_, '_>,
     item: &Node,
     name: &str,
-) -> Option<(MachineName, PetSpec)> {
+) -> Option<(MachineName, Option<Vec<Attachment>>)> {
     let (text, span, attachments) = match &item.kind {
-        NodeKind::Text(text) => (text.as_str(), item.span.clone(), Vec::new()),
+        NodeKind::Text(text) => (text.as_str(), item.span.clone(), None),
         _ => fields.element(item, name, |member| {
             let id = member.text("id", "\"db-1\"");
             if id.is_none() && !member.has_problem_with("id") {
@@ -197,7 +201,7 @@ fn read_member(
         })??,
     };
     match MachineName::new(text) {
-        Ok(pet) => Some((pet, PetSpec { attachments })),
+        Ok(pet) => Some((pet, attachments)),
         Err(error) => {
             fields.problem(span, name, error.to_string(), "write for example \"db-1\"");
             None
@@ -205,11 +209,21 @@ fn read_member(
     }
 }
 
-fn read_attachments(member: &mut Fields<'_, '_>) -> Vec<Attachment> {
+/// What a pet has where its spec doesn't say: on this computer a directory of its own, which its next machine gets.
+/// Elsewhere nobody can know.
+pub(super) fn implied_attachments(provisioner: &str, pet: &MachineName) -> Vec<Attachment> {
+    if provisioner == PROVISIONER_DEFAULT {
+        vec![Attachment::new(pet.as_str(), "")]
+    } else {
+        Vec::new()
+    }
+}
+
+fn read_attachments(member: &mut Fields<'_, '_>) -> Option<Vec<Attachment>> {
     let example = "[{ id = \"vol-1\", kind = \"disk\" }]";
-    let list = member.list("attachments", example);
+    let list = member.list("attachments", example)?;
     let mut attachments = Vec::new();
-    for (index, item) in list.map_or(&[][..], |list| list.value).iter().enumerate() {
+    for (index, item) in list.value.iter().enumerate() {
         let name = format!("attachments[{index}]");
         let read = member.element(item, &name, |fields| {
             let id = fields.text("id", "\"vol-1\"");
@@ -224,7 +238,7 @@ fn read_attachments(member: &mut Fields<'_, '_>) -> Vec<Attachment> {
         });
         attachments.extend(read.flatten());
     }
-    attachments
+    Some(attachments)
 }
 
 // === provisioner and flavor ===
@@ -289,16 +303,8 @@ fn validate_plugins(
     {
         report("instance", problem);
     }
-    let allocation = match allocation {
-        Some(Allocation::Pets { members }) => flavors::Allocation::Pets {
-            members: members.keys().map(ToString::to_string).collect(),
-        },
-        Some(Allocation::Cattle { size }) => flavors::Allocation::Cattle {
-            size: *size as usize,
-        },
-        // Its own problem is reported already; the flavor's properties are checked all the same.
-        None => flavors::Allocation::Cattle { size: 1 },
-    };
+    // Where there is none its own problem is reported already; the flavor's properties are checked all the same.
+    let allocation = for_flavor(allocation.unwrap_or(&Allocation::Cattle { size: 1 }));
     for mut problem in registries
         .flavors
         .validate(&flavor.name, &flavor.properties, &allocation)
@@ -307,6 +313,18 @@ fn validate_plugins(
             problem.field = "name".into();
         }
         report("flavor", problem);
+    }
+}
+
+/// Who the group declares, in the flavors' words.
+pub(crate) fn for_flavor(allocation: &Allocation) -> flavors::Allocation {
+    match allocation {
+        Allocation::Cattle { size } => flavors::Allocation::Cattle {
+            size: *size as usize,
+        },
+        Allocation::Pets { members } => flavors::Allocation::Pets {
+            members: members.keys().map(ToString::to_string).collect(),
+        },
     }
 }
 

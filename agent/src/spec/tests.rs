@@ -74,6 +74,31 @@ fn a_short_spec_gets_the_defaults() {
 }
 
 #[test]
+fn a_pet_on_this_computer_has_a_disk_unless_its_spec_says_otherwise() {
+    let attachments = |text: &str| {
+        let spec = one(text);
+        let Allocation::Pets { members } = &spec.allocation else {
+            panic!("pets: {spec:?}")
+        };
+        members["db-1"]
+            .attachments
+            .iter()
+            .map(|disk| disk.id.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(attachments("id = 'db'\nmembers = ['db-1']"), ["db-1"]);
+    let other = "id = 'db'\nmembers = [{ id = 'db-1', attachments = [{ id = 'vol' }] }]";
+    assert_eq!(attachments(other), ["vol"]);
+    let none = "id = 'db'\nmembers = [{ id = 'db-1', attachments = [] }]";
+    assert_eq!(attachments(none), [""; 0]);
+    assert_eq!(
+        one(&to_toml(&one(none))),
+        one(none),
+        "it survives being written back"
+    );
+}
+
+#[test]
 fn every_key_is_read() {
     let spec = one(FULL);
     let Allocation::Pets { members } = &spec.allocation else {

@@ -1,0 +1,59 @@
+//! The `muster` command.
+//!
+//! [`main`] is all of it: parse, do, say how it ended. What the commands print comes from pure functions in `show`,
+//! what they ask for is in [`crate::api`].
+
+mod args;
+mod ask;
+mod commands;
+pub(crate) mod failure;
+pub(crate) mod grid;
+pub(crate) mod output;
+mod remote;
+pub(crate) mod show;
+pub(crate) mod time;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub(crate) use args::Cli;
+pub use commands::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, Joined};
+
+use args::Command;
+use failure::Failure;
+use output::{Output, Paint};
+
+/// Runs the command that the process was started with. `agent` is what `init`, `join` and `agent` call.
+///
+/// Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 cannot reach the node, 4 not healthy, 64 bad configuration.
+pub fn main(agent: &dyn Agent) -> ExitCode {
+    // Prints help and usage errors itself, and exits with 0 or 2.
+    let cli = Cli::parse();
+    if let Command::ProcessLaunch { dir } = &cli.command {
+        // Becomes another program, so it comes before anything that starts threads.
+        return muster_provisioners::process::launch(dir);
+    }
+    let out = Output::new(cli.global.json, cli.global.color);
+    let paint = Paint::new(cli.global.color, std::io::stderr().is_terminal());
+    match block_on(cli, out, agent) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{}", failure.report(out.json, paint));
+            failure.exit_code().into()
+        }
+    }
+}
+
+/// One thread is enough for every command, and an idle agent must not wake more than one.
+fn block_on(cli: Cli, out: Output, agent: &dyn Agent) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(commands::run(cli, out, agent))
+}

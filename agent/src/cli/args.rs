@@ -1,0 +1,421 @@
+//! The command line: every command, flag and example.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::api::types::HealMode;
+use crate::config::{ConfigFlags, Seed};
+
+mod dev;
+mod group;
+mod secrets;
+
+pub(crate) use dev::{DevArgs, DevCommand};
+pub(crate) use group::GroupCommand;
+pub(crate) use secrets::{OperatorCommand, TokenCommand};
+
+const ABOUT: &str = "A fleet of machines that notices, decides and heals by itself.";
+
+const LONG_ABOUT: &str = "\
+A fleet of machines that notices, decides and heals by itself.
+
+Every machine runs `muster agent`. The agents form one encrypted mesh, notice each other's trouble within seconds, \
+agree on who acts, and have a failed machine replaced by whatever made it. There is no server: any machine answers \
+for the fleet.";
+
+const AFTER_HELP: &str = "\
+Try it on this machine:
+  muster dev                        a fleet of five, and a live view of it
+  muster status                     the same fleet, asked from another shell
+  muster explain web-2              why something was done to web-2, or was not
+
+A real mesh:
+  first$  muster init && muster agent
+  first$  muster token create
+  second$ muster join 10.0.0.1 --token muster1-... && muster agent
+
+Environment:
+  MUSTER_NODE       whom to ask, as --node
+  MUSTER_IDENTITY   the operator's certificate and key, as --identity
+  MUSTER_*          every key of the agent's configuration; see `muster agent --help`
+  NO_COLOR          no colours, as --color never
+
+Exit codes:
+  0 fine, 1 failed, 2 wrong usage, 3 cannot reach the node, 4 not healthy (status --check),
+  64 bad configuration or spec";
+
+/// Everything that can be said on the command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "muster",
+    version,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    after_help = AFTER_HELP,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    /// What every command understands.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// Whom to ask: a socket, an address, or the name of a machine of the `dev` fleet here.
+    ///
+    /// A path is an agent's socket, or a directory that holds one. `IP:PORT` is a machine of the mesh, asked with
+    /// the operator's certificate from --identity. By default this machine's own agent is asked, and where none
+    /// runs the fleet that `muster dev` runs in the current directory.
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_NODE",
+        value_name = "SOCKET|ADDR",
+        hide_env_values = true
+    )]
+    pub(crate) node: Option<String>,
+    /// The operator's certificate and key, from `muster operator create`; for --node ADDR.
+    ///
+    /// By default ~/.config/muster/operator.pem.
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_IDENTITY",
+        value_name = "FILE",
+        hide_env_values = true
+    )]
+    pub(crate) identity: Option<PathBuf>,
+    /// Answer in JSON, for programs; the keys are documented and only ever added to.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colours.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorWhen,
+    /// How long to wait for an answer.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole fleet on this machine and keep it healed
+    Dev(DevArgs),
+
+    /// Make a new mesh, with this machine as its first coordinator
+    #[command(
+        after_help = "Examples:\n  muster init\n  muster init --cluster-name prod --bind 10.0.0.1:6878\n\n\
+        Afterwards run `muster agent`, and let others in with `muster token create`."
+    )]
+    Init(InitArgs),
+    /// Join a mesh
+    #[command(
+        after_help = "Examples:\n  muster join 10.0.0.1 10.0.0.2:6878 --token muster1-...\n  \
+        muster join first.example.org --token - < token.txt\n\n\
+        Afterwards run `muster agent`. The token pins the cluster's certificate: nobody else can pose as the mesh."
+    )]
+    Join(JoinArgs),
+    /// Run this machine's agent
+    #[command(
+        after_help = "Examples:\n  muster agent\n  muster agent --config /etc/muster.toml --log-level debug\n  \
+        muster agent --print-config > muster.toml\n\n\
+        Every key of the configuration is a flag and a variable too: health.interval is --health-interval and \
+        MUSTER_HEALTH_INTERVAL. Exits with 64 where the configuration is wrong, with all that is wrong."
+    )]
+    Agent(AgentArgs),
+    /// Make the asked machine leave the mesh for good, and stop
+    #[command(
+        after_help = "A machine that leaves is not replaced because it failed; its group makes another one \
+        where it is one short. To take a machine out for a while just stop its agent."
+    )]
+    Leave {
+        /// Don't ask. Without a terminal nobody is asked.
+        #[arg(short, long)]
+        yes: bool,
+    },
+
+    /// Tokens that let machines join
+    #[command(subcommand, visible_alias = "tokens")]
+    Token(TokenCommand),
+    /// Certificates for people and programs that ask from elsewhere
+    #[command(subcommand, visible_alias = "operators")]
+    Operator(OperatorCommand),
+
+    /// Make groups be as their specs say
+    #[command(
+        after_help = "Examples:\n  muster apply -f web.toml\n  muster apply -f web.toml -f db.json --dry-run\n  \
+        generate | muster apply -f - --yes\n\n\
+        Shows what would change and asks. Specs are checked whole, provisioner and flavor included, before anything \
+        is stored; all that is wrong is said at once, with file, line and remedy (exit code 64). Where a group \
+        changed meanwhile, nothing is applied."
+    )]
+    Apply(ApplyArgs),
+    /// Groups of machines
+    #[command(subcommand, visible_alias = "groups")]
+    Group(GroupCommand),
+
+    /// The whole fleet at a glance
+    #[command(
+        after_help = "Examples:\n  muster status\n  muster status --watch\n  muster status --check || page-someone\n  \
+        muster status --json | jq -r '.machines[] | select(.status != \"alive\") | .name'"
+    )]
+    Status(StatusArgs),
+    /// The mesh as one machine sees it
+    Members,
+    /// All that is known of one machine
+    Machine {
+        /// Its name or machine ID.
+        name: String,
+    },
+    /// Who coordinates, who leads, and how far each has got
+    Coordinators,
+    /// How every machine feels
+    Health,
+    /// Why something was done, or was not: evidence, rules, and the one that held
+    #[command(
+        after_help = "Examples:\n  muster explain web-2      a machine, also one that is gone\n  \
+        muster explain db         a group\n  muster explain 17         decision 17"
+    )]
+    Explain {
+        /// The name of a machine, pet or group, or the number of a decision.
+        #[arg(value_name = "NAME|DECISION")]
+        subject: String,
+    },
+    /// The last decisions, newest first
+    Decisions(DecisionsArgs),
+    /// What happened
+    #[command(
+        after_help = "Examples:\n  muster events --since 10m\n  muster events -f\n  muster events -f --json | jq -r .kind"
+    )]
+    Events(EventsArgs),
+    /// Let a decision that waits for a person be carried out
+    #[command(
+        after_help = "Decisions wait in groups whose heal mode is `approve`; `muster status` and `muster \
+        decisions` show them. An approval is for what was found at the time: where things have changed, it is refused."
+    )]
+    Approve {
+        /// The decision's number.
+        decision: u64,
+    },
+    /// Shut a machine out: its certificate is refused from now on, and it is replaced
+    Revoke {
+        /// Its name or machine ID.
+        name: String,
+    },
+    /// Take a machine off the roster as it is
+    #[command(
+        after_help = "For a machine that you know to be gone where nobody can prove it. It is neither stopped nor \
+        destroyed; its group makes another one. Never use it for a machine that may still run."
+    )]
+    Forget {
+        /// Its name or machine ID.
+        name: String,
+        /// Don't ask. Without a terminal nobody is asked.
+        #[arg(short, long)]
+        yes: bool,
+    },
+
+    /// Show or change what the asked agent logs
+    #[command(
+        after_help = "Examples:\n  muster log-level\n  muster log-level debug\n  \
+        muster log-level info,muster::heal=trace\n\nLasts until the agent restarts."
+    )]
+    LogLevel {
+        /// A level, or directives.
+        filter: Option<String>,
+    },
+    /// The asked agent's metrics, as Prometheus text
+    Metrics,
+
+    /// Print a script that completes commands in your shell
+    #[command(
+        after_help = "Examples:\n  muster completions bash > /etc/bash_completion.d/muster\n  \
+        muster completions zsh > ~/.zfunc/_muster\n  muster completions fish > ~/.config/fish/completions/muster.fish"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one page per command
+    #[command(
+        after_help = "Examples:\n  muster man | man -l -\n  muster man --out /usr/local/share/man/man1"
+    )]
+    Man {
+        /// Write one page per command into this directory.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+
+    /// Starts a machine of the `process` provisioner; not for people.
+    #[command(hide = true)]
+    ProcessLaunch {
+        /// The machine's directory.
+        dir: PathBuf,
+    },
+}
+
+/// `muster init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// What people call the mesh.
+    #[arg(long, value_name = "NAME", default_value = "muster")]
+    pub(crate) cluster_name: String,
+    /// Go on as the agent, in place of `muster agent` afterwards.
+    #[arg(long)]
+    pub(crate) run: bool,
+    /// The agent's configuration.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// `muster join`.
+#[derive(Debug, Args)]
+pub(crate) struct JoinArgs {
+    /// Machines of the mesh; one that answers is enough. Without a port the default one is meant.
+    #[arg(required = true, value_name = "ADDR")]
+    pub(crate) addresses: Vec<Seed>,
+    /// The token from `muster token create`; `-` reads it from standard input, so that no process list shows it.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "MUSTER_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: String,
+    /// Go on as the agent, in place of `muster agent` afterwards.
+    #[arg(long)]
+    pub(crate) run: bool,
+    /// The agent's configuration.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// `muster agent`.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// Print the configuration that results, every key explained, and exit.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// Where an agent's configuration comes from.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file (TOML).
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MUSTER_CONFIG",
+        hide_env_values = true
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// Single keys, which outrank the file.
+    #[command(flatten)]
+    pub(crate) flags: ConfigFlags,
+}
+
+/// `muster apply`.
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// Spec files, TOML or JSON, each with one group or several; `-` is standard input.
+    #[arg(short, long = "file", required = true, num_args = 1.., value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Don't ask.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Only show what would change.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// `muster status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Exit with 4, and say why, unless all is as it should be.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Show it live.
+    #[arg(short, long, conflicts_with_all = ["check", "json"])]
+    pub(crate) watch: bool,
+}
+
+/// `muster events`.
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Go on with what happens next.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only what happened within this time.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) since: Option<Duration>,
+    /// Only the last so many; with -f 10 unless told.
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) limit: Option<u32>,
+}
+
+/// `muster decisions`.
+#[derive(Debug, Args)]
+pub(crate) struct DecisionsArgs {
+    /// Only those about this machine.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) machine: Option<String>,
+    /// Only those about this group.
+    #[arg(long, value_name = "ID")]
+    pub(crate) group: Option<String>,
+    /// At most so many.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: u32,
+}
+
+/// Heal modes as words of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HealModeWord {
+    /// Act without asking.
+    Auto,
+    /// Decide, and wait for `muster approve`.
+    Approve,
+    /// Only say what would be done.
+    Observe,
+}
+
+impl From<HealModeWord> for HealMode {
+    fn from(word: HealModeWord) -> Self {
+        match word {
+            HealModeWord::Auto => Self::Auto,
+            HealModeWord::Approve => Self::Approve,
+            HealModeWord::Observe => Self::Observe,
+        }
+    }
+}
+
+/// A duration with a unit, longer than nothing.
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it must be longer than nothing".into()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}; write for example 30s or 5m")),
+    }
+}

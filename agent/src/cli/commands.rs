@@ -1,0 +1,138 @@
+//! What each command does: ask, and show the answer.
+
+mod agent;
+mod apply;
+mod dev;
+mod events;
+mod group;
+mod meta;
+mod reads;
+mod secrets;
+mod writes;
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+pub use agent::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, Joined};
+
+use super::args::{Cli, Command, Global};
+use super::failure::{Failure, unexpected};
+use super::output::Output;
+use super::{ask, show};
+use crate::api::client::Client;
+use crate::api::types::{Done, Request, Response};
+
+/// Everything a command needs.
+struct Context<'a> {
+    global: &'a Global,
+    out: Output,
+    agent: &'a dyn Agent,
+}
+
+impl Context<'_> {
+    async fn client(&self) -> Result<Client, Failure> {
+        ask::client(self.global).await
+    }
+
+    async fn call(&self, request: &Request) -> Result<Response, Failure> {
+        Ok(self.client().await?.call(request).await?)
+    }
+
+    /// Sends a request that only needs doing, and says that it is done.
+    async fn order(&self, request: &Request) -> Result<(), Failure> {
+        match self.call(request).await? {
+            Response::Done(done) => self.out.either(&done, |Done { detail }, _| detail.clone()),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Asks a person who sits at the terminal; where nobody does, the command line itself was the answer.
+    fn confirm_at_terminal(&self, yes: bool, question: &str) -> Result<(), Failure> {
+        if yes || !io::stdin().is_terminal() {
+            Ok(())
+        } else {
+            confirm(question)
+        }
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// Why it didn't do what it was asked to.
+pub(super) async fn run(cli: Cli, out: Output, agent: &dyn Agent) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    let context = Context {
+        global: &global,
+        out,
+        agent,
+    };
+    match command {
+        Command::Dev(args) => dev::run(&context, args).await,
+        Command::Init(args) => agent::init(&context, args).await,
+        Command::Join(args) => agent::join(&context, args).await,
+        Command::Agent(args) => agent::run(&context, args).await,
+        Command::Leave { yes } => writes::leave(&context, yes).await,
+        Command::Token(command) => secrets::token(&context, command).await,
+        Command::Operator(command) => secrets::operator(&context, command).await,
+        Command::Apply(args) => apply::run(&context, args).await,
+        Command::Group(command) => group::run(&context, command).await,
+        Command::Status(args) => reads::status(&context, args).await,
+        Command::Members => reads::members(&context).await,
+        Command::Machine { name } => reads::machine(&context, name).await,
+        Command::Coordinators => reads::coordinators(&context).await,
+        Command::Health => reads::health(&context).await,
+        Command::Explain { subject } => reads::explain(&context, subject).await,
+        Command::Decisions(args) => reads::decisions(&context, args).await,
+        Command::Events(args) => events::run(&context, args).await,
+        Command::Approve { decision } => context.order(&Request::Approve { decision }).await,
+        Command::Revoke { name } => context.order(&Request::MachineRevoke { name }).await,
+        Command::Forget { name, yes } => writes::forget(&context, name, yes).await,
+        Command::LogLevel { filter } => writes::log_level(&context, filter).await,
+        Command::Metrics => reads::metrics(&context).await,
+        Command::Completions { shell } => meta::completions(shell),
+        Command::Man { out } => meta::man(out.as_deref()),
+        // Handled before there is a second thread; see `main`.
+        Command::ProcessLaunch { .. } => Ok(()),
+    }
+}
+
+/// Asks on standard error, so that standard output stays clean, and takes only a clear yes for one.
+fn confirm(question: &str) -> Result<(), Failure> {
+    eprint!("{question} [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    // A line of a megabyte is no answer; a person's fits well into this.
+    io::Read::take(io::stdin().lock(), 100).read_line(&mut answer)?;
+    if answer.is_empty() {
+        // The end of the input, which left the cursor behind the question.
+        eprintln!();
+    }
+    if is_yes(&answer) {
+        Ok(())
+    } else {
+        Err(Failure::Declined)
+    }
+}
+
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        assert!(
+            ["y", "Y\n", " yes \n", "YES"]
+                .iter()
+                .all(|answer| is_yes(answer))
+        );
+        assert!(
+            ["", "\n", "n", "yeah", "yy", "1"]
+                .iter()
+                .all(|answer| !is_yes(answer))
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! `muster group`.
+
+use super::{Context, Failure, apply, show, unexpected};
+use crate::api::types::{Request, Response, ScaleRequest};
+use crate::cli::args::GroupCommand;
+use crate::spec;
+
+pub(super) async fn run(context: &Context<'_>, command: GroupCommand) -> Result<(), Failure> {
+    match command {
+        GroupCommand::List => match context.call(&Request::Groups).await? {
+            Response::Groups(groups) => context.out.either(&groups, show::groups),
+            _ => Err(unexpected()),
+        },
+        GroupCommand::Show { id, spec } => show_one(context, id, spec).await,
+        GroupCommand::Scale {
+            id, size, dry_run, ..
+        } => {
+            let request = Request::Scale(ScaleRequest { id, size, dry_run });
+            let plan = apply::planned(context.call(&request).await?)?;
+            apply::tell(context, &plan)
+        }
+        GroupCommand::Pause { id, reason, period } => {
+            let for_ms = period.map(|period| u64::try_from(period.as_millis()).unwrap_or(u64::MAX));
+            context.order(&Request::Pause { id, reason, for_ms }).await
+        }
+        GroupCommand::Resume { id } => context.order(&Request::Resume { id }).await,
+        GroupCommand::Destroy { id, yes } => {
+            let question = format!("All machines of group {id} are taken away. Sure?");
+            context.confirm_at_terminal(yes, &question)?;
+            context.order(&Request::GroupDestroy { id }).await
+        }
+        GroupCommand::Free { id, yes } => {
+            let question = format!(
+                "Group {id} is forgotten; its machines run on and nobody heals them. Sure?"
+            );
+            context.confirm_at_terminal(yes, &question)?;
+            context.order(&Request::GroupFree { id }).await
+        }
+        GroupCommand::HealMode { id, mode } => {
+            context
+                .order(&Request::HealMode {
+                    id,
+                    mode: mode.into(),
+                })
+                .await
+        }
+    }
+}
+
+async fn show_one(context: &Context<'_>, id: String, only_spec: bool) -> Result<(), Failure> {
+    let Response::Group(group) = context.call(&Request::Group { id }).await? else {
+        return Err(unexpected());
+    };
+    match only_spec {
+        true if context.out.json => context.out.json(&spec::document(&group.spec)),
+        true => context.out.text(&spec::to_toml(&group.spec)),
+        false => context.out.either(&*group, show::group),
+    }
+}

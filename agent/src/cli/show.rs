@@ -1,0 +1,101 @@
+//! Answers as text for people. Pure: from data to text.
+
+mod decision;
+mod group;
+mod machine;
+mod plan;
+mod secrets;
+mod status;
+
+pub(super) use decision::{decisions, events, explanation};
+pub(crate) use decision::{event, event_tone, outcome};
+pub(super) use group::{group, groups};
+pub(super) use machine::{coordinators, health, machine, members};
+pub(super) use plan::plan;
+pub(super) use secrets::{operators, tokens};
+pub(super) use status::status;
+
+use super::output::{Output, Tone};
+use super::time;
+use crate::api::types::{AsOf, GroupState, HealthLevel, Hold, MachineState};
+
+#[cfg(test)]
+mod tests;
+
+/// How a machine's state is meant.
+pub(crate) fn state_tone(state: MachineState) -> Tone {
+    match state {
+        MachineState::Alive => Tone::Good,
+        MachineState::Suspect | MachineState::Provisioning | MachineState::Destroying => Tone::Warn,
+        MachineState::Down => Tone::Bad,
+        MachineState::Left => Tone::Dim,
+    }
+}
+
+/// How a group's state is meant.
+pub(crate) fn group_tone(state: GroupState) -> Tone {
+    match state {
+        GroupState::Converged => Tone::Good,
+        GroupState::Provisioning | GroupState::Healing | GroupState::Updating => Tone::Warn,
+        GroupState::Holding | GroupState::Paused => Tone::Bad,
+    }
+}
+
+/// How a machine's health is meant.
+pub(crate) fn health_tone(health: HealthLevel) -> Tone {
+    match health {
+        HealthLevel::Ok => Tone::Good,
+        HealthLevel::Warning => Tone::Warn,
+        HealthLevel::Critical => Tone::Bad,
+    }
+}
+
+/// How a diagnosis is meant.
+pub(crate) fn diagnosis_tone(diagnosis: &str) -> Tone {
+    match diagnosis {
+        "healthy" => Tone::Plain,
+        "left" | "rebooting" | "starting" | "suspected" => Tone::Warn,
+        _ => Tone::Bad,
+    }
+}
+
+/// Who answered, and how old the answer is.
+fn answered(as_of: &AsOf, out: &Output) -> String {
+    let text = format!(
+        "answered by {}, {} old",
+        as_of.answered_by,
+        time::precise(as_of.age_ms)
+    );
+    out.paint.tone(Tone::Dim, text)
+}
+
+/// What isn't done, and which rule stops it; one line each.
+fn holds(of: &str, holds: &[Hold], out: &Output) -> String {
+    holds
+        .iter()
+        .map(|hold| {
+            let rule = out
+                .paint
+                .tone(Tone::Bad, format!("{of} holds, {}:", hold.rule));
+            format!("{rule} {}\n", out.paint.tone(Tone::Plain, &hold.detail))
+        })
+        .collect()
+}
+
+/// A heading before a table.
+fn heading(text: &str, out: &Output) -> String {
+    format!("\n{}\n", out.paint.tone(Tone::Bold, text))
+}
+
+/// Lines of a name and a value, with the values lined up.
+fn pairs(pairs: &[(&str, String)]) -> String {
+    let width = pairs
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0);
+    pairs
+        .iter()
+        .map(|(name, value)| format!("{name:width$}  {value}\n"))
+        .collect()
+}

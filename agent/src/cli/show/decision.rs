@@ -1,0 +1,174 @@
+//! `muster explain`, `decisions` and `events`.
+
+use super::super::grid::{Grid, bold, dim, maybe, plain};
+use super::super::output::{Output, Tone};
+use super::super::time;
+use super::{answered, diagnosis_tone, heading, pairs};
+use crate::api::types::{
+    CheckVerdict, DecisionRow, EventRow, Explanation, Listed, Outcome, OutcomeKind,
+};
+
+/// The last decisions.
+pub(in crate::cli) fn decisions(decisions: &Listed<DecisionRow>, out: &Output) -> String {
+    table(&decisions.items, out) + &answered(&decisions.as_of, out)
+}
+
+pub(super) fn table(decisions: &[DecisionRow], out: &Output) -> String {
+    let headings = [
+        "DECISION",
+        "AGO",
+        "GROUP",
+        "MACHINE",
+        "DIAGNOSIS",
+        "OUTCOME",
+    ];
+    let mut grid = Grid::new(out.paint, &headings);
+    for decision in decisions {
+        let (tone, outcome) = outcome(&decision.outcome);
+        grid.row([
+            plain(decision.id),
+            dim(time::age(decision.at_ms, out.now_ms)),
+            maybe(decision.group.as_ref()),
+            decision.machine.as_ref().map_or(dim("-"), bold),
+            (
+                diagnosis_tone(&decision.diagnosis),
+                decision.diagnosis.clone(),
+            ),
+            (tone, outcome),
+        ]);
+    }
+    grid.render("nothing had to be decided yet")
+}
+
+/// What came of a decision, in one line.
+pub(crate) fn outcome(outcome: &Outcome) -> (Tone, String) {
+    let action = outcome.action.as_deref().unwrap_or("nothing");
+    let (tone, text) = match outcome.kind {
+        OutcomeKind::Act => (Tone::Good, action.to_owned()),
+        OutcomeKind::Hold => {
+            let rule = outcome.rule.as_deref().unwrap_or("a rule");
+            (Tone::Bad, format!("held by {rule}"))
+        }
+        OutcomeKind::Observe => (Tone::Warn, format!("would {action}, and only observes")),
+        OutcomeKind::AwaitApproval => (Tone::Warn, format!("waits for approval to {action}")),
+        OutcomeKind::Clear => (Tone::Good, "over".to_owned()),
+    };
+    let text = if outcome.detail.is_empty() {
+        text
+    } else {
+        format!("{text}: {}", outcome.detail)
+    };
+    (tone, text)
+}
+
+/// Why something was done or wasn't.
+pub(in crate::cli) fn explanation(explanation: &Explanation, out: &Output) -> String {
+    let mut text = format!("{}\n", out.paint.tone(Tone::Bold, &explanation.summary));
+    for decision in &explanation.decisions {
+        text += &one(decision, out);
+    }
+    if !explanation.events.is_empty() {
+        text += &heading("EVENTS", out);
+        for row in &explanation.events {
+            text += &format!("{}\n", event(row, out));
+        }
+    }
+    text.push('\n');
+    text + &answered(&explanation.answer, out)
+}
+
+/// One decision in full.
+fn one(decision: &DecisionRow, out: &Output) -> String {
+    let paint = out.paint;
+    let subject = decision.machine.as_ref().or(decision.group.as_ref());
+    let subject = subject.map_or_else(String::new, |subject| format!(" on {subject}"));
+    let mut text = heading(&format!("DECISION {}{subject}", decision.id), out);
+    let (tone, outcome) = outcome(&decision.outcome);
+    let ago = time::age(decision.at_ms, out.now_ms);
+    text += &pairs(&[
+        (
+            "when",
+            format!("{} ({ago} ago)", time::date_and_clock(decision.at_ms)),
+        ),
+        (
+            "by",
+            paint.tone(
+                Tone::Plain,
+                format!("{}, leader in term {}", decision.leader, decision.term),
+            ),
+        ),
+        (
+            "diagnosis",
+            paint.tone(diagnosis_tone(&decision.diagnosis), &decision.diagnosis),
+        ),
+        ("outcome", paint.tone(tone, outcome)),
+    ]);
+    if !decision.evidence.is_empty() {
+        let mut grid = Grid::new(paint, &["EVIDENCE FROM", "AGO", "WHAT"]);
+        for evidence in &decision.evidence {
+            grid.row([
+                plain(&evidence.source),
+                // Ages count from the decision: what it knew then.
+                maybe(evidence.at_ms.map(|at_ms| time::age(at_ms, decision.at_ms))),
+                plain(&evidence.detail),
+            ]);
+        }
+        text += &grid.render("");
+    }
+    if !decision.checks.is_empty() {
+        let mut grid = Grid::new(paint, &["RULE", "", "MARGIN"]);
+        for check in &decision.checks {
+            let verdict = match check.verdict {
+                CheckVerdict::Pass => (Tone::Good, "pass".to_owned()),
+                CheckVerdict::Hold => (Tone::Bad, "HOLD".to_owned()),
+            };
+            grid.row([bold(&check.rule), verdict, plain(&check.margin)]);
+        }
+        text += &grid.render("");
+    }
+    text
+}
+
+/// What happened.
+pub(in crate::cli) fn events(events: &Listed<EventRow>, out: &Output) -> String {
+    if events.items.is_empty() {
+        return "nothing happened yet\n".into();
+    }
+    events
+        .items
+        .iter()
+        .map(|row| format!("{}\n", event(row, out)))
+        .collect()
+}
+
+/// One event on one line.
+pub(crate) fn event(event: &EventRow, out: &Output) -> String {
+    let paint = out.paint;
+    let subject = event
+        .machine
+        .as_ref()
+        .or(event.group.as_ref())
+        .map_or("-", String::as_str);
+    let mut text = format!(
+        "{}  {}  {}  {}",
+        paint.tone(Tone::Dim, time::clock(event.at_ms)),
+        paint.tone(Tone::Bold, format!("{subject:<12}")),
+        paint.tone(event_tone(&event.kind), format!("{:<17}", event.kind)),
+        paint.tone(Tone::Plain, &event.detail),
+    );
+    if let Some(decision) = event.decision {
+        text += &paint.tone(Tone::Dim, format!(" (decision {decision})"));
+    }
+    text.trim_end().to_owned()
+}
+
+/// How an event is meant, by its kind.
+pub(crate) fn event_tone(kind: &str) -> Tone {
+    match kind {
+        "failed" | "held" | "revoked" | "retrying" => Tone::Bad,
+        "joined" | "done" | "cleared" | "returned" | "founded" | "approved" => Tone::Good,
+        "ordered" | "replacing" | "retiring" | "observed" | "awaiting_approval" | "paused"
+        | "left" => Tone::Warn,
+        _ => Tone::Plain,
+    }
+}

@@ -1,0 +1,124 @@
+//! `muster group list` and `show`.
+
+use super::super::grid::{Grid, bold, maybe, plain};
+use super::super::output::{Output, Tone};
+use super::super::time;
+use super::{answered, group_tone, heading, holds, pairs};
+use crate::api::types::{GroupDetail, GroupStatus, HealMode, IntentRow, Listed};
+use crate::spec;
+
+/// All groups.
+pub(in crate::cli) fn groups(groups: &Listed<GroupStatus>, out: &Output) -> String {
+    let mut text = table(&groups.items, out);
+    for group in &groups.items {
+        text += &holds(&group.id, &group.holds, out);
+    }
+    text + &answered(&groups.as_of, out)
+}
+
+pub(super) fn table(groups: &[GroupStatus], out: &Output) -> String {
+    let headings = [
+        "GROUP", "KIND", "RUNNING", "STATE", "HEALS", "REVISION", "HOLDS",
+    ];
+    let mut grid = Grid::new(out.paint, &headings);
+    for group in groups {
+        let running = (
+            running_tone(group),
+            format!("{}/{}", group.running, group.desired),
+        );
+        let rules: Vec<_> = group.holds.iter().map(|hold| hold.rule.as_str()).collect();
+        let mode = match group.heal_mode {
+            HealMode::Auto => Tone::Plain,
+            HealMode::Approve | HealMode::Observe => Tone::Warn,
+        };
+        grid.row([
+            bold(&group.id),
+            plain(group.kind),
+            running,
+            (group_tone(group.state), group.state.to_string()),
+            (mode, group.heal_mode.to_string()),
+            plain(group.revision),
+            (Tone::Bad, rules.join(", ")),
+        ]);
+    }
+    grid.render("no groups yet: declare some with `muster apply -f FILE`")
+}
+
+fn running_tone(group: &GroupStatus) -> Tone {
+    if group.running == group.desired {
+        Tone::Plain
+    } else {
+        Tone::Warn
+    }
+}
+
+/// One group in full.
+pub(in crate::cli) fn group(detail: &GroupDetail, out: &Output) -> String {
+    let budget = &detail.budget;
+    let revisions: Vec<_> = detail
+        .revisions
+        .iter()
+        .map(|used| format!("{} on revision {}", used.machines, used.revision))
+        .collect();
+    let mut facts = vec![
+        (
+            "repairs",
+            format!(
+                "{} of {} at once; {:.1} of {:.0} left, {:.0} more an hour",
+                budget.in_repair,
+                budget.at_once,
+                budget.available,
+                budget.capacity,
+                budget.per_hour
+            ),
+        ),
+        (
+            "machines",
+            if revisions.is_empty() {
+                "none".to_owned()
+            } else {
+                revisions.join(", ")
+            },
+        ),
+    ];
+    if let Some(reason) = &detail.paused {
+        facts.push(("paused", out.paint.tone(Tone::Bad, reason)));
+    }
+    let mut text = table(std::slice::from_ref(&detail.group), out);
+    text += &holds(&detail.group.id, &detail.group.holds, out);
+    text.push('\n');
+    text += &pairs(&facts);
+    text += &intents(&detail.intents, out);
+    text += &heading("MACHINES", out);
+    text += &super::status::machines(&detail.machines, None, out);
+    text += &heading("SPEC", out);
+    text += &spec::to_toml(&detail.spec);
+    text.push('\n');
+    text + &answered(&detail.answer, out)
+}
+
+/// What is being done; nothing where there is nothing.
+pub(super) fn intents(intents: &[IntentRow], out: &Output) -> String {
+    if intents.is_empty() {
+        return String::new();
+    }
+    let mut grid = Grid::new(
+        out.paint,
+        &["DOING", "MACHINE", "STEP", "TRIES", "NEXT", "LAST ERROR"],
+    );
+    for intent in intents {
+        grid.row([
+            bold(&intent.action),
+            plain(&intent.machine),
+            plain(&intent.step),
+            plain(intent.attempts),
+            maybe(
+                intent
+                    .next_attempt_ms
+                    .map(|at_ms| time::until(at_ms, out.now_ms)),
+            ),
+            (Tone::Bad, intent.last_error.clone().unwrap_or_default()),
+        ]);
+    }
+    format!("\n{}", grid.render(""))
+}

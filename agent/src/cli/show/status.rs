@@ -1,0 +1,104 @@
+//! `muster status`.
+
+use super::super::grid::{Grid, bold, dim, maybe, plain};
+use super::super::output::{Output, Tone};
+use super::super::time;
+use super::{answered, diagnosis_tone, health_tone, holds, pairs, state_tone};
+use crate::api::types::{MachineRow, MemberCounts, Status};
+
+/// The fleet at a glance.
+pub(in crate::cli) fn status(status: &Status, out: &Output) -> String {
+    let paint = out.paint;
+    let quorum = if status.quorum {
+        paint.tone(Tone::Good, "yes")
+    } else {
+        paint.tone(Tone::Bad, "no: nothing can be decided")
+    };
+    let leader = match &status.leader {
+        Some(leader) => paint.tone(Tone::Plain, leader),
+        None => paint.tone(Tone::Bad, "nobody"),
+    };
+    let name = paint.tone(Tone::Bold, &status.cluster.name);
+    let mut text = pairs(&[
+        (
+            "cluster",
+            format!(
+                "{name} {}",
+                paint.tone(Tone::Dim, status.cluster.id.to_string())
+            ),
+        ),
+        ("leader", leader),
+        (
+            "coordinators",
+            paint.tone(Tone::Plain, status.coordinators.join(", ")),
+        ),
+        ("quorum", quorum),
+        ("members", members(status.members, out)),
+    ]);
+    text += &holds("the fleet", &status.holds, out);
+    text.push('\n');
+    text += &super::group::table(&status.groups, out);
+    text.push('\n');
+    text += &machines(&status.machines, status.leader.as_deref(), out);
+    text.push('\n');
+    for group in &status.groups {
+        text += &holds(&group.id, &group.holds, out);
+    }
+    text += &answered(&status.as_of, out);
+    text
+}
+
+fn members(counts: MemberCounts, out: &Output) -> String {
+    let parts = [
+        (counts.alive, "alive", Tone::Good),
+        (counts.suspect, "suspect", Tone::Warn),
+        (counts.down, "down", Tone::Bad),
+        (counts.left, "left", Tone::Dim),
+    ];
+    let shown: Vec<_> = parts
+        .iter()
+        .filter(|(count, word, _)| *count > 0 || *word == "alive")
+        .map(|(count, word, tone)| out.paint.tone(*tone, format!("{count} {word}")))
+        .collect();
+    shown.join(", ")
+}
+
+/// Machines, one a line.
+pub(super) fn machines(machines: &[MachineRow], leader: Option<&str>, out: &Output) -> String {
+    let headings = [
+        "MACHINE",
+        "GROUP",
+        "STATUS",
+        "FOR",
+        "DIAGNOSIS",
+        "HEALTH",
+        "ROLE",
+        "ADDRESS",
+        "SEEN",
+    ];
+    let mut grid = Grid::new(out.paint, &headings);
+    for machine in machines {
+        let role = if leader == Some(machine.name.as_str()) {
+            bold("leader")
+        } else if machine.coordinator {
+            plain("coordinator")
+        } else {
+            plain("")
+        };
+        let diagnosis = machine.diagnosis.as_deref();
+        grid.row([
+            bold(&machine.name),
+            maybe(machine.group.as_ref()),
+            (state_tone(machine.status), machine.status.to_string()),
+            dim(time::age(machine.since_ms, out.now_ms)),
+            diagnosis.map_or(dim("-"), |word| (diagnosis_tone(word), word.to_owned())),
+            machine
+                .health
+                .map_or(dim("-"), |health| (health_tone(health), health.to_string())),
+            role,
+            maybe(machine.address),
+            dim(time::age(machine.as_of_ms, out.now_ms)),
+        ]);
+    }
+    grid.render("no machines yet")
+}

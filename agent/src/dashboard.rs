@@ -1,0 +1,27 @@
+//! The live view: `muster status --watch`, and `muster dev` on a terminal.
+//!
+//! - `feed` asks a machine, follows its events, and goes on with another machine when that one is gone;
+//! - `view` turns what is known into a screen. Pure: the same snapshot and size give the same cells;
+//! - `screen` owns the terminal, and gives it back whatever happens.
+
+mod feed;
+mod screen;
+mod view;
+
+pub use feed::{Feed, Nodes, Update};
+pub use screen::{Ended, run};
+pub use view::{Snapshot, render};
+
+use crate::cli::failure::Failure;
+
+/// Shows the fleet until the user has seen enough.
+///
+/// # Errors
+/// When nobody can be asked at first, or the terminal can't be used.
+pub(crate) async fn watch(nodes: &dyn Nodes) -> Result<(), Failure> {
+    let mut feed = Feed::new(nodes);
+    // A node that isn't there at all is an error, not an empty screen.
+    feed.connect().await?;
+    run(&mut feed, std::future::pending()).await?;
+    Ok(())
+}
