@@ -29,6 +29,7 @@ mod probe;
 mod request;
 mod responder;
 mod shared;
+mod silence;
 mod socket;
 mod stats;
 mod table;

@@ -65,7 +65,7 @@ pub(super) const CONNECTIONS_COMFORTABLE: usize = 64;
 /// QUIC closes a connection without any packet for this long. Only a last resort: upkeep closes earlier.
 pub(super) const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Rounds of upkeep without any packet from a peer that was sent some, until it counts as lost.
+/// Rounds of upkeep without any packet from a peer that had something to acknowledge, until it counts as lost.
 pub(super) const SILENT_ROUNDS_MAX: u32 = 2;
 
 /// Requests of one peer at once; more wait on its side. QUIC keeps a little state for each in advance.

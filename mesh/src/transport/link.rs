@@ -8,9 +8,10 @@ use bytes::Bytes;
 use quinn::{ConnectionError, VarInt};
 
 use super::inbound::{self, Asker};
-use super::limits::{DATAGRAM_MAX, INBOUND_RESERVE, RETIRED_FOR, SILENT_ROUNDS_MAX};
+use super::limits::{DATAGRAM_MAX, INBOUND_RESERVE, RETIRED_FOR};
 use super::message::{Inbound, Lost, PeerIdentity};
 use super::shared::Shared;
+use super::silence::{self, Silence};
 use super::table::Connection;
 use crate::identity::Peer;
 
@@ -74,14 +75,6 @@ pub(super) struct Link {
     last_icmp_ms: AtomicU64,
 }
 
-/// Packets seen at the last upkeep, and for how many rounds nothing came although something was sent.
-#[derive(Debug, Default)]
-struct Silence {
-    received: u64,
-    sent: u64,
-    rounds: u32,
-}
-
 /// ICMP errors about one connection are passed on at most this often.
 const ICMP_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -133,17 +126,7 @@ impl Link {
     pub(super) fn is_silent(&self) -> bool {
         let stats = self.quic.stats();
         let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        let (received, sent) = (stats.udp_rx.datagrams, stats.udp_tx.datagrams);
-        if received != silence.received {
-            *silence = Silence {
-                received,
-                sent,
-                rounds: 0,
-            };
-        } else if sent > silence.sent {
-            silence.rounds += 1;
-        }
-        silence.rounds >= SILENT_ROUNDS_MAX
+        silence.observe(stats.udp_rx.datagrams, silence::asked(&stats.frame_tx))
     }
 
     /// Keeps the link from being closed as idle for as long as the guard lives.

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod crowds;
 mod exchange;
 mod hostile;
 mod identity;
@@ -9,3 +10,4 @@ mod joining;
 mod lifecycle;
 mod probing;
 mod restart;
+mod rogue;

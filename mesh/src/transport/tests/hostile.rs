@@ -7,58 +7,16 @@ use bytes::Bytes;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ConnectionError, VarInt};
 
+use super::rogue::*;
 use super::support::*;
 use crate::clock::unix_ms;
 use crate::pki::crypto_provider;
 use crate::transport::link::CloseCode;
-use crate::transport::tls::{Expect, RevokedNow, Verdict};
+use crate::transport::tls::Verdict;
 use crate::transport::{
     ALPN, ALPN_JOIN, FRAME_MAX, JOIN_FRAME_MAX, RequestError, StreamKind, TransportStats, config,
     tls,
 };
-
-/// A client that speaks QUIC and TLS but need not follow our rules.
-struct Rogue {
-    endpoint: quinn::Endpoint,
-}
-
-impl Rogue {
-    fn new() -> Self {
-        let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        Self { endpoint }
-    }
-
-    async fn connect(
-        &self,
-        node: &Node,
-        tls: rustls::ClientConfig,
-    ) -> Result<quinn::Connection, ConnectionError> {
-        let addr = node.transport.local_addr();
-        let name = "any.mesh.invalid";
-        within(
-            self.endpoint
-                .connect_with(config::client(tls), addr, name)
-                .unwrap(),
-        )
-        .await
-    }
-}
-
-/// TLS without a certificate of our own, with any protocols.
-fn anonymous(cluster: &Cluster, protocols: &[&[u8]]) -> rustls::ClientConfig {
-    let mut tls = tls::joiner(cluster.ca.hash(), Verdict::default()).unwrap();
-    tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    tls
-}
-
-/// TLS as a member does it.
-fn member(cluster: &Cluster, number: u64) -> rustls::ClientConfig {
-    let credentials = cluster.credentials_of(number, unix_ms());
-    let trust = crate::pki::ClusterTrust::new(cluster.ca.certificate()).unwrap();
-    let own = tls::own_certificate(credentials.keys()).unwrap();
-    let revoked: Option<RevokedNow> = None;
-    tls::dialler(own, &trust, revoked, Expect::AnyMachine, Verdict::default()).unwrap()
-}
 
 /// What a stream says in answer to these bytes; `None` when it is reset.
 async fn say(quic: &quinn::Connection, bytes: &[u8]) -> Option<Vec<u8>> {
