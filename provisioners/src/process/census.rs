@@ -7,13 +7,18 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
-use super::identity::{Host, ProcessIdentity, Stat, is_gone, stat};
+use super::identity::{Host, Liveness, ProcessIdentity, Stat, is_gone, stat};
 
 /// The environment variable that names the directory of the instance that a process belongs to.
 pub(super) const MARK: &str = "MUSTER_INSTANCE";
 /// The kernel limits arguments and environment together to 2 MiB by default; ours comes early enough.
 const ENVIRONMENT_MAX_BYTES: u64 = 2 * 1024 * 1024;
+
+/// How often and how long a process is waited for that is just changing its program, which takes microseconds.
+const PROGRAM_CHANGE_LOOKS: u32 = 100;
+const PROGRAM_CHANGE_WAIT: Duration = Duration::from_millis(1);
 
 /// All processes of this computer at one moment.
 #[derive(Debug)]
@@ -57,7 +62,7 @@ impl Census {
                 continue;
             };
             processes.push(Process {
-                mark: mark_of(pid)?,
+                mark: mark_of(&stat)?,
                 stat,
             });
         }
@@ -78,7 +83,7 @@ impl Census {
             _ => None,
         };
         let agent_lives = match session {
-            Some(agent) => host.liveness(agent)? == super::identity::Liveness::Alive,
+            Some(agent) => host.liveness(agent)? == Liveness::Alive,
             None => false,
         };
         let mut members = Members::default();
@@ -108,15 +113,47 @@ impl Census {
     }
 }
 
-fn mark_of(pid: u32) -> io::Result<Option<Vec<u8>>> {
+/// The mark of a process, waiting for it if the process is just changing its program: until the new program's
+/// environment is in place the kernel shows none, and a member would be missed.
+fn mark_of(process: &Stat) -> io::Result<Option<Vec<u8>>> {
+    if process.is_kernel_thread() {
+        return Ok(None);
+    }
+    let mut in_place = false;
+    for _ in 0..PROGRAM_CHANGE_LOOKS {
+        match environment_of(process.pid)? {
+            None => return Ok(None),
+            Some(environment) if !environment.is_empty() => {
+                return Ok(find_mark(&environment).map(<[u8]>::to_vec));
+            }
+            // It was there before this look, so it is really empty.
+            Some(_) if in_place => return Ok(None),
+            Some(_) => {}
+        }
+        let Some(now) = stat(process.pid)? else {
+            return Ok(None);
+        };
+        if now.is_dead() || now.started != process.started {
+            return Ok(None);
+        }
+        in_place = !now.is_changing_program();
+        if !in_place {
+            std::thread::sleep(PROGRAM_CHANGE_WAIT);
+        }
+    }
+    Ok(None)
+}
+
+/// The environment that a process began with; `None` if it has gone or belongs to another user, and then it is none of
+/// ours, or one that changed its user, which its session tells.
+fn environment_of(pid: u32) -> io::Result<Option<Vec<u8>>> {
     let mut environment = Vec::new();
     let read = fs::File::open(format!("/proc/{pid}/environ")).and_then(|file| {
         file.take(ENVIRONMENT_MAX_BYTES)
             .read_to_end(&mut environment)
     });
     match read {
-        Ok(_) => Ok(find_mark(&environment).map(<[u8]>::to_vec)),
-        // Another user's process: none of ours, or one that changed its user, which its session tells.
+        Ok(_) => Ok(Some(environment)),
         Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::PermissionDenied => {
             Ok(None)
         }

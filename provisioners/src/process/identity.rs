@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 /// A `stat` line is below 1 kB; a name can't make it longer than this.
 const STAT_MAX_BYTES: u64 = 4096;
 
+/// Set among the flags of `stat` for a part of the kernel (`PF_KTHREAD`).
+const KERNEL_THREAD: u64 = 0x0020_0000;
+
 /// Exactly one process, past or present.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProcessIdentity {
@@ -127,12 +130,25 @@ pub(super) struct Stat {
     pub(super) state: char,
     pub(super) session: u32,
     pub(super) started: u64,
+    flags: u64,
+    /// Where its environment ends in its memory; 0 if we may not know.
+    environment_end: u64,
 }
 
 impl Stat {
     /// Whether only an exit code is left of it, which nobody has asked for yet.
     pub(super) fn is_dead(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
+    }
+
+    /// Whether it is a part of the kernel, without memory or environment of its own.
+    pub(super) fn is_kernel_thread(&self) -> bool {
+        self.flags & KERNEL_THREAD != 0
+    }
+
+    /// Whether it is between two programs: the old one's environment has gone, the new one's isn't there yet.
+    pub(super) fn is_changing_program(&self) -> bool {
+        !self.is_dead() && !self.is_kernel_thread() && self.environment_end == 0
     }
 
     /// Reads the line. The name, in parentheses, may itself contain anything.
@@ -143,12 +159,16 @@ impl Stat {
         // The state is field 3 of the line.
         let state = fields.next()?.chars().next()?;
         let session = fields.nth(2)?.parse().ok()?;
-        let started = fields.nth(15)?.parse().ok()?;
+        let flags = fields.nth(2)?.parse().ok()?;
+        let started = fields.nth(12)?.parse().ok()?;
+        let environment_end = fields.nth(28).and_then(|end| end.parse().ok()).unwrap_or(0);
         Some(Self {
             pid: pid.parse().ok()?,
             state,
             session,
             started,
+            flags,
+            environment_end,
         })
     }
 }
@@ -266,15 +286,39 @@ mod tests {
         let line = "12 (a) R 1 (x) S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1 2 3\n";
         let stat = Stat::parse(line).expect("parses");
         assert_eq!(
-            stat,
-            Stat {
-                pid: 12,
-                state: 'S',
-                session: 3,
-                started: 98765
-            }
+            (stat.pid, stat.state, stat.session, stat.started),
+            (12, 'S', 3, 98765)
         );
+        assert!(!stat.is_kernel_thread());
         assert_eq!(Stat::parse("12 (a) S 1"), None);
+    }
+
+    #[test]
+    fn the_kernels_own_threads_are_told_apart() {
+        let me = stat(std::process::id()).expect("readable").expect("alive");
+        assert!(!me.is_kernel_thread() && !me.is_changing_program());
+        // An empty environment has an end as well.
+        let mut child = Command::new("sleep")
+            .arg("1000")
+            .env_clear()
+            .spawn()
+            .expect("started");
+        let start = tokio::time::Instant::now();
+        while stat(child.id())
+            .expect("readable")
+            .expect("alive")
+            .is_changing_program()
+        {
+            assert!(start.elapsed().as_secs() < 20, "it never begins");
+        }
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+        // The kernel's own, where there are any to be seen.
+        if let Some(kthreadd) = stat(2).expect("readable")
+            && kthreadd.session == 0
+        {
+            assert!(kthreadd.is_kernel_thread() && !kthreadd.is_changing_program());
+        }
     }
 
     proptest! {

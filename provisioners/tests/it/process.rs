@@ -129,6 +129,16 @@ impl Rig {
         .await;
     }
 
+    /// Waits until so many processes carry the mark of any of the root's instances, and gives them. A process that has
+    /// just begun may not show its environment yet.
+    async fn until_processes(&self, count: usize) -> BTreeSet<u32> {
+        until("the processes are there", || {
+            self.processes().len() == count
+        })
+        .await;
+        self.processes()
+    }
+
     /// The processes that carry the mark of any of the root's instances, found independently of the provisioner.
     fn processes(&self) -> BTreeSet<u32> {
         marked_below(&self.provisioner.root().join("instances"))

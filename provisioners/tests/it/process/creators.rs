@@ -69,7 +69,7 @@ async fn several_processes_with_one_operation_make_one_machine() {
         .collect();
     assert_eq!(made.len(), 1, "{made:?}");
     assert_eq!(rig.list().await.len(), 3);
-    assert_eq!(rig.processes().len(), 3);
+    rig.until_processes(3).await;
 }
 
 /// Creators are killed at moments all over their work. Whatever they leave, every process there is must be listed as
@@ -128,7 +128,7 @@ async fn a_machine_whose_creator_died_before_it_started_is_started_by_the_next()
     assert_eq!(rig.list().await[0].state, InstanceState::Starting);
     assert_eq!(rig.processes(), BTreeSet::new());
     assert_eq!(rig.make(&spec("a")).await, id);
-    assert_eq!(rig.processes().len(), 1);
+    rig.until_processes(1).await;
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ async fn of_many_that_want_one_disk_one_gets_it() {
             }
         }
         assert_eq!(winners.len(), 1, "{winners:?}");
-        assert_eq!(rig.processes().len(), 1);
+        rig.until_processes(1).await;
         assert_eq!(rig.list().await.len(), 1, "the losers left something");
         let destroy = op(&format!("{round}"), "destroy");
         rig.provisioner

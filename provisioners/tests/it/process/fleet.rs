@@ -59,7 +59,7 @@ async fn a_fleet_comes_back_as_it_was() {
     assert_eq!(resumed, expected);
     assert_eq!(places(rig.list().await), before);
     assert_eq!(rig.state(&off).await, InstanceState::Stopped);
-    assert_eq!(rig.processes().len(), 2);
+    rig.until_processes(2).await;
     rig.make(&spec("c")).await;
 }
 
@@ -73,7 +73,7 @@ async fn a_fleet_that_was_killed_comes_back_too() {
         resumed.iter().all(|machine| machine.result.is_ok()),
         "{resumed:?}"
     );
-    assert_eq!(rig.processes().len(), 2);
+    rig.until_processes(2).await;
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn clearing_away_leaves_neither_processes_nor_files() {
     let root = rig.provisioner.root().to_owned();
     // Somebody removed a directory whose machine runs.
     fs::remove_dir_all(rig.file(&lost, "")).expect("removed");
-    assert_eq!(rig.processes().len(), 3);
+    rig.until_processes(3).await;
     clean(&rig.root(), soon()).await.expect("cleared away");
     assert_eq!(marked_below(&root.join("instances")), BTreeSet::new());
     assert!(!root.exists());
@@ -160,5 +160,5 @@ async fn two_fleets_do_not_know_each_other() {
         .expect("destroyed");
     assert_eq!(other.state(&id).await, InstanceState::Running);
     clean(&one.root(), soon()).await.expect("cleared away");
-    assert_eq!(other.processes().len(), 1);
+    other.until_processes(1).await;
 }

@@ -107,7 +107,7 @@ async fn what_runs_in_another_container_is_unknown_and_left_alone() {
         matches!(destroyed, Err(ProvisionError::Unavailable(_))),
         "{destroyed:?}"
     );
-    assert_eq!(rig.processes().len(), 1);
+    rig.until_processes(1).await;
     // From where it can be seen the order to destroy it is carried out.
     rewrite(&rig, &id, |process| process["namespace"] = namespace.into());
     assert_eq!(rig.state(&id).await, InstanceState::Stopping);
@@ -211,7 +211,7 @@ async fn a_damaged_record_of_an_instance_is_reported_and_harms_no_other() {
         .expect("destroyed");
     assert_eq!(rig.provisioner.check(soon()).await, Ok(()));
     rig.make(&disk).await;
-    assert_eq!(rig.processes().len(), 3);
+    rig.until_processes(3).await;
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ async fn restarts_change_the_process_and_keep_the_directory() {
                 .expect("power-cycled");
         }
         pids.insert(pid_of(&rig.find(&id).await));
-        assert_eq!(rig.processes().len(), 1);
+        rig.until_processes(1).await;
     }
     assert_eq!(pids.len(), 5);
     assert!(rig.file(&id, "state/kept").exists());
@@ -129,7 +129,7 @@ async fn restarts_change_the_process_and_keep_the_directory() {
 async fn a_workload_that_outlives_its_agent_is_neither_off_nor_spared() {
     let rig = Rig::new().await;
     let id = rig.make(&spec_with("a", r#"{"env": {"CHILD": 1}}"#)).await;
-    assert_eq!(rig.processes().len(), 2);
+    rig.until_processes(2).await;
     rig.kill_agent(&id).await;
     let instance = rig.find(&id).await;
     assert_eq!(instance.state, InstanceState::Running);
@@ -149,7 +149,7 @@ async fn a_workload_that_outlives_its_agent_is_neither_off_nor_spared() {
     rig.provisioner.start(&id, soon()).await.expect("started");
     assert!(!is_alive(child));
     rig.until_ready(&id).await;
-    until("it has a new child", || rig.processes().len() == 2).await;
+    rig.until_processes(2).await;
 
     rig.kill_agent(&id).await;
     rig.provisioner
