@@ -158,14 +158,15 @@ impl Stat {
         let mut fields = rest.split_ascii_whitespace();
         // The state is field 3 of the line.
         let state = fields.next()?.chars().next()?;
-        let session = fields.nth(2)?.parse().ok()?;
+        // A process that is just being forgotten is in session -1, which is none.
+        let session: i64 = fields.nth(2)?.parse().ok()?;
         let flags = fields.nth(2)?.parse().ok()?;
         let started = fields.nth(12)?.parse().ok()?;
         let environment_end = fields.nth(28).and_then(|end| end.parse().ok()).unwrap_or(0);
         Some(Self {
             pid: pid.parse().ok()?,
             state,
-            session,
+            session: u32::try_from(session).unwrap_or(0),
             started,
             flags,
             environment_end,
@@ -290,6 +291,9 @@ mod tests {
             (12, 'S', 3, 98765)
         );
         assert!(!stat.is_kernel_thread());
+        let line = "7 (sleep) X 0 -1 -1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 0 0 98765 1 2 3\n";
+        let stat = Stat::parse(line).expect("parses");
+        assert!(stat.is_dead() && stat.session == 0, "{stat:?}");
         assert_eq!(Stat::parse("12 (a) S 1"), None);
     }
 

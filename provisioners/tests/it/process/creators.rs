@@ -165,6 +165,24 @@ async fn an_order_to_start_that_nobody_followed_runs_out() {
     assert_eq!(rig.list().await, []);
 }
 
+#[tokio::test]
+async fn an_order_to_start_does_not_outlast_the_fleet() {
+    let rig = Rig::new().await;
+    let id = stuck(&rig, "a").await;
+    let order = fs::read(rig.file(&id, "starting")).expect("there");
+    rig.provisioner.shut_down(soon()).await.expect("shut down");
+    assert!(!rig.file(&id, "starting").exists());
+    // Nor does one that is given by somebody who looked before the fleet was stopped.
+    fs::write(rig.file(&id, "starting"), order).expect("written");
+    let late = Command::new(HELPER)
+        .arg("process-launch")
+        .arg(rig.file(&id, ""))
+        .output();
+    let answer = String::from_utf8(late.expect("ran").stdout).expect("UTF-8");
+    assert!(answer.contains("unavailable"), "{answer}");
+    assert_eq!(rig.processes(), BTreeSet::new());
+}
+
 /// A machine of which everything is there but the process: its creator and the launcher died.
 async fn stuck(rig: &Rig, member: &str) -> InstanceId {
     let mut config = config(&rig.root());
