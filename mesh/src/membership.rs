@@ -148,7 +148,7 @@ impl Membership {
                 Timer::Sync => self.compare_with_somebody(now),
                 Timer::Rejoin => self.look_for_company(now),
                 Timer::Forget => self.forget_the_dead(now),
-                Timer::Renew => self.ask_for_generation(),
+                Timer::Renew => self.ask_for_generation(now),
             }
         }
         self.flush(now);

@@ -27,6 +27,8 @@ const KNOCK_AGE_SHARE: u32 = 8;
 const KNOCK_PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
 /// The pause before the second new generation in a row; doubles with each, up to the longest.
 const RENEW_PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// The runtime is asked again if it has not made a new generation durable in this time.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// After this long without being believed dead, the pauses start over.
 const RENEW_CALM: Duration = Duration::from_secs(120);
 /// How many of those that believed us dead are greeted in the new life.
@@ -48,8 +50,6 @@ pub(super) struct Company {
 pub(super) struct Renewal {
     /// The lowest generation that will do, if one is wanted.
     wanted: Option<Generation>,
-    /// Whether the runtime has been asked.
-    asked: bool,
     /// Those that told us of our death.
     witnesses: Vec<Life>,
     last: Option<Duration>,
@@ -113,6 +113,7 @@ impl Membership {
             self.renewal.in_a_row.saturating_add(1)
         };
         let witnesses = std::mem::take(&mut self.renewal.witnesses);
+        self.timers.cancel(Timer::Renew);
         self.renewal = Renewal {
             in_a_row,
             last: Some(now),
@@ -155,7 +156,6 @@ impl Membership {
             return;
         }
         renewal.wanted = Some(least);
-        renewal.asked = false;
         // Damped: under heavy loss every renewal would be news for everybody, and cause more loss.
         let pause = match (renewal.last, renewal.in_a_row) {
             (Some(last), in_a_row) if now <= last + RENEW_CALM => {
@@ -164,16 +164,17 @@ impl Membership {
             }
             _ => now,
         };
-        self.timers.set(Timer::Renew, pause.max(now));
-        if pause <= now {
-            self.timers.cancel(Timer::Renew);
-            self.ask_for_generation();
+        if pause > now {
+            self.timers.set(Timer::Renew, pause);
+        } else {
+            self.ask_for_generation(now);
         }
     }
 
-    pub(super) fn ask_for_generation(&mut self) {
-        if let Some(generation) = self.renewal.wanted.filter(|_| !self.renewal.asked) {
-            self.renewal.asked = true;
+    /// Asks the runtime, and again later if it could not make a generation durable.
+    pub(super) fn ask_for_generation(&mut self, now: Duration) {
+        if let Some(generation) = self.renewal.wanted {
+            self.timers.set(Timer::Renew, now + ASK_AGAIN);
             self.events.push_back(Event::Renew { generation });
         }
     }

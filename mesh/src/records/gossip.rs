@@ -237,7 +237,7 @@ impl Records {
     }
 
     /// The lines of one round, those that were passed on least first, as many as fit.
-    fn round(&mut self, copies: u8) -> BytesMut {
+    pub(super) fn round(&mut self, copies: u8) -> BytesMut {
         let mut hot: Vec<(u8, MachineId)> = self
             .gossip
             .hot

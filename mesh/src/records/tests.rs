@@ -1,5 +1,7 @@
 //! The records, input by input. Whole meshes run in `crate::simulator`.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::wire::WireError;
 
@@ -257,4 +259,53 @@ fn rubbish_is_counted_and_changes_nothing() {
     assert_eq!(records.handle_pull(&[1, 1, 3, 0]), Err(WireError::Length));
     assert!(records.handle_pull(&[1, 9]).is_err());
     assert_eq!(before, records.iter().cloned().collect::<Vec<_>>());
+}
+
+/// A digest with a line for each member of a mesh, an answer with their profiles, and requests for both.
+fn valid_inputs() -> Vec<Vec<u8>> {
+    let (now, mut all) = mesh(5);
+    let others: Vec<MachineId> = (2..=5).map(|number| peer(number).machine).collect();
+    for machine in others {
+        all[0].heat(now, machine);
+    }
+    let digest = all[0].round(1).to_vec();
+    let mut ask_profiles = vec![1, 2, 4];
+    (2..=5).for_each(|number: u64| ask_profiles.extend_from_slice(&number.to_be_bytes()));
+    let profiles = all[0].handle_pull(&ask_profiles).expect("valid").to_vec();
+    let ask_lines = [&[1, 1, 1][..], &[0; 8]].concat();
+    let lines = all[0].handle_pull(&ask_lines).expect("valid").to_vec();
+    vec![digest, ask_profiles, profiles, ask_lines, lines]
+}
+
+proptest! {
+    #[test]
+    fn rubbish_never_panics(inputs: Vec<Vec<u8>>) {
+        let (now, mut all) = mesh(2);
+        for input in &inputs {
+            all[0].handle_datagram(now, peer(2), input);
+            let _ = all[0].handle_pull(input);
+            let _ = all[0].handle_pull_response(now, peer(2), input);
+        }
+        prop_assert_eq!(all[0].iter().len(), 2);
+    }
+
+    #[test]
+    fn damaged_inputs_never_panic_nor_fill_memory(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..100),
+    ) {
+        static VALID: std::sync::LazyLock<Vec<Vec<u8>>> = std::sync::LazyLock::new(valid_inputs);
+        let (now, mut all) = mesh(5);
+        let records = &mut all[0];
+        for (which, at, with) in damage {
+            let mut input = which.get(&VALID).clone();
+            let at = at.index(input.len());
+            input[at] = with;
+            records.handle_datagram(now, peer(2), &input);
+            let _ = records.handle_pull(&input);
+            let _ = records.handle_pull_response(now, peer(2), &input);
+            records.handle_timeout(now);
+        }
+        prop_assert_eq!(records.iter().len(), 5);
+        prop_assert!(records.transmits.len() <= 64 && records.commands.len() <= 200);
+    }
 }
