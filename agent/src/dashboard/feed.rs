@@ -187,3 +187,6 @@ impl<'n> Feed<'n> {
         Update::Lost(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

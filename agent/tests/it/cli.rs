@@ -1,0 +1,8 @@
+//! The command line, asked of a node that only answers from a script.
+
+mod applying;
+mod asking;
+mod finding;
+mod node;
+mod secrets;
+mod words;

@@ -1,0 +1,3 @@
+//! The `muster` binary as people and scripts meet it.
+
+mod cli;
