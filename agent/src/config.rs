@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use muster_provisioners::Properties;
+
 pub use flags::ConfigFlags;
 pub use problem::{ConfigError, EXIT_BAD_CONFIGURATION, Place, Problem};
 pub use render::{render, render_defaults};
@@ -34,6 +36,10 @@ mod tests;
 pub struct AgentConfig {
     /// The keys before the first `[section]`: who this machine is and where it finds the others.
     pub machine: MachineConfig,
+    /// `[instance]`: which order this machine fulfils.
+    pub instance: InstanceConfig,
+    /// `[found]`: a mesh that this machine founds.
+    pub found: FoundConfig,
     /// `[timing]`: how fast the mesh judges.
     pub timing: TimingConfig,
     /// `[health]`: what this machine reports of itself.
@@ -64,10 +70,20 @@ impl AgentConfig {
             .unwrap_or_else(|| self.machine.data_dir.join("machines"))
     }
 
+    /// The settings of every provisioner that this machine can use, by the provisioner's name.
+    pub fn provisioner_settings(&self) -> Vec<(&'static str, Properties)> {
+        let root = self.process_root().display().to_string();
+        let mut process = Properties::new();
+        process.set("root", root);
+        vec![("process", process)]
+    }
+
     /// The sections by name, in the order of the reference. The keys of the first stand before any header.
-    fn sections(&self) -> [(&'static str, &dyn Section); 6] {
+    fn sections(&self) -> [(&'static str, &dyn Section); 8] {
         [
             ("", &self.machine),
+            ("instance", &self.instance),
+            ("found", &self.found),
             ("timing", &self.timing),
             ("health", &self.health),
             ("metrics", &self.metrics),
@@ -77,9 +93,11 @@ impl AgentConfig {
     }
 
     /// The same sections, to be changed.
-    fn sections_mut(&mut self) -> [(&'static str, &mut dyn Section); 6] {
+    fn sections_mut(&mut self) -> [(&'static str, &mut dyn Section); 8] {
         [
             ("", &mut self.machine),
+            ("instance", &mut self.instance),
+            ("found", &mut self.found),
             ("timing", &mut self.timing),
             ("health", &mut self.health),
             ("metrics", &mut self.metrics),
@@ -95,11 +113,6 @@ section! {
         /// The machine's name in the fleet: lower-case letters, digits and hyphens, at most 63.
         /// Default: the host's name. The coordinators' record wins over it once the machine has joined.
         pub name: Option<String> = None => "\"web-1\"",
-        /// The group that this machine was ordered for. Written by the provisioner that makes it, not by people.
-        pub group: Option<String> = None => "\"web\"",
-        /// Which one of its group it is: the machine's name for cattle, the logical ID of a pet. Written by the
-        /// provisioner, as `group` is.
-        pub member: Option<String> = None => "\"web-1\"",
         /// Where identity, keys and the copy of the fleet's state are kept, readable by the agent alone.
         /// Costs a few MiB; must survive a restart, or the machine comes back as another one.
         pub data_dir: PathBuf = "/var/lib/muster".into(),
@@ -127,6 +140,34 @@ section! {
         /// A shell script that the agent runs once, when the machine first starts and before it joins. For machines
         /// without an init system of their own, such as those of the `process` provisioner.
         pub first_boot: Option<String> = None => "\"echo made on $(date) > first-boot\"",
+    }
+}
+
+section! {
+    /// Which order this machine fulfils. Written by the provisioner that makes a machine, not by people.
+    pub struct InstanceConfig {
+        /// The provisioner that made this machine.
+        pub provisioner: Option<String> = None => "\"process\"",
+        /// What that provisioner calls it.
+        pub id: Option<String> = None => "\"web-1-2f1c\"",
+        /// The operation that ordered it.
+        pub operation: Option<String> = None => "\"op-2f1c...\"",
+        /// The group that it was ordered for.
+        pub group: Option<String> = None => "\"web\"",
+        /// Which one of its group it is: the machine's name for cattle, the logical ID of a pet.
+        pub member: Option<String> = None => "\"web-1\"",
+    }
+}
+
+section! {
+    /// A mesh that this machine founds at its first start. Written by `muster dev`; people use `muster init`.
+    pub struct FoundConfig {
+        /// The mesh's ID: 16 hexadecimal digits.
+        pub cluster: Option<String> = None => "\"1f2e3d4c5b6a7988\"",
+        /// Whether the founding machine is a pet, named by `member`; cattle otherwise.
+        pub pet: bool = false,
+        /// The mesh's name, for people. Without it, no mesh is founded.
+        pub name: Option<String> = None => "\"dev\"",
     }
 }
 

@@ -1,23 +1,29 @@
 //! # muster: the agent that is baked into every machine, and the command that asks it
 //!
+//! - [`answers`]: from what this machine knows to what people ask.
 //! - [`api`]: how people and programs ask a machine.
 //! - [`cli`]: the `muster` command.
 //! - [`config`]: what an agent is told before it starts.
 //! - [`dashboard`]: the live view.
 //! - `dev`: a whole fleet on this machine, to try things out.
+//! - [`execute`]: carries out committed intents through provisioners.
 //! - [`fleet`]: what all machines agree on: the replicated state machine. Pure.
 //! - [`heal`]: from what was seen to what is done: diagnosis and decision. Pure.
 //! - [`health`]: what this machine reports of itself.
+//! - [`node`]: one agent's life: the wiring of all parts.
 //! - [`observe`]: logs, metrics, and whether the agent is alive and ready.
 //! - [`spec`]: group specs as people write them.
 
+pub mod answers;
 pub mod api;
 pub mod cli;
 pub mod config;
 pub mod dashboard;
 mod dev;
+pub mod execute;
 pub mod fleet;
 pub mod heal;
 pub mod health;
+pub mod node;
 pub mod observe;
 pub mod spec;

@@ -23,7 +23,7 @@ mod trust;
 #[cfg(test)]
 mod tests;
 
-pub use self::ca::{CaHash, ClusterCa, IssueError};
+pub use self::ca::{CaHash, ClusterCa, IssueError, public_key_hash};
 pub use self::credentials::{Credentials, CredentialsError, LEAF_LIFETIME, LeafKey, renew_at};
 pub use self::envelope::{ENVELOPE_PAYLOAD_MAX, Envelope, EnvelopeError, EnvelopeSigner, Verified};
 pub use self::names::{LeafIdentity, NameError, Subject, check_operator_name, machine_server_name};

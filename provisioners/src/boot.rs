@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::Value;
 use toml::{Table, Value as Toml};
 
-use crate::{MachineSpec, Properties};
+use crate::{InstanceId, MachineSpec, OperationId, Properties};
 
 /// Where an agent lives on its machine, as far as its provisioner decides that. What is `None` is left to the
 /// agent's defaults.
@@ -21,16 +21,18 @@ pub struct AgentPlace<'a> {
     pub bind: Option<SocketAddr>,
     /// The Unix socket for commands.
     pub api_socket: Option<&'a Path>,
+    /// Which order the machine fulfils: the provisioner's name, what it calls the machine, and the operation.
+    pub instance: Option<(&'a str, &'a InstanceId, &'a OperationId)>,
     /// A provisioner by its name, and its configuration, that the agent needs when it comes to decide itself.
-    pub provisioner: Option<(&'a str, &'a Properties)>,
+    pub settings: Option<(&'a str, &'a Properties)>,
 }
 
 /// The text (TOML) of the configuration file for the agent of a new machine.
 ///
-/// Keys: `name`, `group`, `member`, `labels`, `seeds`, `join_token`, `first_boot`; `data_dir`, `bind`,
-/// `api_socket` and a table named after the provisioner as `place` says; and the spec's own
-/// [`settings`](crate::BootConfig::settings) for all others. It holds the join token, so write it where
-/// only the agent can read it.
+/// Keys: `name`, `labels`, `seeds`, `join_token`, `first_boot`; `data_dir`, `bind`, `api_socket` and a table named
+/// after the provisioner as `place` says; the table `instance` with `group`, `member`, `provisioner`, `id` and
+/// `operation`; and the spec's own [`settings`](crate::BootConfig::settings) for all others. It holds the join
+/// token, so write it where only the agent can read it.
 pub fn agent_config(spec: &MachineSpec, place: &AgentPlace<'_>) -> String {
     let boot = &spec.boot;
     let mut table = table_of(&boot.settings);
@@ -39,8 +41,6 @@ pub fn agent_config(spec: &MachineSpec, place: &AgentPlace<'_>) -> String {
     };
     set("name", spec.name.clone().into());
     for (key, text) in [
-        ("group", boot.group.as_str()),
-        ("member", boot.member.as_str()),
         ("join_token", boot.join_token.expose()),
         ("first_boot", spec.init.as_str()),
     ] {
@@ -77,10 +77,30 @@ pub fn agent_config(spec: &MachineSpec, place: &AgentPlace<'_>) -> String {
     if let Some(bind) = place.bind {
         set("bind", bind.to_string().into());
     }
-    if let Some((name, settings)) = place.provisioner {
+    let instance = instance_of(spec, place);
+    if !instance.is_empty() {
+        set("instance", Toml::Table(instance));
+    }
+    if let Some((name, settings)) = place.settings {
         set(name, Toml::Table(table_of(settings)));
     }
     table.to_string()
+}
+
+/// Which order the machine fulfils.
+fn instance_of(spec: &MachineSpec, place: &AgentPlace<'_>) -> Table {
+    let mut table = Table::new();
+    for (key, text) in [("group", &spec.boot.group), ("member", &spec.boot.member)] {
+        if !text.is_empty() {
+            table.insert(key.to_owned(), text.clone().into());
+        }
+    }
+    if let Some((provisioner, id, operation)) = place.instance {
+        table.insert("provisioner".to_owned(), provisioner.into());
+        table.insert("id".to_owned(), id.as_str().into());
+        table.insert("operation".to_owned(), operation.as_str().into());
+    }
+    table
 }
 
 fn table_of(properties: &Properties) -> Table {
@@ -137,14 +157,15 @@ mod tests {
             data_dir: Some(Path::new("/r/state")),
             bind: Some("127.1.2.4:4000".parse().expect("valid")),
             api_socket: Some(Path::new("/r/api.sock")),
-            provisioner: Some(("process", &settings)),
+            instance: None,
+            settings: Some(("process", &settings)),
         };
         let text = agent_config(&spec(), &place);
         let table: Table = text.parse().expect("valid TOML");
         let get = |key: &str| table.get(key).and_then(Toml::as_str);
         assert_eq!(get("name"), Some("web-1"));
-        assert_eq!(get("group"), Some("web"));
-        assert_eq!(get("member"), Some("web-1"));
+        assert_eq!(table["instance"]["group"].as_str(), Some("web"));
+        assert_eq!(table["instance"]["member"].as_str(), Some("web-1"));
         assert_eq!(get("join_token"), Some("muster1-token"));
         assert_eq!(get("first_boot"), Some("echo \"hello\"\n\ttrue\n"));
         assert_eq!(get("data_dir"), Some("/r/state"));

@@ -247,7 +247,7 @@ fn keys_that_contradict_each_other_are_refused() {
             "different address families",
         ),
         ("name = \"Web_1\"", "is not a name"),
-        ("member = \"web-1\"", "`group` is not"),
+        ("[instance]\nmember = \"web-1\"", "`instance.group` is not"),
         ("[log]\nlevel = \"loud=very\"", "is no level"),
         (
             "labels = { \"a b\" = \"c\" }",
@@ -275,7 +275,9 @@ fn keys_that_contradict_each_other_are_refused() {
 
 #[test]
 fn what_a_provisioner_writes_is_read() {
-    use muster_provisioners::{AgentPlace, MachineSpec, Properties, Secret, agent_config};
+    use muster_provisioners::{
+        AgentPlace, MachineSpec, OperationId, Properties, Secret, agent_config,
+    };
     let mut spec = MachineSpec::new("web-1", Properties::new());
     spec.init = "echo \"hello\"\n".into();
     spec.labels.insert("zone".into(), "a".into());
@@ -285,14 +287,18 @@ fn what_a_provisioner_writes_is_read() {
     spec.boot.join_token = Secret::new("muster1-token");
     spec.boot.settings = r#"{"log":{"level":"debug"}}"#.parse().expect("properties");
     let settings: Properties = r#"{"root":"/r"}"#.parse().expect("properties");
+    let id = "web-1-abc".parse().expect("an instance ID");
+    let op = OperationId::derive("c", "web", "web-1", 1, "provision");
     let place = AgentPlace {
         data_dir: Some(Path::new("/r/state")),
         bind: Some("127.1.2.4:4000".parse().expect("an address")),
         api_socket: Some(Path::new("/r/api.sock")),
-        provisioner: Some(("process", &settings)),
+        instance: Some(("process", &id, &op)),
+        settings: Some(("process", &settings)),
     };
     let config = read_text(&agent_config(&spec, &place)).expect("both agree on the keys");
-    assert_eq!(config.machine.group.as_deref(), Some("web"));
+    assert_eq!(config.instance.group.as_deref(), Some("web"));
+    assert_eq!(config.instance.id.as_deref(), Some("web-1-abc"));
     assert_eq!(config.machine.first_boot, Some(spec.init));
     assert_eq!(config.machine.seeds[0].to_string(), "127.1.2.3:4000");
     assert_eq!(config.process_root(), Path::new("/r"));

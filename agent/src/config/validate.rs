@@ -71,11 +71,11 @@ impl Check<'_> {
     }
 
     fn names(&mut self, config: &AgentConfig) {
-        let machine = &config.machine;
+        let (machine, instance) = (&config.machine, &config.instance);
         let names = [
             ("name", &machine.name),
-            ("group", &machine.group),
-            ("member", &machine.member),
+            ("instance.group", &instance.group),
+            ("instance.member", &instance.member),
         ];
         for (key, name) in names {
             if let Some(name) = name.as_ref().filter(|name| !is_name(name)) {
@@ -83,9 +83,9 @@ impl Check<'_> {
                 self.problem(key, format!("`{name}` is not a name"), remedy);
             }
         }
-        let (given, missing) = match (&machine.group, &machine.member) {
-            (Some(_), None) => ("group", "member"),
-            (None, Some(_)) => ("member", "group"),
+        let (given, missing) = match (&instance.group, &instance.member) {
+            (Some(_), None) => ("instance.group", "instance.member"),
+            (None, Some(_)) => ("instance.member", "instance.group"),
             _ => return,
         };
         let what = format!("`{given}` is set and `{missing}` is not");

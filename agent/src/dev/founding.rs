@@ -96,7 +96,7 @@ fn first_machine(
     };
     spec.boot.settings.set(
         "found",
-        json!({ "name": CLUSTER_NAME, "cluster": cluster.to_string() }),
+        json!({ "name": CLUSTER_NAME, "cluster": cluster.to_string(), "pet": member.is_pet() }),
     );
     let spec = prepared(group, spec, &member_id)?;
     let op = OperationId::derive(&cluster.to_string(), &group_id, &member_id, 0, "found");

@@ -57,6 +57,22 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// For sites up to 300 ms apart: probes wait for the longer way, verdicts take about three times as long, and there
+    /// is a third of the packets.
+    pub fn wan() -> Self {
+        Self {
+            probe_period: Duration::from_secs(3),
+            probe_window: Duration::from_millis(2000),
+            second_path_after: Duration::from_millis(1000),
+            suspicion: Duration::from_secs(5),
+            suspicion_per_tenfold: Duration::from_millis(1800),
+            gossip_interval: Duration::from_millis(300),
+            ..Self::default()
+        }
+    }
+}
+
 /// The safeguards that plain SWIM and foca lack. Each test that turns one off shows the failure it prevents.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Safeguards {

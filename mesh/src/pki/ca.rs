@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::credentials::LEAF_LIFETIME;
 use super::names::{self, NameError};
+use super::token::{JoinToken, TokenId};
 use crate::identity::{ClusterId, MachineId};
 
 /// A CA outlives the cluster: renewing it would mean handing every machine a new pin.
@@ -169,18 +171,7 @@ impl ClusterCa {
         now_ms: u64,
         lifetime: Duration,
     ) -> Result<Vec<u8>, IssueError> {
-        if request.len() > REQUEST_MAX {
-            return Err(IssueError::BadRequest(format!(
-                "{} bytes, at most {REQUEST_MAX} are accepted",
-                request.len()
-            )));
-        }
-        let request =
-            CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
-                .map_err(|error| IssueError::BadRequest(error.to_string()))?;
-        if request.public_key.algorithm() != &PKCS_ECDSA_P256_SHA256 {
-            return Err(IssueError::WrongKeyKind);
-        }
+        let request = read_request(request)?;
         let mut params = params(now_ms, lifetime, names)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -188,6 +179,18 @@ impl ClusterCa {
         params.use_authority_key_identifier_extension = true;
         let leaf = params.signed_by(&request.public_key, &self.issuer)?;
         Ok(leaf.der().to_vec())
+    }
+
+    /// The join token with the public number `number` that the holders of this CA, and nobody else, can derive, as
+    /// often as they need to and without talking to each other: its secret is an HMAC, keyed by the CA's key, of the
+    /// number and of `purpose`.
+    pub fn derive_token(&self, number: u64, purpose: &str) -> JoinToken {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.issuer.key().serialized_der());
+        let mut context = hmac::Context::with_key(&key);
+        context.update(b"muster derived token 1\0");
+        context.update(&number.to_be_bytes());
+        context.update(purpose.as_bytes());
+        JoinToken::derived(self.hash(), TokenId(number), context.sign().as_ref())
     }
 
     /// Certificate and private key as bytes, for another coordinator or for [sealing](super::seal_ca).
@@ -235,6 +238,33 @@ impl ClusterCa {
             issuer,
         })
     }
+}
+
+/// The SHA-256 of the public key in a certificate request (PKCS #10, DER), after the proof of possession was checked:
+/// what tells two machines that show one token apart.
+///
+/// # Errors
+/// When the request is malformed, unsigned, or for another kind of key.
+pub fn public_key_hash(request: &[u8]) -> Result<[u8; 32], IssueError> {
+    use rcgen::PublicKeyData as _;
+    let request = read_request(request)?;
+    Ok(Sha256::digest(request.public_key.der_bytes()).into())
+}
+
+fn read_request(request: &[u8]) -> Result<CertificateSigningRequestParams, IssueError> {
+    if request.len() > REQUEST_MAX {
+        return Err(IssueError::BadRequest(format!(
+            "{} bytes, at most {REQUEST_MAX} are accepted",
+            request.len()
+        )));
+    }
+    let request =
+        CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
+            .map_err(|error| IssueError::BadRequest(error.to_string()))?;
+    if request.public_key.algorithm() != &PKCS_ECDSA_P256_SHA256 {
+        return Err(IssueError::WrongKeyKind);
+    }
+    Ok(request)
 }
 
 impl fmt::Debug for ClusterCa {

@@ -320,3 +320,23 @@ proptest! {
         prop_assert!(Envelope::decode(&whole[..whole.len() - 1]).is_err());
     }
 }
+
+#[test]
+fn a_derived_token_is_the_same_for_all_who_hold_the_ca_and_for_nobody_else() {
+    let now_ms = 1_800_000_000_000;
+    let cluster = ClusterId::new(7).unwrap();
+    let ca = ClusterCa::create(cluster, now_ms).unwrap();
+    let successor = ClusterCa::import(&ca.export()).unwrap();
+    let token = ca.derive_token(5, "ordered machine");
+    assert!(token == successor.derive_token(5, "ordered machine"));
+    assert!(token != ca.derive_token(6, "ordered machine"));
+    assert!(token != ca.derive_token(5, "something else"));
+    assert!(
+        token.hash()
+            != ClusterCa::create(cluster, now_ms)
+                .unwrap()
+                .derive_token(5, "ordered machine")
+                .hash()
+    );
+    assert!(token.reveal().parse::<JoinToken>().unwrap() == token);
+}

@@ -131,6 +131,20 @@ impl JoinToken {
         }
     }
 
+    /// A token whose secret begins like `material`, which must be as hard to guess as a secret.
+    pub(super) fn derived(ca_hash: CaHash, id: TokenId, material: &[u8]) -> Self {
+        let mut secret = Zeroizing::new([0; SECRET_LEN]);
+        secret
+            .iter_mut()
+            .zip(material)
+            .for_each(|(to, from)| *to = *from);
+        Self {
+            ca_hash,
+            id,
+            secret,
+        }
+    }
+
     /// The CA that the holder may trust.
     pub fn ca_hash(&self) -> CaHash {
         self.ca_hash

@@ -233,7 +233,8 @@ fn config_of(
         data_dir: Some(&place.state()),
         bind: Some(record.address),
         api_socket: Some(&place.socket()),
-        provisioner: Some((NAME, &settings)),
+        instance: Some((NAME, &record.id, &record.operation)),
+        settings: Some((NAME, &settings)),
     };
     agent_config(&spec, &place)
 }

@@ -1,0 +1,189 @@
+//! The API's back-end: who answers what.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::desk::Desk;
+use super::explain::explain;
+use super::follow::follow;
+use super::order::order;
+use super::snapshot::Snapshot;
+use super::status::status;
+use super::{
+    access, coordinators, decisions, events, group, health, machine, members, plan, specs,
+};
+use crate::api::types::{Done, EventRow, EventsRequest, LogFilter, MemberRow, MetricsText};
+use crate::api::{ApiError, Backend, Caller, ErrorKind, Request, Response};
+use crate::spec::Registries;
+
+/// Answers what people ask, from what a node lends.
+#[derive(Debug)]
+pub struct Answers<D> {
+    desk: Arc<D>,
+    registries: Registries,
+}
+
+impl<D: Desk> Answers<D> {
+    /// Answers from `desk`; specs are checked against `registries` before anything is stored.
+    pub fn new(desk: Arc<D>, registries: Registries) -> Self {
+        Self { desk, registries }
+    }
+
+    /// Carries out a change of the fleet, here or at the leader.
+    async fn write(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
+        if self.desk.leads() {
+            return order(&*self.desk, &self.registries, caller, request).await;
+        }
+        if let Caller::Machine(_) = caller {
+            // It was forwarded to here already. Passing it on once more might go round for ever.
+            return Err(not_leading());
+        }
+        self.desk.forward(caller, &request).await
+    }
+
+    /// Answers what only concerns this machine, and what only its transport knows.
+    async fn own(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
+        match request {
+            Request::Leave => {
+                deny_machines(caller)?;
+                self.desk.leave().await?;
+                let name = self.desk.snapshot(|snapshot| snapshot.name.to_owned());
+                Ok(Response::Done(Done {
+                    detail: format!("{name} leaves the mesh for good, and stops"),
+                }))
+            }
+            Request::LogLevel { filter } => self.log_level(caller, filter),
+            Request::Metrics => Ok(Response::Metrics(MetricsText {
+                text: self.desk.metrics(),
+            })),
+            Request::Members => {
+                let mut listed = self.desk.snapshot(members::members);
+                listed.items.iter_mut().for_each(|row| self.add_rtt(row));
+                Ok(Response::Members(listed))
+            }
+            Request::Machine { name } => {
+                let mut detail = self
+                    .desk
+                    .snapshot(|snapshot| machine::machine(snapshot, &name))?;
+                detail.member.iter_mut().for_each(|row| self.add_rtt(row));
+                Ok(Response::Machine(Box::new(detail)))
+            }
+            Request::Events(request) => {
+                let local = self.desk.local_events(0);
+                Ok(Response::Events(self.desk.snapshot(|snapshot| {
+                    events::events(snapshot, &local, &request)
+                })))
+            }
+            other => self
+                .desk
+                .snapshot(|snapshot| read(snapshot, &self.registries, other)),
+        }
+    }
+
+    fn log_level(&self, caller: &Caller, filter: Option<String>) -> Result<Response, ApiError> {
+        let Some(filter) = filter else {
+            let filter = self.desk.log_filter();
+            return Ok(Response::LogLevel(LogFilter {
+                filter,
+                previous: None,
+            }));
+        };
+        deny_machines(caller)?;
+        let previous = self.desk.set_log_filter(&filter).map_err(|error| {
+            ApiError::invalid(format!("that is no filter: {error}")).remedy(
+                "write a level such as `debug`, or directives such as `info,muster_mesh=debug`",
+            )
+        })?;
+        let filter = self.desk.log_filter();
+        Ok(Response::LogLevel(LogFilter {
+            filter,
+            previous: Some(previous),
+        }))
+    }
+
+    fn add_rtt(&self, row: &mut MemberRow) {
+        let rtt = self.desk.rtt(row.machine_id);
+        row.rtt_ms = rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);
+    }
+}
+
+#[async_trait]
+impl<D: Desk> Backend for Answers<D> {
+    async fn call(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
+        let is_own = matches!(request, Request::Leave | Request::LogLevel { .. });
+        if request.is_write() && !is_own {
+            self.write(caller, request).await
+        } else {
+            self.own(caller, request).await
+        }
+    }
+
+    async fn follow(
+        &self,
+        _caller: &Caller,
+        request: EventsRequest,
+        events: mpsc::Sender<EventRow>,
+    ) -> Result<(), ApiError> {
+        follow(&*self.desk, &request, events).await
+    }
+}
+
+/// Answers what a snapshot says.
+fn read(
+    snapshot: &Snapshot<'_>,
+    registries: &Registries,
+    request: Request,
+) -> Result<Response, ApiError> {
+    Ok(match request {
+        Request::Status => Response::Status(Box::new(status(snapshot)?)),
+        Request::Groups => Response::Groups(group::groups(snapshot)),
+        Request::Group { id } => Response::Group(Box::new(group::group(snapshot, &id)?)),
+        Request::Explain { subject } => Response::Explain(Box::new(explain(snapshot, &subject)?)),
+        Request::Decisions {
+            machine,
+            group,
+            limit,
+        } => Response::Decisions(decisions::decisions(
+            snapshot,
+            machine.as_deref(),
+            group.as_deref(),
+            limit,
+        )?),
+        Request::Health => Response::Health(health::health(snapshot)),
+        Request::Coordinators => Response::Coordinators(coordinators::coordinators(snapshot)),
+        Request::TokenList => Response::Tokens(access::tokens(snapshot)),
+        Request::OperatorList => Response::Operators(access::operators(snapshot)),
+        Request::Apply(request) => {
+            specs::check(&request, registries)?;
+            Response::Plan(plan::apply(snapshot, &request.specs, &request.expected)?)
+        }
+        Request::Scale(request) => {
+            Response::Plan(plan::scale(snapshot, &request.id, request.size)?)
+        }
+        // Everything else is answered elsewhere; getting here is a defect, and no reason to stop the agent.
+        other => {
+            return Err(ApiError::internal(format!(
+                "no answer is known to {other:?}"
+            )));
+        }
+    })
+}
+
+/// What stops or blinds a machine is for people to ask, not for another machine that may have been broken into.
+fn deny_machines(caller: &Caller) -> Result<(), ApiError> {
+    match caller {
+        Caller::Machine(_) => Err(ApiError::new(
+            ErrorKind::Forbidden,
+            "another machine may not ask this",
+        )
+        .remedy("ask on the machine itself, or with an operator's certificate")),
+        Caller::Local { .. } | Caller::Operator(_) => Ok(()),
+    }
+}
+
+fn not_leading() -> ApiError {
+    ApiError::new(ErrorKind::NoLeader, "this machine doesn't lead any more")
+        .remedy("try again in a few seconds, when the new leader is known")
+}

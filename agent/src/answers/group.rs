@@ -1,0 +1,260 @@
+//! Groups: at a glance, and in full.
+
+use std::collections::BTreeMap;
+
+use super::census::{Census, Tally};
+use super::intents::intent_row;
+use super::rows::{Condition, by_name, machine_row};
+use super::snapshot::{Snapshot, number};
+use crate::api::ApiError;
+use crate::api::types::{
+    BudgetRow, GroupDetail, GroupKind, GroupState, GroupStatus, HealMode, Hold, Listed,
+    MachineState, RevisionUse,
+};
+use crate::fleet::{
+    self, Action, Backoff, Group, GroupId, Intent, Machine, Pause, PauseScope, Rule, span,
+};
+
+/// All groups, without their machines.
+pub(super) fn groups(snapshot: &Snapshot<'_>) -> Listed<GroupStatus> {
+    Listed {
+        as_of: snapshot.as_of(),
+        items: group_rows(snapshot, &Census::of(snapshot)),
+    }
+}
+
+/// The rows of all groups, by ID.
+pub(super) fn group_rows(snapshot: &Snapshot<'_>, census: &Census<'_>) -> Vec<GroupStatus> {
+    let groups = snapshot.state.groups.iter();
+    groups
+        .map(|(id, group)| group_status(snapshot, census, id, group))
+        .collect()
+}
+
+/// One group with everything that belongs to it.
+pub(super) fn group(snapshot: &Snapshot<'_>, id: &str) -> Result<GroupDetail, ApiError> {
+    let (id, group) = snapshot.find_group(id)?;
+    let census = Census::of(snapshot);
+    let empty = Tally::default();
+    let tally = census.group(id).unwrap_or(&empty);
+    let mut machines: Vec<_> = tally
+        .machines
+        .iter()
+        .map(|(machine, _)| machine_row(snapshot, machine))
+        .collect();
+    by_name(&mut machines);
+    Ok(GroupDetail {
+        answer: snapshot.as_of(),
+        group: group_status(snapshot, &census, id, group),
+        spec: group.spec.clone(),
+        revisions: revisions(tally),
+        budget: budget(snapshot, id, group),
+        paused: snapshot
+            .pause_of(id)
+            .map(|(scope, pause)| pause_words(&scope, pause, snapshot.now_ms)),
+        intents: tally
+            .intents
+            .iter()
+            .map(|intent| intent_row(snapshot, intent))
+            .collect(),
+        machines,
+    })
+}
+
+/// The row of one group.
+pub(super) fn group_status(
+    snapshot: &Snapshot<'_>,
+    census: &Census<'_>,
+    id: &GroupId,
+    group: &Group,
+) -> GroupStatus {
+    let empty = Tally::default();
+    let tally = census.group(id).unwrap_or(&empty);
+    let running = tally
+        .machines
+        .iter()
+        .filter(|(machine, condition)| condition.state == MachineState::Alive && !machine.condemned)
+        .count();
+    let holds = holds(snapshot, id, group, tally);
+    GroupStatus {
+        id: id.to_string(),
+        kind: kind(group.spec.allocation.kind()),
+        desired: number(group.desired()),
+        running: number(running),
+        state: state(snapshot, id, group, tally, &holds),
+        holds: holds.into_iter().map(|(_, hold)| hold).collect(),
+        heal_mode: heal_mode(group.spec.heal.mode),
+        revision: group.revision.0,
+    }
+}
+
+/// What is going on. A pause comes first, since a person wanted it; then what can't go on for want of a quorum; then
+/// what is being repaired; then what a rule stops; then what nobody has decided yet; then growth and shrinking.
+fn state(
+    snapshot: &Snapshot<'_>,
+    id: &GroupId,
+    group: &Group,
+    tally: &Tally<'_>,
+    holds: &[(Rule, Hold)],
+) -> GroupState {
+    let replaces = |intent: &&Intent| matches!(intent.action, Action::Replace { .. });
+    if snapshot.pause_of(id).is_some() {
+        GroupState::Paused
+    } else if holds.iter().any(|(rule, _)| *rule == Rule::Quorum) {
+        GroupState::Holding
+    } else if tally.intents.iter().any(replaces) {
+        GroupState::Healing
+    } else if !holds.is_empty() {
+        GroupState::Holding
+    } else if has_failures(tally) {
+        GroupState::Healing
+    } else if is_changing(group, tally) {
+        GroupState::Provisioning
+    } else {
+        GroupState::Converged
+    }
+}
+
+/// Whether machines come or go, or have to.
+fn is_changing(group: &Group, tally: &Tally<'_>) -> bool {
+    let on_its_way = |(_, condition): &(&Machine, Condition)| {
+        matches!(
+            condition.state,
+            MachineState::Provisioning | MachineState::Destroying
+        )
+    };
+    let filled = |(machine, _): &&(&Machine, Condition)| machine.fills_its_slot();
+    group.destroying
+        || !tally.intents.is_empty()
+        || tally.machines.iter().any(on_its_way)
+        || tally.machines.iter().filter(filled).count() != group.desired()
+}
+
+fn has_failures(tally: &Tally<'_>) -> bool {
+    tally
+        .machines
+        .iter()
+        .any(|(_, condition)| condition.has_failed())
+}
+
+/// What stops in a group: what is on record, and what can't get on record because no leader can commit it.
+fn holds(
+    snapshot: &Snapshot<'_>,
+    id: &GroupId,
+    group: &Group,
+    tally: &Tally<'_>,
+) -> Vec<(Rule, Hold)> {
+    let mut holds = tally.holds.clone();
+    let on_record = |holds: &[(Rule, Hold)], rule| holds.iter().any(|(held, _)| *held == rule);
+    if let Some((scope, pause)) = snapshot.pause_of(id)
+        && !on_record(&holds, Rule::Paused)
+    {
+        let words = pause_words(&scope, pause, snapshot.now_ms);
+        holds.insert(0, (Rule::Paused, hold(Rule::Paused, words)));
+    }
+    if let Some(backoff) = group
+        .backoff(snapshot.now_ms)
+        .filter(|backoff| backoff.suspended)
+        && !on_record(&holds, Rule::Backoff)
+    {
+        holds.push((
+            Rule::Backoff,
+            hold(Rule::Backoff, backoff_words(backoff, snapshot.now_ms)),
+        ));
+    }
+    if !snapshot.quorum.ok && (has_failures(tally) || is_changing(group, tally)) {
+        // What this machine sees now says more than what a leader saw then.
+        holds.retain(|(rule, _)| *rule != Rule::Quorum);
+        holds.push((
+            Rule::Quorum,
+            hold(Rule::Quorum, snapshot.quorum.detail.clone()),
+        ));
+    }
+    holds
+}
+
+fn hold(rule: Rule, detail: String) -> Hold {
+    Hold {
+        rule: rule.to_string(),
+        detail,
+    }
+}
+
+/// Holds that stop the whole fleet.
+pub(super) fn fleet_holds(snapshot: &Snapshot<'_>) -> Vec<Hold> {
+    let paused = snapshot
+        .pause(&PauseScope::Fleet)
+        .map(|pause| pause_words(&PauseScope::Fleet, pause, snapshot.now_ms))
+        .map(|words| hold(Rule::Paused, words));
+    let quorum = (!snapshot.quorum.ok).then(|| hold(Rule::Quorum, snapshot.quorum.detail.clone()));
+    paused.into_iter().chain(quorum).collect()
+}
+
+/// A pause in a sentence: `the fleet is paused for another 10 min by alice: moving racks`.
+pub(super) fn pause_words(scope: &PauseScope, pause: &Pause, now_ms: u64) -> String {
+    let mut words = format!("{scope} is paused");
+    if let Some(until_ms) = pause.until_ms {
+        words.push_str(&format!(
+            " for another {}",
+            span(until_ms.saturating_sub(now_ms))
+        ));
+    }
+    if let Some(by) = &pause.by {
+        words.push_str(&format!(" by {by}"));
+    }
+    if !pause.reason.is_empty() {
+        words.push_str(&format!(": {}", pause.reason));
+    }
+    words
+}
+
+fn backoff_words(backoff: Backoff, now_ms: u64) -> String {
+    let wait = span(backoff.until_ms.saturating_sub(now_ms));
+    format!(
+        "{} operations failed within the last hour; nothing more is tried for {wait}",
+        backoff.failed
+    )
+}
+
+fn revisions(tally: &Tally<'_>) -> Vec<RevisionUse> {
+    let mut used = BTreeMap::<u64, u32>::new();
+    for revision in tally
+        .machines
+        .iter()
+        .filter_map(|(machine, _)| machine.revision)
+    {
+        *used.entry(revision.0).or_default() += 1;
+    }
+    used.into_iter()
+        .map(|(revision, machines)| RevisionUse { revision, machines })
+        .collect()
+}
+
+fn budget(snapshot: &Snapshot<'_>, id: &GroupId, group: &Group) -> BudgetRow {
+    let per_hour = group.per_hour();
+    let available = group.bucket.tokens(per_hour, snapshot.now_ms);
+    BudgetRow {
+        at_once: number(group.at_once()),
+        in_repair: number(snapshot.state.removals(id)),
+        available: f64::from(available),
+        capacity: f64::from(per_hour),
+        per_hour: f64::from(per_hour),
+    }
+}
+
+/// Cattle or pets, in the API's words.
+pub(super) fn kind(kind: fleet::GroupKind) -> GroupKind {
+    match kind {
+        fleet::GroupKind::Cattle => GroupKind::Cattle,
+        fleet::GroupKind::Pets => GroupKind::Pets,
+    }
+}
+
+/// The heal mode in the API's words.
+pub(super) fn heal_mode(mode: fleet::HealMode) -> HealMode {
+    match mode {
+        fleet::HealMode::Observe => HealMode::Observe,
+        fleet::HealMode::Approve => HealMode::Approve,
+        fleet::HealMode::Auto => HealMode::Auto,
+    }
+}

@@ -1,0 +1,48 @@
+//! How every machine feels.
+
+use std::collections::BTreeMap;
+
+use muster_mesh::identity::MachineId;
+
+use super::rows::{as_of, health_level, member_state, natural};
+use super::snapshot::Snapshot;
+use crate::api::types::{HealthRow, Listed};
+use crate::fleet::Workload;
+use crate::node::world::Seen;
+
+/// What all members last said of themselves, by name. Of machines that are no longer on the roster only those that
+/// still answer.
+pub(super) fn health(snapshot: &Snapshot<'_>) -> Listed<HealthRow> {
+    let mut items: Vec<_> = snapshot
+        .world
+        .members
+        .iter()
+        .filter(|(id, _)| {
+            snapshot.state.machines.contains_key(*id) || snapshot.world.is_active(**id)
+        })
+        .map(|(id, seen)| health_row(snapshot, *id, seen))
+        .collect();
+    items.sort_by_cached_key(|row| (natural(&row.name), row.machine_id));
+    Listed {
+        as_of: snapshot.as_of(),
+        items,
+    }
+}
+
+/// What one machine last said of itself.
+pub(super) fn health_row(snapshot: &Snapshot<'_>, id: MachineId, seen: &Seen) -> HealthRow {
+    let said = seen.said.as_ref();
+    let workload = said.and_then(|said| said.workload.as_ref());
+    HealthRow {
+        name: snapshot.name_of(id),
+        machine_id: id,
+        health: said.map(|said| health_level(said.health)),
+        reasons: said.map(|said| said.reasons.clone()).unwrap_or_default(),
+        readings: BTreeMap::new(),
+        workload: workload.map(|workload| match workload {
+            Workload::Well => "ok".to_owned(),
+            Workload::Failed { detail, .. } => format!("failed: {detail}"),
+        }),
+        as_of_ms: as_of(snapshot, Some(seen), member_state(seen.status)),
+    }
+}

@@ -1,0 +1,290 @@
+//! What people order, as commands for the log. Runs where the leader does.
+
+use std::collections::BTreeMap;
+
+use super::desk::Desk;
+use super::machine::no_machine;
+use super::refused::refused;
+use super::snapshot::{Snapshot, shorten};
+use super::{issue, plan, specs};
+use crate::api::types::{ApplyRequest, Done, HealMode, Plan, ScaleRequest};
+use crate::api::{ApiError, Caller, Request, Response};
+use crate::fleet::{
+    self, Command, DecisionId, GroupId, Machine, MachineName, PauseScope, Reply, Text, TokenId,
+    count, span,
+};
+use crate::spec::Registries;
+
+/// Carries out what changes the fleet.
+pub(super) async fn order<D: Desk>(
+    desk: &D,
+    registries: &Registries,
+    caller: &Caller,
+    request: Request,
+) -> Result<Response, ApiError> {
+    match request {
+        Request::Apply(request) => apply(desk, registries, caller, &request)
+            .await
+            .map(Response::Plan),
+        Request::Scale(request) => scale(desk, caller, &request).await.map(Response::Plan),
+        Request::TokenCreate(request) => issue::token(desk, caller, request)
+            .await
+            .map(Response::TokenCreated),
+        Request::OperatorCreate(request) => issue::operator(desk, caller, request)
+            .await
+            .map(Response::OperatorCreated),
+        request => {
+            let (by, (command, detail)) = desk.snapshot(|snapshot| {
+                Ok::<_, ApiError>((actor(snapshot, caller), simple(snapshot, request)?))
+            })?;
+            commit(desk, by, command).await?;
+            Ok(Response::Done(Done { detail }))
+        }
+    }
+}
+
+/// Puts a command into the log; a refusal is an error.
+pub(super) async fn commit<D: Desk>(
+    desk: &D,
+    by: Option<Text>,
+    command: Command,
+) -> Result<Reply, ApiError> {
+    let reply = desk.propose(by, command).await?;
+    reply.accepted().map_err(|refusal| refused(&refusal))
+}
+
+/// Who is on record as having asked.
+pub(super) fn actor(snapshot: &Snapshot<'_>, caller: &Caller) -> Option<Text> {
+    let words = match caller {
+        Caller::Local { uid, .. } => format!("uid {uid} on {}", snapshot.name),
+        Caller::Operator(name) => format!("operator {name}"),
+        Caller::Machine(id) => format!("somebody on {}", snapshot.name_of(*id)),
+    };
+    Some(Text::new(words))
+}
+
+// === groups ===
+
+async fn apply<D: Desk>(
+    desk: &D,
+    registries: &Registries,
+    caller: &Caller,
+    request: &ApplyRequest,
+) -> Result<Plan, ApiError> {
+    specs::check(request, registries)?;
+    let (plan, changes, by) = desk.snapshot(|snapshot| {
+        let plan = plan::apply(snapshot, &request.specs, &request.expected)?;
+        Ok::<_, ApiError>((
+            plan,
+            plan::changes(snapshot, &request.specs),
+            actor(snapshot, caller),
+        ))
+    })?;
+    plan::feasible(&plan)?;
+    if plan.is_empty() {
+        return Ok(plan::applied(plan, &BTreeMap::new()));
+    }
+    let mut revisions = BTreeMap::new();
+    if let Reply::Applied(groups) = commit(desk, by, Command::ApplySpecs(changes)).await? {
+        let now = groups.into_iter();
+        revisions.extend(now.map(|applied| (applied.group.to_string(), applied.revision.0)));
+    }
+    Ok(plan::applied(plan, &revisions))
+}
+
+async fn scale<D: Desk>(
+    desk: &D,
+    caller: &Caller,
+    request: &ScaleRequest,
+) -> Result<Plan, ApiError> {
+    let (plan, group, by) = desk.snapshot(|snapshot| {
+        let plan = plan::scale(snapshot, &request.id, request.size)?;
+        let group = snapshot.find_group(&request.id)?.0.clone();
+        Ok::<_, ApiError>((plan, group, actor(snapshot, caller)))
+    })?;
+    plan::feasible(&plan)?;
+    if plan.is_empty() {
+        return Ok(plan::applied(plan, &BTreeMap::new()));
+    }
+    commit(
+        desk,
+        by,
+        Command::ScaleGroup {
+            group,
+            size: request.size,
+        },
+    )
+    .await?;
+    let revisions = desk.snapshot(|snapshot| {
+        let group = snapshot.find_group(&request.id).ok();
+        group.map(|(id, group)| (id.to_string(), group.revision.0))
+    });
+    Ok(plan::applied(plan, &revisions.into_iter().collect()))
+}
+
+// === what is one command ===
+
+/// A command, and what to answer when it is done.
+type Order = Result<(Command, String), ApiError>;
+
+/// The command for a request that is just that.
+fn simple(snapshot: &Snapshot<'_>, request: Request) -> Order {
+    match request {
+        Request::GroupDestroy { id } => destroy(snapshot, &id),
+        Request::GroupFree { id } => free(snapshot, &id),
+        Request::HealMode { id, mode } => set_mode(snapshot, &id, mode),
+        Request::Pause { id, reason, for_ms } => pause(snapshot, id.as_deref(), reason, for_ms),
+        Request::Resume { id } => {
+            let scope = scope(snapshot, id.as_deref())?;
+            let detail = format!("{scope} goes on");
+            Ok((Command::Resume { scope }, detail))
+        }
+        Request::MachineRevoke { name } => {
+            let machine = on_roster(snapshot, &name)?;
+            let detail = format!(
+                "{} ({}) is shut out: its certificate is refused from now on",
+                machine.name, machine.id
+            );
+            Ok((
+                Command::RevokeMachine {
+                    machine: machine.id,
+                },
+                detail,
+            ))
+        }
+        Request::MachineForget { name } => {
+            let machine = on_roster(snapshot, &name)?;
+            let detail = format!("{} ({}) is off the roster", machine.name, machine.id);
+            Ok((
+                Command::Forget {
+                    machine: machine.id,
+                },
+                detail,
+            ))
+        }
+        Request::Approve { decision } => {
+            let detail =
+                format!("decision {decision} is approved and done if it still passes every rule");
+            Ok((
+                Command::Approve {
+                    decision: DecisionId(decision),
+                },
+                detail,
+            ))
+        }
+        Request::TokenRevoke { id } => {
+            let id = token_id(&id)?;
+            Ok((
+                Command::RevokeToken { id },
+                format!("token {id} lets nobody in any more"),
+            ))
+        }
+        Request::OperatorRevoke { name } => revoke_operator(&name),
+        // Everything else is answered elsewhere; getting here is a defect, and no reason to stop the agent.
+        other => Err(ApiError::internal(format!(
+            "no command is known for {other:?}"
+        ))),
+    }
+}
+
+fn destroy(snapshot: &Snapshot<'_>, id: &str) -> Order {
+    let group = existing(snapshot, id)?;
+    let machines = machines_of(snapshot, &group);
+    let detail =
+        format!("group {group} is being destroyed: {machines} to take away, then it is forgotten");
+    Ok((Command::DestroyGroup { group }, detail))
+}
+
+fn free(snapshot: &Snapshot<'_>, id: &str) -> Order {
+    let group = existing(snapshot, id)?;
+    let machines = machines_of(snapshot, &group);
+    let detail = format!("group {group} is forgotten; {machines} left running");
+    Ok((Command::FreeGroup { group }, detail))
+}
+
+fn set_mode(snapshot: &Snapshot<'_>, id: &str, mode: HealMode) -> Order {
+    let group = existing(snapshot, id)?;
+    let detail = format!("group {group} is in heal mode `{mode}` now");
+    Ok((
+        Command::SetHealMode {
+            group,
+            mode: heal_mode(mode),
+        },
+        detail,
+    ))
+}
+
+fn revoke_operator(name: &str) -> Order {
+    let name = MachineName::new(name).map_err(|_| {
+        ApiError::not_found(format!("there is no operator `{}`", shorten(name)))
+            .remedy("`muster operator list` shows the operators")
+    })?;
+    let detail = format!("operator {name}'s certificate is refused from now on");
+    Ok((Command::RevokeOperator { name }, detail))
+}
+
+fn pause(
+    snapshot: &Snapshot<'_>,
+    id: Option<&str>,
+    reason: Option<String>,
+    for_ms: Option<u64>,
+) -> Order {
+    let scope = scope(snapshot, id)?;
+    let clock_ms = snapshot.now_ms.max(snapshot.state.clock_ms);
+    let lasting = match for_ms {
+        Some(ms) => format!("for {}", span(ms)),
+        None => "until it is resumed".to_owned(),
+    };
+    let detail = format!("{scope} is paused {lasting}: nothing is healed or scaled");
+    let command = Command::Pause {
+        scope,
+        reason: Text::new(reason.unwrap_or_default()),
+        until_ms: for_ms.map(|ms| clock_ms.saturating_add(ms)),
+    };
+    Ok((command, detail))
+}
+
+fn scope(snapshot: &Snapshot<'_>, id: Option<&str>) -> Result<PauseScope, ApiError> {
+    match id {
+        Some(id) => existing(snapshot, id).map(PauseScope::Group),
+        None => Ok(PauseScope::Fleet),
+    }
+}
+
+fn existing(snapshot: &Snapshot<'_>, id: &str) -> Result<GroupId, ApiError> {
+    snapshot.find_group(id).map(|(id, _)| id.clone())
+}
+
+fn on_roster<'a>(snapshot: &Snapshot<'a>, name: &str) -> Result<&'a Machine, ApiError> {
+    snapshot.find_machine(name).ok_or_else(|| no_machine(name))
+}
+
+fn machines_of(snapshot: &Snapshot<'_>, group: &GroupId) -> String {
+    let roster = snapshot.state.machines.values();
+    count(
+        roster
+            .filter(|machine| machine.group() == Some(group))
+            .count(),
+        "machine",
+    )
+}
+
+fn heal_mode(mode: HealMode) -> fleet::HealMode {
+    match mode {
+        HealMode::Observe => fleet::HealMode::Observe,
+        HealMode::Approve => fleet::HealMode::Approve,
+        HealMode::Auto => fleet::HealMode::Auto,
+    }
+}
+
+/// The length of a token's ID in hexadecimal digits.
+const TOKEN_ID_DIGITS: usize = 16;
+
+fn token_id(text: &str) -> Result<TokenId, ApiError> {
+    let is_id = text.len() == TOKEN_ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = is_id.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+    number.map(TokenId).ok_or_else(|| {
+        ApiError::not_found(format!("`{}` is no token's ID", shorten(text)))
+            .remedy("`muster token list` shows the IDs, of 16 hexadecimal digits")
+    })
+}

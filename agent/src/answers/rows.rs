@@ -1,0 +1,196 @@
+//! One machine of the roster, as `status` shows it.
+
+use std::net::SocketAddr;
+
+use super::snapshot::Snapshot;
+use crate::api::types::{HealthLevel, InstanceRow, MachineRow, MachineState};
+use crate::fleet::{Diagnosis, Machine, MemberStatus, Phase, Subject};
+use crate::health::Level;
+use crate::node::world::Seen;
+
+/// How long after its admission a machine that nobody here has heard of is still on its way, in milliseconds: the
+/// admission comes with the log, the news of the new member with gossip, which takes a few rounds.
+const SPREAD_MS: u64 = 10_000;
+
+/// How a machine is, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Condition {
+    pub(super) state: MachineState,
+    /// In milliseconds since 1970.
+    pub(super) since_ms: u64,
+}
+
+impl Condition {
+    fn new(state: MachineState, since_ms: u64) -> Self {
+        Self { state, since_ms }
+    }
+
+    /// Whether the machine ought to be there and isn't.
+    pub(super) fn has_failed(self) -> bool {
+        matches!(self.state, MachineState::Down | MachineState::Left)
+    }
+}
+
+/// What the roster and the mesh together say of a machine.
+pub(super) fn condition(snapshot: &Snapshot<'_>, machine: &Machine) -> Condition {
+    match machine.phase {
+        Phase::Ordered => Condition::new(MachineState::Provisioning, machine.ordered_ms),
+        Phase::Lost { at_ms } => Condition::new(MachineState::Down, at_ms),
+        Phase::Left { at_ms } => Condition::new(MachineState::Left, at_ms),
+        Phase::Retiring => {
+            Condition::new(MachineState::Destroying, retiring_since(snapshot, machine))
+        }
+        Phase::Joined => joined(snapshot, machine),
+    }
+}
+
+fn joined(snapshot: &Snapshot<'_>, machine: &Machine) -> Condition {
+    let joined_ms = machine.joined_ms.unwrap_or(machine.ordered_ms);
+    match snapshot.world.members.get(&machine.id) {
+        // Who answers is there, whatever it has heard about itself.
+        seen if machine.id == snapshot.me => Condition::new(
+            MachineState::Alive,
+            seen.map_or(joined_ms, |seen| seen.since_ms),
+        ),
+        Some(seen) => Condition::new(member_state(seen.status), seen.since_ms),
+        None if snapshot.now_ms.saturating_sub(joined_ms) < SPREAD_MS => {
+            Condition::new(MachineState::Provisioning, machine.ordered_ms)
+        }
+        None => Condition::new(MachineState::Down, joined_ms),
+    }
+}
+
+fn retiring_since(snapshot: &Snapshot<'_>, machine: &Machine) -> u64 {
+    let intent = machine
+        .intent
+        .as_ref()
+        .and_then(|op| snapshot.state.intents.get(op));
+    intent.map_or(machine.ordered_ms, |intent| intent.opened_ms)
+}
+
+/// The mesh's word in the API's words.
+pub(super) fn member_state(status: MemberStatus) -> MachineState {
+    match status {
+        MemberStatus::Alive => MachineState::Alive,
+        MemberStatus::Suspect => MachineState::Suspect,
+        MemberStatus::Down => MachineState::Down,
+        MemberStatus::Left => MachineState::Left,
+    }
+}
+
+/// Health in the API's words.
+pub(super) fn health_level(level: Level) -> HealthLevel {
+    match level {
+        Level::Ok => HealthLevel::Ok,
+        Level::Warning => HealthLevel::Warning,
+        Level::Critical => HealthLevel::Critical,
+    }
+}
+
+/// The row of one machine.
+pub(super) fn machine_row(snapshot: &Snapshot<'_>, machine: &Machine) -> MachineRow {
+    let condition = condition(snapshot, machine);
+    let seen = snapshot.world.members.get(&machine.id);
+    let address = seen.map(|seen| seen.addr).or(machine.addr);
+    let place = machine.place.as_ref();
+    let mut labels = machine.labels.clone();
+    if let Some(said) = seen.and_then(|seen| seen.said.as_ref()) {
+        labels.extend(said.labels.clone());
+    }
+    MachineRow {
+        name: machine.name.to_string(),
+        machine_id: machine.id,
+        group: place.map(|place| place.group.to_string()),
+        member: place.map(|place| place.member.to_string()),
+        instance: machine.instance.as_ref().map(|instance| InstanceRow {
+            id: instance.id.to_string(),
+            provisioner: instance.provisioner.clone(),
+            properties: match instance.properties.to_value() {
+                serde_json::Value::Object(properties) => properties,
+                _ => serde_json::Map::new(),
+            },
+        }),
+        address,
+        api: api(snapshot, machine, seen, address),
+        status: condition.state,
+        diagnosis: diagnosis(snapshot, machine, condition).map(|diagnosis| diagnosis.to_string()),
+        health: seen
+            .and_then(|seen| seen.said.as_ref())
+            .map(|said| health_level(said.health)),
+        coordinator: snapshot.coordinates(machine.id),
+        labels,
+        since_ms: condition.since_ms,
+        as_of_ms: as_of(snapshot, seen, condition.state),
+    }
+}
+
+/// All machines of the roster by name, where `web-2` comes before `web-10`.
+pub(super) fn by_name(rows: &mut [MachineRow]) {
+    rows.sort_by_cached_key(|row| (natural(&row.name), row.machine_id));
+}
+
+/// A name as one to sort by: what comes before its last digits, then their number, then the name itself.
+pub(super) fn natural(name: &str) -> (String, u64, String) {
+    let stem = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    let number = name.get(stem.len()..).unwrap_or_default().parse();
+    (stem.to_owned(), number.unwrap_or(u64::MAX), name.to_owned())
+}
+
+/// What the fleet makes of a machine: what is on record about it, else what is plain to see. Of a machine that is
+/// down and that no leader has looked at yet, nothing is known.
+pub(super) fn diagnosis(
+    snapshot: &Snapshot<'_>,
+    machine: &Machine,
+    condition: Condition,
+) -> Option<Diagnosis> {
+    let concern = snapshot.state.concerns.get(&Subject::Machine(machine.id));
+    if let Some(diagnosis) = concern.and_then(|concern| concern.cause.diagnosis()) {
+        return Some(diagnosis);
+    }
+    match (condition.state, machine.phase) {
+        (MachineState::Alive, _) => Some(Diagnosis::Healthy),
+        (MachineState::Suspect, _) => Some(Diagnosis::Suspected),
+        (MachineState::Left, _) => Some(Diagnosis::Left),
+        (MachineState::Provisioning, _) => Some(Diagnosis::Starting),
+        (MachineState::Down, Phase::Lost { .. }) => Some(Diagnosis::NeverJoined),
+        (MachineState::Down, _) => None,
+        (MachineState::Destroying, _) => {
+            let intent = snapshot.state.intents.get(machine.intent.as_ref()?)?;
+            let decision = snapshot.decision(intent.decision)?;
+            decision.proposal.cause.diagnosis()
+        }
+    }
+}
+
+/// What `--node` takes: the socket, where it is on this computer as far as addresses tell; else the address.
+fn api(
+    snapshot: &Snapshot<'_>,
+    machine: &Machine,
+    seen: Option<&Seen>,
+    address: Option<SocketAddr>,
+) -> Option<String> {
+    let socket = seen
+        .and_then(|seen| seen.said.as_ref())
+        .and_then(|said| said.api.clone());
+    let mine = snapshot.world.members.get(&snapshot.me);
+    let same_computer = machine.id == snapshot.me
+        || address.is_some_and(|address| {
+            address.ip().is_loopback() || mine.is_some_and(|mine| mine.addr.ip() == address.ip())
+        });
+    socket
+        .filter(|_| same_computer)
+        .or_else(|| address.map(|address| address.to_string()))
+}
+
+/// The last sign of life that got here. Of a machine that is held to be alive that is now: the mesh tries it all
+/// the time, and would know of silence within seconds.
+pub(super) fn as_of(snapshot: &Snapshot<'_>, seen: Option<&Seen>, state: MachineState) -> u64 {
+    match (seen, state) {
+        (_, MachineState::Alive) => snapshot.now_ms,
+        (Some(seen), _) => {
+            let said_ms = seen.said.as_ref().map_or(0, |said| said.received_ms);
+            said_ms.max(seen.since_ms)
+        }
+        (None, _) => snapshot.as_of_ms,
+    }
+}

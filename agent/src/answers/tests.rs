@@ -1,0 +1,11 @@
+//! Answers about fleets that were made by real commands.
+
+mod following;
+mod glance;
+mod issuing;
+mod odd;
+mod office;
+mod reads;
+mod reasons;
+mod scene;
+mod writes;

@@ -1,0 +1,335 @@
+//! The fleet at a glance.
+
+use serde_json::{Value, json};
+
+use super::scene::Scene;
+use crate::answers::{Snapshot, status};
+use crate::api::types::{GroupState, GroupStatus, MachineRow, MachineState, MemberCounts, Status};
+use crate::fleet::testing::{START_MS, group};
+use crate::fleet::{Command, Diagnosis, FleetState, MemberStatus, PauseScope, Phase, Rule};
+
+fn seen(scene: &Scene) -> Status {
+    scene.look(|snapshot| status(snapshot).unwrap())
+}
+
+fn state(scene: &Scene, id: &str) -> GroupState {
+    group_row(scene, id).state
+}
+
+fn group_row(scene: &Scene, id: &str) -> GroupStatus {
+    let found = seen(scene).groups.into_iter().find(|group| group.id == id);
+    found.unwrap_or_else(|| panic!("no group {id}"))
+}
+
+fn row(scene: &Scene, name: &str) -> MachineRow {
+    let found = seen(scene)
+        .machines
+        .into_iter()
+        .find(|row| row.name == name);
+    found.unwrap_or_else(|| panic!("no machine {name}"))
+}
+
+#[test]
+fn status_of_a_calm_fleet_has_the_shape_that_scripts_rely_on() {
+    let mut scene = Scene::new();
+    scene
+        .world
+        .members
+        .values_mut()
+        .for_each(|seen| seen.since_ms = START_MS);
+    let shown = serde_json::to_value(seen(&scene)).unwrap();
+    assert_eq!(
+        shown["cluster"],
+        json!({"id": "000000000000fee1", "name": "test"})
+    );
+    assert_eq!(shown["answered_by"], "seed-1");
+    assert_eq!(shown["leader"], "seed-1");
+    assert_eq!(shown["coordinators"], json!(["db-1", "seed-1", "web-1"]));
+    assert_eq!(shown["quorum"], true);
+    assert_eq!(shown["age_ms"], 250);
+    assert_eq!(
+        shown["members"],
+        json!({"alive": 6, "suspect": 0, "down": 0, "left": 0})
+    );
+    assert_eq!(shown["holds"], json!([]));
+    let db = &shown["groups"][0];
+    assert_eq!((&db["id"], &db["kind"]), (&json!("db"), &json!("pets")));
+    let web = &shown["groups"][1];
+    assert_eq!(
+        (&web["id"], &web["kind"]),
+        (&json!("web"), &json!("cattle"))
+    );
+    assert_eq!((&web["desired"], &web["running"]), (&json!(3), &json!(3)));
+    assert_eq!(
+        (&web["state"], &web["holds"]),
+        (&json!("converged"), &json!([]))
+    );
+
+    let names: Vec<_> = shown["machines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["name"])
+        .collect();
+    assert_eq!(names, ["db-1", "db-2", "seed-1", "web-1", "web-2", "web-3"]);
+    let web_1 = &shown["machines"][3];
+    assert_eq!(web_1["group"], "web");
+    assert_eq!(web_1["member"], "1");
+    assert_eq!(web_1["status"], "alive");
+    assert_eq!(web_1["diagnosis"], "healthy");
+    assert_eq!(web_1["health"], "ok");
+    assert_eq!(web_1["instance"]["provisioner"], "process");
+    assert!(web_1["instance"]["properties"].is_object());
+    assert_eq!(web_1["api"], "/run/web-1/muster.sock");
+    assert!(web_1["address"].is_string());
+    assert_eq!(web_1["as_of_ms"], scene.fleet.now_ms);
+    assert_eq!(
+        shown["machines"][2]["instance"],
+        Value::Null,
+        "it joined by hand"
+    );
+    assert_eq!(shown["machines"][2]["group"], Value::Null);
+    assert_eq!(seen(&scene).complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn before_the_first_copy_there_is_no_status_but_an_error() {
+    let mut scene = Scene::new();
+    let id = scene.fleet.id("seed-1");
+    let error = scene.look(|snapshot| {
+        let state = FleetState::default();
+        status(&Snapshot {
+            state: &state,
+            ..snapshot.clone()
+        })
+        .unwrap_err()
+    });
+    assert!(error.is_transient(), "{error:?}");
+    scene.fleet.now_ms = 0;
+    scene.as_of_ms = u64::MAX;
+    assert_eq!(
+        seen(&scene).as_of.age_ms,
+        0,
+        "clocks that differ do no harm to {id}"
+    );
+}
+
+#[test]
+fn a_healing_can_be_followed_in_status() {
+    let mut scene = Scene::new();
+    let old = scene.fleet.id("web-2");
+    scene.see("web-2", MemberStatus::Suspect);
+    assert_eq!(row(&scene, "web-2").status, MachineState::Suspect);
+    assert_eq!(row(&scene, "web-2").diagnosis.as_deref(), Some("suspected"));
+    assert_eq!(state(&scene, "web"), GroupState::Converged);
+
+    scene.see("web-2", MemberStatus::Down);
+    assert_eq!(
+        row(&scene, "web-2").diagnosis,
+        None,
+        "nobody has looked yet"
+    );
+    assert_eq!(state(&scene, "web"), GroupState::Healing);
+    assert_eq!(group_row(&scene, "web").running, 2);
+    let counts = MemberCounts {
+        alive: 5,
+        down: 1,
+        ..MemberCounts::default()
+    };
+    assert_eq!(seen(&scene).members, counts);
+
+    let new = scene.fleet.act(scene.fleet.replace(old, Diagnosis::Gone));
+    assert_eq!(row(&scene, "web-2").status, MachineState::Destroying);
+    assert_eq!(row(&scene, "web-2").diagnosis.as_deref(), Some("gone"));
+    assert_eq!(row(&scene, "web-4").status, MachineState::Provisioning);
+    assert_eq!(row(&scene, "web-4").diagnosis.as_deref(), Some("starting"));
+    assert_eq!(row(&scene, "web-4").address, None);
+    assert_eq!(
+        seen(&scene).members,
+        counts,
+        "the mesh still knows the dead one"
+    );
+    assert_eq!(state(&scene, "web"), GroupState::Healing);
+
+    scene.fleet.done(new);
+    let names: Vec<_> = seen(&scene)
+        .machines
+        .into_iter()
+        .map(|row| row.name)
+        .collect();
+    assert!(!names.contains(&"web-2".to_owned()), "{names:?}");
+    assert_eq!(seen(&scene).members.down, 0, "it is history");
+    scene.fleet.made(new);
+    scene.fleet.join(new);
+    assert_eq!(
+        row(&scene, "web-4").status,
+        MachineState::Provisioning,
+        "news on its way"
+    );
+    scene.meet_all();
+    assert_eq!(group_row(&scene, "web").running, 3);
+    assert_eq!(state(&scene, "web"), GroupState::Converged);
+}
+
+#[test]
+fn without_a_quorum_a_group_with_machines_down_holds_and_says_why() {
+    let mut scene = Scene::new();
+    scene.lose_quorum();
+    assert_eq!(
+        state(&scene, "db"),
+        GroupState::Converged,
+        "nothing is the matter with it"
+    );
+    assert_eq!(seen(&scene).holds[0].rule, "quorum");
+    scene.see("web-1", MemberStatus::Down);
+    let web = group_row(&scene, "web");
+    assert_eq!(web.state, GroupState::Holding);
+    assert_eq!(web.holds.len(), 1);
+    assert_eq!(web.holds[0].rule, "quorum");
+    assert_eq!(
+        web.holds[0].detail,
+        "1 of 3 coordinators answers; 2 are needed"
+    );
+    assert!(!seen(&scene).quorum);
+    assert_eq!(seen(&scene).leader, None);
+
+    // Also where something was ordered before: nothing of it can go on.
+    let mut scene = Scene::new();
+    scene.see("web-1", MemberStatus::Down);
+    scene.fleet.act(
+        scene
+            .fleet
+            .replace(scene.fleet.id("web-1"), Diagnosis::Gone),
+    );
+    assert_eq!(state(&scene, "web"), GroupState::Healing);
+    scene.lose_quorum();
+    assert_eq!(state(&scene, "web"), GroupState::Holding);
+}
+
+#[test]
+fn a_hold_on_record_shows_with_its_rule_and_machine() {
+    let mut scene = Scene::new();
+    scene.see("web-1", MemberStatus::Down);
+    let id = scene.fleet.id("web-1");
+    let hold = scene.fleet.hold(id, Diagnosis::Unreachable, Rule::Budget);
+    scene.fleet.ok(Command::Decide(vec![hold]));
+    let web = group_row(&scene, "web");
+    assert_eq!(web.state, GroupState::Holding);
+    assert_eq!(web.holds[0].rule, "budget");
+    assert_eq!(web.holds[0].detail, "web-1 (unreachable): not now");
+    assert_eq!(
+        row(&scene, "web-1").diagnosis.as_deref(),
+        Some("unreachable")
+    );
+    assert_eq!(state(&scene, "db"), GroupState::Converged);
+}
+
+#[test]
+fn pauses_show_until_they_end() {
+    let mut scene = Scene::new();
+    let until_ms = scene.fleet.now_ms + 600_000;
+    scene.fleet.ok(Command::Pause {
+        scope: PauseScope::Fleet,
+        reason: "moving racks".into(),
+        until_ms: Some(until_ms),
+    });
+    assert_eq!(state(&scene, "web"), GroupState::Paused);
+    let holds = seen(&scene).holds;
+    assert_eq!(holds[0].rule, "paused");
+    assert_eq!(
+        holds[0].detail,
+        "the fleet is paused for another 10 min: moving racks"
+    );
+    scene.fleet.now_ms = until_ms;
+    assert_eq!(state(&scene, "web"), GroupState::Converged);
+}
+
+#[test]
+fn a_group_that_grows_or_goes_is_provisioning() {
+    let mut scene = Scene::new();
+    scene.fleet.ok(Command::ScaleGroup {
+        group: group("web"),
+        size: 4,
+    });
+    assert_eq!(state(&scene, "web"), GroupState::Provisioning);
+    let proposal = scene.fleet.provision(&group("web"));
+    scene.fleet.act(proposal);
+    assert_eq!(state(&scene, "web"), GroupState::Provisioning);
+    scene.fleet.ok(Command::DestroyGroup { group: group("db") });
+    let db = group_row(&scene, "db");
+    assert_eq!(
+        (db.state, db.desired, db.running),
+        (GroupState::Provisioning, 0, 2)
+    );
+}
+
+#[test]
+fn every_phase_has_its_status_and_diagnosis() {
+    let cases = [
+        (
+            Phase::Ordered,
+            MachineState::Provisioning,
+            Some("starting"),
+            1,
+        ),
+        (Phase::Joined, MachineState::Alive, Some("healthy"), 0),
+        (
+            Phase::Lost { at_ms: 5 },
+            MachineState::Down,
+            Some("never joined"),
+            5,
+        ),
+        (
+            Phase::Left { at_ms: 6 },
+            MachineState::Left,
+            Some("left"),
+            6,
+        ),
+        (Phase::Retiring, MachineState::Destroying, None, 1),
+    ];
+    for (phase, status, diagnosis, since_ms) in cases {
+        let mut scene = Scene::new();
+        let id = scene.fleet.id("web-1");
+        scene.world.members.get_mut(&id).unwrap().since_ms = 0;
+        let machine = scene.fleet.state.machines.get_mut(&id).unwrap();
+        (machine.phase, machine.ordered_ms) = (phase, 1);
+        let row = row(&scene, "web-1");
+        assert_eq!(row.status, status, "{phase}");
+        assert_eq!(row.diagnosis.as_deref(), diagnosis, "{phase}");
+        assert_eq!(row.since_ms, since_ms, "{phase}");
+    }
+}
+
+#[test]
+fn a_machine_that_nobody_has_heard_of_for_long_is_down() {
+    let mut scene = Scene::new();
+    let id = scene.fleet.id("web-1");
+    scene.world.members.remove(&id);
+    assert_eq!(row(&scene, "web-1").status, MachineState::Down);
+    assert_eq!(seen(&scene).members.down, 1);
+    assert_eq!(row(&scene, "web-1").health, None);
+}
+
+#[test]
+fn who_answers_is_alive_whatever_it_heard_of_itself() {
+    let mut scene = Scene::new();
+    scene.see("seed-1", MemberStatus::Down);
+    assert_eq!(row(&scene, "seed-1").status, MachineState::Alive);
+    scene.world.members.clear();
+    assert_eq!(row(&scene, "seed-1").status, MachineState::Alive);
+}
+
+#[test]
+fn a_machine_on_another_computer_is_asked_at_its_address() {
+    let mut scene = Scene::new();
+    let id = scene.fleet.id("web-1");
+    let far = "192.0.2.7:7000".parse().unwrap();
+    scene.world.members.get_mut(&id).unwrap().addr = far;
+    assert_eq!(row(&scene, "web-1").api.as_deref(), Some("192.0.2.7:7000"));
+    let me = scene.fleet.id("seed-1");
+    scene.world.members.get_mut(&me).unwrap().addr = "192.0.2.7:7001".parse().unwrap();
+    assert_eq!(
+        row(&scene, "web-1").api.as_deref(),
+        Some("/run/web-1/muster.sock")
+    );
+}

@@ -1,0 +1,208 @@
+//! What `explain` says.
+
+use super::scene::Scene;
+use crate::answers::explain;
+use crate::api::types::{CheckVerdict, Explanation, OutcomeKind};
+use crate::api::{ApiError, ErrorKind};
+use crate::fleet::testing::{cattle, group};
+use crate::fleet::{
+    Command, Diagnosis, GroupSpec, HealMode, MemberStatus, Outcome, PauseScope, Proposal, Rule,
+    StepResult, Would,
+};
+
+fn ask(scene: &Scene, subject: &str) -> Result<Explanation, ApiError> {
+    scene.look(|snapshot| explain(snapshot, subject))
+}
+
+#[track_caller]
+fn summary(scene: &Scene, subject: &str) -> String {
+    ask(scene, subject).unwrap().summary
+}
+
+#[track_caller]
+fn says(scene: &Scene, subject: &str, parts: &[&str]) {
+    let summary = summary(scene, subject);
+    for part in parts {
+        assert!(summary.contains(part), "`{part}` is not in: {summary}");
+    }
+}
+
+#[test]
+fn a_healthy_machine_needs_no_decision() {
+    let mut scene = Scene::new();
+    assert_eq!(
+        summary(&scene, "seed-1"),
+        "seed-1 has been alive for 0 s. Nothing on record was decided about it: nothing is the matter with it."
+    );
+    scene.see("seed-1", MemberStatus::Suspect);
+    says(&scene, "seed-1", &["alive"]);
+}
+
+#[test]
+fn a_machine_that_is_down_without_a_decision_says_why_there_is_none() {
+    let mut scene = Scene::new();
+    let id = scene.fleet.id("web-1");
+    scene.fleet.state.decisions.clear();
+    scene.see("web-1", MemberStatus::Down);
+    scene.fleet.pass(4_000);
+    says(
+        &scene,
+        "web-1",
+        &[
+            "web-1 has been down for 4 s (its port refused), as seed-1 sees it.",
+            "seed-1 leads and decides within seconds",
+        ],
+    );
+    scene.leader = None;
+    says(&scene, &id.to_string(), &["nobody leads at the moment"]);
+    scene.fleet.ok(Command::Pause {
+        scope: PauseScope::Group(group("web")),
+        reason: "upgrade".into(),
+        until_ms: None,
+    });
+    says(&scene, "web-1", &["group web is paused: upgrade"]);
+    scene.lose_quorum();
+    says(
+        &scene,
+        "web-1",
+        &["no leader can put a decision on record", "2 are needed"],
+    );
+}
+
+#[test]
+fn a_hold_names_its_rule_its_margin_and_what_ends_it() {
+    for rule in Rule::ORDER {
+        if rule == Rule::Mode {
+            continue; // A mode has outcomes of its own.
+        }
+        let mut scene = Scene::new();
+        scene.see("web-1", MemberStatus::Down);
+        let hold = scene
+            .fleet
+            .hold(scene.fleet.id("web-1"), Diagnosis::Unreachable, rule);
+        scene.fleet.ok(Command::Decide(vec![hold]));
+        let explanation = ask(&scene, "web-1").unwrap();
+        let expected = format!("Nothing is done, because rule `{rule}` holds: not now. ");
+        assert!(
+            explanation.summary.contains(&expected),
+            "{}",
+            explanation.summary
+        );
+        assert!(explanation.summary.ends_with('.'));
+        let decision = &explanation.decisions[0];
+        assert_eq!(decision.outcome.kind, OutcomeKind::Hold);
+        assert_eq!(decision.outcome.rule, Some(rule.to_string()));
+        assert_eq!(decision.checks[0].verdict, CheckVerdict::Hold);
+        assert_eq!(explanation.machine.unwrap().name, "web-1");
+    }
+}
+
+#[test]
+fn an_action_is_told_with_its_progress() {
+    let mut scene = Scene::new();
+    let new = scene.fleet.act(
+        scene
+            .fleet
+            .replace(scene.fleet.id("web-2"), Diagnosis::Gone),
+    );
+    says(
+        &scene,
+        "web-2",
+        &[
+            "on its way out",
+            "gone: as the test says",
+            "replace web-2 by web-4",
+            "step `destroy`",
+        ],
+    );
+    scene.fleet.report(
+        new,
+        StepResult::Error {
+            error: "quota exceeded".into(),
+            retry_ms: 1_000,
+        },
+    );
+    says(
+        &scene,
+        "web-4",
+        &["which has failed 1 times (last: quota exceeded)"],
+    );
+    scene.fleet.done(new);
+    scene.fleet.made(new);
+    scene.fleet.join(new);
+    says(
+        &scene,
+        "web-2",
+        &[
+            "web-2 is no longer on the roster.",
+            "replace web-2 by web-4; that is done",
+        ],
+    );
+    let past = ask(&scene, "web-2").unwrap();
+    assert_eq!(past.machine, None);
+    assert!(!past.events.is_empty());
+}
+
+#[test]
+fn modes_say_what_would_be_done_and_how_to_have_it_done() {
+    for (mode, kind) in [
+        (HealMode::Observe, OutcomeKind::Observe),
+        (HealMode::Approve, OutcomeKind::AwaitApproval),
+    ] {
+        let mut scene = Scene::new();
+        scene.fleet.ok(Command::SetHealMode {
+            group: group("web"),
+            mode,
+        });
+        let would = Would::Replace;
+        let outcome = match mode {
+            HealMode::Observe => Outcome::Observe { would },
+            _ => Outcome::AwaitApproval { would },
+        };
+        let hold = scene
+            .fleet
+            .hold(scene.fleet.id("web-1"), Diagnosis::Gone, Rule::Mode);
+        scene
+            .fleet
+            .ok(Command::Decide(vec![Proposal { outcome, ..hold }]));
+        let found = ask(&scene, "web-1").unwrap();
+        let decision = &found.decisions[0];
+        assert_eq!(decision.outcome.kind, kind);
+        assert_eq!(decision.outcome.action.as_deref(), Some("replace web-1"));
+        let command = match mode {
+            HealMode::Observe => "`muster group heal-mode web auto`".to_owned(),
+            _ => format!("`muster approve {}`", decision.id),
+        };
+        assert!(found.summary.contains(&command), "{}", found.summary);
+        says(
+            &scene,
+            "web",
+            &["Group web is holding", "Rule `mode` holds: web-1 (gone): "],
+        );
+    }
+}
+
+#[test]
+fn decisions_are_found_by_number_and_names_go_first() {
+    let mut scene = Scene::new();
+    let numbered = GroupSpec {
+        id: group("1"),
+        ..cattle("web", 0)
+    };
+    scene.fleet.declare(numbered);
+    says(
+        &scene,
+        "1",
+        &["Group 1 is converged: 0 of 0 machines running."],
+    );
+    let by_number = ask(&scene, "#1").unwrap();
+    assert_eq!(by_number.decisions.len(), 1);
+    assert_eq!(by_number.decisions[0].id, 1);
+    let error = ask(&scene, "99999").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    assert!(error.remedy.unwrap().contains("are on record"));
+    assert_eq!(
+        ask(&scene, "no such thing").unwrap_err().kind,
+        ErrorKind::NotFound
+    );
+}

@@ -1,0 +1,122 @@
+//! The hands: carries out the steps of committed intents through provisioners, and says how it went.
+//!
+//! One step at a time, and each from the state alone ([`job`]): whoever leads next derives the same job, with the
+//! same operation ID, and finishes what was begun. Nothing here decides: what may be done was decided, committed,
+//! and confirmed again by the caller a moment ago.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use muster_mesh::identity::MachineId;
+use muster_provisioners::{
+    Deadline, InstanceId, OperationId, ProvisionError, Provisioner, Provisioners,
+};
+
+use crate::fleet::{Progress, Step, StepResult, Text};
+
+pub(crate) use job::peers;
+pub use job::{Job, JobError, Surroundings, Work, job};
+
+mod call;
+mod job;
+
+/// How long one step may take. A provisioner that needs longer is asked again with the same operation ID, which
+/// finds what was begun.
+const STEP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The first wait after a step that failed.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+
+/// The longest wait between two tries of a step.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// What a step needs besides provisioners.
+#[async_trait]
+pub trait Helpers: Send + Sync {
+    /// Asks a machine's agent to let its workload hand over its duties.
+    ///
+    /// # Errors
+    /// Why it did not, in a sentence.
+    async fn drain(&self, machine: MachineId, deadline: Duration) -> Result<(), String>;
+}
+
+/// Carries out one job, within a minute, and says what to commit.
+pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Helpers) -> Progress {
+    let deadline = Deadline::after(STEP_DEADLINE);
+    let result = match &job.work {
+        Work::Fence {
+            provisioner,
+            instance,
+        } => match provisioners.get(provisioner) {
+            Some(provisioner) => call::fence(&**provisioner, instance, &job.op, deadline).await,
+            None => Err(unavailable(provisioner)),
+        },
+        Work::Drain { machine } => helpers
+            .drain(*machine, STEP_DEADLINE)
+            .await
+            .map(|()| StepResult::Done)
+            .map_err(ProvisionError::Unavailable),
+        Work::Destroy {
+            provisioner,
+            instance,
+        } => match provisioners.get(provisioner) {
+            Some(provisioner) => call::destroy(&**provisioner, instance, &job.op, deadline).await,
+            None => Err(unavailable(provisioner)),
+        },
+        Work::Nothing => Ok(StepResult::Done),
+        Work::Provision { provisioner, spec } => match provisioners.get(provisioner) {
+            Some(built) => call::provision(provisioner, &**built, spec, &job.op, deadline).await,
+            None => Err(unavailable(provisioner)),
+        },
+    };
+    let result = result.unwrap_or_else(|error| failure(job.step, &error, job.attempt));
+    Progress {
+        op: job.op.clone(),
+        step: job.step,
+        attempt: job.attempt,
+        result,
+    }
+}
+
+/// What to commit after an error: another try later, or giving up where no try can succeed.
+fn failure(step: Step, error: &ProvisionError, attempt: u32) -> StepResult {
+    let text = Text::from(error.to_string());
+    // A machine can't be left half taken away because its provider said no once; an order that is invalid or
+    // denied won't get better by asking again.
+    let hopeless = step == Step::Provision && !error.is_retryable();
+    if hopeless {
+        return StepResult::GiveUp { error: text };
+    }
+    let wait = match error {
+        ProvisionError::Throttled {
+            retry_after: Some(wait),
+        } => (*wait).min(RETRY_MAX),
+        _ => back_off(attempt),
+    };
+    StepResult::Error {
+        error: text,
+        retry_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// Doubles from [`RETRY_MIN`] to [`RETRY_MAX`], with jitter, so that many steps which failed together don't come
+/// back together.
+fn back_off(attempt: u32) -> Duration {
+    ExponentialBuilder::default()
+        .with_min_delay(RETRY_MIN)
+        .with_max_delay(RETRY_MAX)
+        .with_jitter()
+        .without_max_times()
+        .build()
+        // Ten doublings are beyond the longest wait.
+        .nth(attempt.min(10) as usize)
+        .unwrap_or(RETRY_MAX)
+        .min(RETRY_MAX)
+}
+
+fn unavailable(provisioner: &str) -> ProvisionError {
+    ProvisionError::unavailable(format_args!(
+        "this coordinator has no provisioner `{provisioner}`; configure it on every machine that may coordinate"
+    ))
+}

@@ -1,0 +1,89 @@
+//! The calls to provisioners, each safe to repeat.
+
+use super::{Deadline, InstanceId, OperationId, ProvisionError, Provisioner, StepResult};
+use crate::fleet::Instance;
+use muster_provisioners::{MachineSpec, Proof, Tags, tag};
+
+/// Proves that an instance doesn't run; destroys it first where it does.
+///
+/// Destroying keeps what is attached. Success is a proof, never the acceptance of a request.
+pub(super) async fn fence(
+    provisioner: &dyn Provisioner,
+    instance: &InstanceId,
+    op: &OperationId,
+    deadline: Deadline,
+) -> Result<StepResult, ProvisionError> {
+    if provisioner.prove_off(instance, deadline).await?.is_off() {
+        return Ok(StepResult::Done);
+    }
+    provisioner.destroy(instance, op, deadline).await?;
+    match provisioner.prove_off(instance, deadline).await? {
+        Proof::Off { .. } => Ok(StepResult::Done),
+        Proof::Running => Err(ProvisionError::Unavailable(format!(
+            "{instance} was told to go and still runs"
+        ))),
+        Proof::Unknown { why } => Err(ProvisionError::Unavailable(format!(
+            "{instance} was told to go and nobody can say whether it has: {why}"
+        ))),
+    }
+}
+
+/// Destroys an instance; one that is gone already is fine.
+pub(super) async fn destroy(
+    provisioner: &dyn Provisioner,
+    instance: &InstanceId,
+    op: &OperationId,
+    deadline: Deadline,
+) -> Result<StepResult, ProvisionError> {
+    match provisioner.destroy(instance, op, deadline).await {
+        Ok(_) | Err(ProvisionError::NotFound(_)) => Ok(StepResult::Done),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes an instance, or finds the one that this operation made before.
+pub(super) async fn provision(
+    name: &str,
+    provisioner: &dyn Provisioner,
+    spec: &MachineSpec,
+    op: &OperationId,
+    deadline: Deadline,
+) -> Result<StepResult, ProvisionError> {
+    let made = match provisioner.provision(spec, op, deadline).await {
+        Ok(id) => id,
+        // It may have been made: look before anything is said about it. Not finding it proves nothing (lists lag),
+        // so the next try asks again under the same operation.
+        Err(error) if error.is_outcome_unknown() => {
+            let again = Deadline::after(super::STEP_DEADLINE);
+            match find(provisioner, op, again).await? {
+                Some(found) => found.id,
+                None => return Err(error),
+            }
+        }
+        Err(error) => return Err(error),
+    };
+    let properties = match find(provisioner, op, deadline).await {
+        Ok(Some(found)) => found.properties,
+        // What it looks like is for people; that it was made is what counts.
+        Ok(None) | Err(_) => Default::default(),
+    };
+    let instance = Instance {
+        provisioner: name.to_owned(),
+        id: made,
+        properties,
+    };
+    Ok(StepResult::Provisioned(instance))
+}
+
+async fn find(
+    provisioner: &dyn Provisioner,
+    op: &OperationId,
+    deadline: Deadline,
+) -> Result<Option<muster_provisioners::Instance>, ProvisionError> {
+    let filter = Tags::new().with(tag::OPERATION, op.as_str());
+    Ok(provisioner
+        .describe(&filter, deadline)
+        .await?
+        .into_iter()
+        .next())
+}

@@ -1,0 +1,247 @@
+//! From an intent in the fleet state to one piece of work: pure, and the same for every leader.
+
+use std::net::SocketAddr;
+
+use muster_flavors as flavors;
+use muster_mesh::identity::MachineId;
+use muster_provisioners::{BootConfig, InstanceId, MachineSpec, OperationId, Secret, Tags, tag};
+
+use crate::fleet::{Allocation, FleetState, Intent, Machine, Place, Step, Template};
+use crate::spec::for_flavor;
+
+/// One step of one intent, with all that it takes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// The intent's operation ID.
+    pub op: OperationId,
+    /// The step that is reported on.
+    pub step: Step,
+    /// How often it has failed before.
+    pub attempt: u32,
+    /// What to do.
+    pub work: Work,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// Prove an instance off, by destroying it if need be.
+    Fence {
+        /// The provisioner's name.
+        provisioner: String,
+        /// Which instance.
+        instance: InstanceId,
+    },
+    /// Let a machine's workload hand over its duties.
+    Drain {
+        /// Which machine.
+        machine: MachineId,
+    },
+    /// Destroy an instance.
+    Destroy {
+        /// The provisioner's name.
+        provisioner: String,
+        /// Which instance.
+        instance: InstanceId,
+    },
+    /// Make an instance.
+    Provision {
+        /// The provisioner's name.
+        provisioner: String,
+        /// What to make.
+        spec: Box<MachineSpec>,
+    },
+    /// The step concerns nothing that exists: no instance was ever made, or none by a provisioner of ours.
+    Nothing,
+}
+
+/// What the state doesn't say: where the mesh can be found just now, and the new machine's token.
+pub struct Surroundings<'a> {
+    /// Agents that can let a new machine in.
+    pub seeds: Vec<SocketAddr>,
+    /// The join token of an ordered machine.
+    pub token: &'a dyn Fn(MachineId, &OperationId) -> Secret,
+}
+
+/// The state contradicts itself, or a flavor refuses: a step that can't be made into work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct JobError(pub String);
+
+/// The work of an intent's current step; `None` when there is none for an executor.
+///
+/// # Errors
+/// When the step can't be carried out as the state stands.
+pub fn job(
+    state: &FleetState,
+    intent: &Intent,
+    surroundings: &Surroundings<'_>,
+) -> Result<Option<Job>, JobError> {
+    let Some(record) = intent.current() else {
+        return Ok(None);
+    };
+    let work = match record.step {
+        Step::AwaitJoin => return Ok(None),
+        Step::Drain => match intent.action.removes() {
+            Some(machine) => Work::Drain { machine },
+            None => Work::Nothing,
+        },
+        Step::Fence => match old_instance(state, intent) {
+            Some((provisioner, instance)) => Work::Fence {
+                provisioner,
+                instance,
+            },
+            None => Work::Nothing,
+        },
+        Step::Destroy => match old_instance(state, intent) {
+            Some((provisioner, instance)) => Work::Destroy {
+                provisioner,
+                instance,
+            },
+            None => Work::Nothing,
+        },
+        Step::Provision => provision(state, intent, surroundings)?,
+    };
+    Ok(Some(Job {
+        op: intent.op.clone(),
+        step: record.step,
+        attempt: record.attempts,
+        work,
+    }))
+}
+
+fn old_instance(state: &FleetState, intent: &Intent) -> Option<(String, InstanceId)> {
+    let machine = state.machines.get(&intent.action.removes()?)?;
+    let instance = machine.instance.as_ref()?;
+    Some((instance.provisioner.clone(), instance.id.clone()))
+}
+
+fn provision(
+    state: &FleetState,
+    intent: &Intent,
+    surroundings: &Surroundings<'_>,
+) -> Result<Work, JobError> {
+    let missing = |what: &str| JobError(format!("the fleet state has no {what} for {}", intent.op));
+    let machine = intent
+        .action
+        .makes()
+        .and_then(|id| state.machines.get(&id))
+        .ok_or_else(|| missing("machine"))?;
+    let place = machine.place.as_ref().ok_or_else(|| missing("place"))?;
+    let template = machine
+        .revision
+        .and_then(|revision| state.groups.get(&place.group)?.templates.get(&revision))
+        .ok_or_else(|| missing("template"))?;
+    let spec = machine_spec(state, intent, machine, place, template, surroundings);
+    let spec = prepare(state, place, template, spec)?;
+    Ok(Work::Provision {
+        provisioner: template.instance.provisioner.clone(),
+        spec: Box::new(spec),
+    })
+}
+
+fn machine_spec(
+    state: &FleetState,
+    intent: &Intent,
+    machine: &Machine,
+    place: &Place,
+    template: &Template,
+    surroundings: &Surroundings<'_>,
+) -> MachineSpec {
+    let mut spec = MachineSpec::new(
+        machine.name.to_string(),
+        template.instance.properties.clone(),
+    );
+    spec.logical_id = place.member.is_pet().then(|| place.member.to_string());
+    spec.labels = template.labels.clone();
+    if let Some(zone) = &machine.zone {
+        spec.labels.insert("zone".to_owned(), zone.clone());
+    }
+    spec.tags = Tags::new()
+        .with(tag::GROUP, place.group.to_string())
+        .with(tag::MEMBER, place.member.to_string())
+        .with(tag::GENERATION, place.generation.to_string());
+    if let Some(cluster) = &state.cluster {
+        spec.tags.insert(tag::CLUSTER, cluster.id.to_string());
+    }
+    if let Some(revision) = machine.revision {
+        spec.tags.insert(tag::REVISION, revision.to_string());
+    }
+    spec.attachments = attachments(state, place);
+    spec.boot = BootConfig {
+        seeds: surroundings.seeds.clone(),
+        join_token: (surroundings.token)(machine.id, &intent.op),
+        group: place.group.to_string(),
+        member: place.member.to_string(),
+        ..BootConfig::default()
+    };
+    spec
+}
+
+fn attachments(state: &FleetState, place: &Place) -> Vec<muster_provisioners::Attachment> {
+    let Some(group) = state.groups.get(&place.group) else {
+        return Vec::new();
+    };
+    match &group.spec.allocation {
+        Allocation::Cattle { .. } => Vec::new(),
+        Allocation::Pets { members } => members
+            .iter()
+            .find(|(name, _)| name.to_string() == place.member.to_string())
+            .map(|(_, pet)| pet.attachments.clone())
+            .unwrap_or_default(),
+    }
+}
+
+fn prepare(
+    state: &FleetState,
+    place: &Place,
+    template: &Template,
+    spec: MachineSpec,
+) -> Result<MachineSpec, JobError> {
+    let Some(group) = state.groups.get(&place.group) else {
+        return Ok(spec);
+    };
+    let allocation = for_flavor(&group.spec.allocation);
+    let problems = |problems: Vec<muster_provisioners::Problem>| {
+        let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        JobError(format!(
+            "flavor {}: {}",
+            template.flavor.name,
+            all.join("; ")
+        ))
+    };
+    let flavor = flavors::Registry::builtin()
+        .build(
+            &template.flavor.name,
+            &template.flavor.properties,
+            &allocation,
+        )
+        .map_err(problems)?;
+    let peers = peers(state, place);
+    let here = flavors::Place {
+        group: place.group.as_str(),
+        member: &place.member.to_string(),
+        allocation: &allocation,
+        peers: &peers,
+    };
+    flavor.prepare(spec, &here).map_err(problems)
+}
+
+/// The other members of a place's group that joined.
+pub(crate) fn peers(state: &FleetState, place: &Place) -> Vec<flavors::PeerMember> {
+    state
+        .machines
+        .values()
+        .filter(|machine| machine.joined_ms.is_some() && machine.fills_its_slot())
+        .filter_map(|machine| {
+            let other = machine.place.as_ref()?;
+            (other.group == place.group && other.member != place.member).then(|| {
+                flavors::PeerMember {
+                    member: other.member.to_string(),
+                    machine: machine.name.to_string(),
+                    address: machine.addr.map(|addr| addr.ip()),
+                }
+            })
+        })
+        .collect()
+}

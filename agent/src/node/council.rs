@@ -1,0 +1,276 @@
+//! This machine's seat among the coordinators: taking it, keeping it across restarts, giving it up.
+//!
+//! Who should have a seat is decided by the leader and written in the fleet's state. This task makes it so here: it
+//! starts a coordinator when the state gives this machine a seat, and ends it when the seat is given up.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use muster_mesh::consensus::coordinator::{Compaction, Timing};
+use muster_mesh::consensus::{
+    CallError, Coordinator, CoordinatorConfig, LogGeneration, Network, Replica, Seat, SeatNode,
+};
+use muster_mesh::identity::{ClusterId, MachineId, Peer};
+use muster_mesh::pki::{ClusterCa, KeyFile, open_ca, seal_ca};
+use muster_mesh::state_dir::{FileKind, StateDir};
+use muster_mesh::transport::{RequestError, StreamKind, Transport};
+use tokio::sync::watch;
+
+use super::mesh::Mesh;
+use super::route::ask_leader;
+use super::shared::Shared;
+use crate::fleet::FleetState;
+
+/// How long the pause is between attempts to start what the state says should run here.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long fetching the CA's key from the leader may take.
+const CA_KEY_DEADLINE: Duration = Duration::from_secs(10);
+
+const SEAT: FileKind = FileKind {
+    tag: *b"SEAT",
+    version: 1,
+    what: "the coordinator's seat",
+    remedy: "Delete it together with the seat's log; the leader gives this machine another seat.",
+    size_max: 64,
+};
+
+/// A handle to this machine's seat.
+#[derive(Clone)]
+pub(super) struct Council {
+    running: watch::Sender<Option<Coordinator<FleetState>>>,
+    ca: Arc<Mutex<Option<Arc<ClusterCa>>>>,
+}
+
+impl Default for Council {
+    fn default() -> Self {
+        Self {
+            running: watch::Sender::new(None),
+            ca: Arc::default(),
+        }
+    }
+}
+
+impl Council {
+    /// The coordinator that runs here, if any.
+    pub(super) fn coordinator(&self) -> Option<Coordinator<FleetState>> {
+        self.running.borrow().clone()
+    }
+
+    /// Wakes when a coordinator starts or ends here.
+    pub(super) fn watch(&self) -> watch::Receiver<Option<Coordinator<FleetState>>> {
+        self.running.subscribe()
+    }
+
+    /// The cluster CA with its key; only coordinators have it.
+    pub(super) fn ca(&self) -> Option<Arc<ClusterCa>> {
+        self.ca
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn seat(&self, coordinator: Coordinator<FleetState>, ca: Arc<ClusterCa>) {
+        *self.ca.lock().unwrap_or_else(PoisonError::into_inner) = Some(ca);
+        self.running.send_replace(Some(coordinator));
+    }
+
+    fn vacate(&self) -> Option<Coordinator<FleetState>> {
+        *self.ca.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.running.send_replace(None)
+    }
+}
+
+/// Carries the coordinators' requests over the mesh, to where the mesh says that a machine is now.
+pub(super) struct MeshNetwork {
+    /// The endpoint.
+    pub transport: Transport,
+    /// Where machines are; `None` while there is no mesh yet.
+    pub mesh: Mesh,
+}
+
+#[async_trait]
+impl Network for MeshNetwork {
+    async fn call(
+        &self,
+        to: SeatNode,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, CallError> {
+        let peer = self.mesh.look().peer(to.machine).unwrap_or(Peer::from(to));
+        let asked = self
+            .transport
+            .request(peer, StreamKind::CONSENSUS, body, deadline);
+        asked.await.map_err(|error| match error {
+            RequestError::Deadline => CallError::TimedOut,
+            error => CallError::Unreachable(error.to_string()),
+        })
+    }
+}
+
+/// Where one seat's log is.
+pub(super) fn coordinator_config(
+    state_dir: &StateDir,
+    cluster: ClusterId,
+    seat: Seat,
+) -> CoordinatorConfig {
+    CoordinatorConfig {
+        path: log_path(state_dir, seat),
+        cluster,
+        generation: LogGeneration::FIRST,
+        seat,
+        timing: Timing::default(),
+        compaction: Compaction::default(),
+    }
+}
+
+fn log_path(state_dir: &StateDir, seat: Seat) -> PathBuf {
+    state_dir.file(&format!("seat-{seat}.redb"))
+}
+
+/// Remembers the seat, so that a restart finds its log.
+pub(super) fn store_seat(state_dir: &StateDir, seat: Seat) -> anyhow::Result<()> {
+    SEAT.write(&state_dir.file("seat"), &seat.0.to_le_bytes())?;
+    Ok(())
+}
+
+/// The seat that this machine had when it stopped.
+pub(super) fn stored_seat(state_dir: &StateDir) -> anyhow::Result<Option<Seat>> {
+    let path = state_dir.file("seat");
+    let Some(bytes) = SEAT.read(&path)? else {
+        return Ok(None);
+    };
+    let number = bytes.as_slice().try_into().map(u64::from_le_bytes);
+    Ok(Some(Seat(number.map_err(|_| {
+        SEAT.damaged(&path, "it does not hold one number")
+    })?)))
+}
+
+/// The key that the CA is sealed with on this machine.
+pub(super) fn key_file(state_dir: &StateDir) -> anyhow::Result<KeyFile> {
+    Ok(KeyFile::read_or_create(&state_dir.file("ca.kek"))?)
+}
+
+/// Where the sealed CA is.
+pub(super) fn ca_path(state_dir: &StateDir) -> PathBuf {
+    state_dir.file("ca.sealed")
+}
+
+/// Starts the coordinator that this machine was before it stopped; `None` when it was none.
+///
+/// # Errors
+/// When its log or key is missing or damaged. The machine can still follow; it must not coordinate.
+pub(super) async fn reopen(
+    state_dir: &StateDir,
+    cluster: ClusterId,
+    replica: &Replica<FleetState>,
+    network: Arc<dyn Network>,
+) -> anyhow::Result<Option<(Coordinator<FleetState>, Arc<ClusterCa>)>> {
+    let Some(seat) = stored_seat(state_dir)? else {
+        return Ok(None);
+    };
+    let ca = open_ca(&key_file(state_dir)?, &ca_path(state_dir))?.ok_or_else(|| {
+        anyhow::anyhow!("the CA's key is missing although this machine has a seat")
+    })?;
+    let config = coordinator_config(state_dir, cluster, seat);
+    let coordinator = Coordinator::open(config, replica.clone(), network).await?;
+    Ok(Some((coordinator, Arc::new(ca))))
+}
+
+/// Keeps this machine's seat as the fleet's state has it, until the agent stops.
+pub(super) async fn run(shared: Arc<Shared>, network: Arc<dyn Network>) {
+    let mut applied = shared.replica.watch();
+    loop {
+        let wanted = wanted_seat(&shared);
+        let running = shared
+            .council
+            .coordinator()
+            .map(|coordinator| coordinator.seat());
+        let result = match (wanted, running) {
+            (Some(wanted), Some(running)) if wanted == running => Ok(()),
+            (Some(wanted), None) => take(&shared, wanted, Arc::clone(&network)).await,
+            (_, Some(running)) => give_up(&shared, running).await,
+            (None, None) => Ok(()),
+        };
+        let pause = match result {
+            Ok(()) => None,
+            Err(error) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "this machine's seat is not as it should be"
+                );
+                Some(RETRY)
+            }
+        };
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            changed = applied.changed() => if changed.is_err() { return },
+            () = async { match pause { Some(pause) => tokio::time::sleep(pause).await, None => std::future::pending().await } } => {}
+        }
+    }
+}
+
+/// The seat that the state gives this machine: the newest, when it has been given several.
+///
+/// A running seat that the log's membership still names is kept even if the state has none for it: the state gives
+/// up a seat before the consensus membership does.
+fn wanted_seat(shared: &Shared) -> Option<Seat> {
+    let given = shared.replica.read(|state, _| {
+        state
+            .seats
+            .iter()
+            .rev()
+            .find(|(_, machine)| **machine == shared.me)
+            .map(|(seat, _)| *seat)
+    });
+    given.or_else(|| {
+        let running = shared.council.coordinator()?.seat();
+        shared.replica.seats().get(running).map(|_| running)
+    })
+}
+
+async fn take(shared: &Arc<Shared>, seat: Seat, network: Arc<dyn Network>) -> anyhow::Result<()> {
+    let body = ask_leader(shared, StreamKind::CA_KEY, Bytes::new(), CA_KEY_DEADLINE).await?;
+    let ca = ClusterCa::import(&body)?;
+    seal_ca(
+        &ca,
+        &key_file(&shared.state_dir)?,
+        &ca_path(&shared.state_dir),
+    )?;
+    let config = coordinator_config(&shared.state_dir, ca.cluster(), seat);
+    // A log left behind by a start that was cut off before the seat was remembered has voted on nothing.
+    let _ = tokio::fs::remove_file(&config.path).await;
+    let coordinator = Coordinator::create(config, shared.replica.clone(), network).await?;
+    store_seat(&shared.state_dir, seat)?;
+    tracing::info!(%seat, "this machine is a coordinator now");
+    shared.council.seat(coordinator, Arc::new(ca));
+    Ok(())
+}
+
+async fn give_up(shared: &Arc<Shared>, seat: Seat) -> anyhow::Result<()> {
+    if let Some(coordinator) = shared.council.vacate() {
+        coordinator.stop().await;
+    }
+    for path in [
+        shared.state_dir.file("seat"),
+        log_path(&shared.state_dir, seat),
+        ca_path(&shared.state_dir),
+    ] {
+        match tokio::fs::remove_file(&path).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(anyhow::anyhow!("cannot delete {}: {error}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    tracing::info!(%seat, "this machine is no coordinator any more");
+    Ok(())
+}
+
+/// Whether a machine holds a seat, by this machine's copy of the state.
+pub(super) fn has_seat(state: &FleetState, machine: MachineId) -> bool {
+    state.seats.values().any(|holder| *holder == machine)
+}

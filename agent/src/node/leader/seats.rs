@@ -1,0 +1,193 @@
+//! Keeping the right machines in the coordinators' seats: sees how things are, asks the plan for one step, takes it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_mesh::clock::Monotonic;
+use muster_mesh::consensus::seats::{CouncilView, MachineView, SeatChange, plan};
+use muster_mesh::consensus::{Coordinator, Seat, SeatNode};
+use muster_mesh::identity::MachineId;
+
+use crate::fleet::{Command, FleetState, MemberStatus, Phase, Reply};
+use crate::health::Level;
+use crate::node::propose::propose;
+use crate::node::shared::Shared;
+use crate::node::world::World;
+
+/// How long one change of the seats may take: a few commits.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// When to look again while the seats are not as they should be, or may soon not be.
+const BUSY_PERIOD: Duration = Duration::from_secs(1);
+
+/// When to look again otherwise.
+const IDLE_PERIOD: Duration = Duration::from_secs(15);
+
+/// A label that keeps a machine from becoming a coordinator, set from its configuration (`coordinator = false`).
+pub(crate) const NO_COORDINATOR: &str = "muster.coordinator";
+
+/// What one leader remembers between looks.
+pub(super) struct SeatKeeper {
+    clock: Monotonic,
+    /// Since when each machine has been well without a break.
+    well_since: BTreeMap<MachineId, Duration>,
+    /// How many machines there were at the last look, and since when.
+    roster: (usize, Duration),
+}
+
+impl SeatKeeper {
+    pub(super) fn new(clock: Monotonic) -> Self {
+        Self {
+            clock,
+            well_since: BTreeMap::new(),
+            roster: (0, clock.now()),
+        }
+    }
+
+    /// Takes one step towards the right seats, if one is due. Returns when to look again.
+    pub(super) async fn look(
+        &mut self,
+        shared: &Shared,
+        coordinator: &Coordinator<FleetState>,
+    ) -> Duration {
+        self.free_lost_seats(shared, coordinator).await;
+        let Some(view) = self.view(shared, coordinator) else {
+            return IDLE_PERIOD;
+        };
+        let settled = view
+            .seats
+            .values()
+            .all(|seat| seat.is_voter && seat.is_caught_up);
+        let Some(step) = plan(&view) else {
+            let candidates_wait = view.seats.len() < view.machines.len() && view.seats.len() < 3;
+            return if settled && !candidates_wait {
+                IDLE_PERIOD
+            } else {
+                BUSY_PERIOD
+            };
+        };
+        tracing::info!(change = ?step.change, why = step.why, "changing the coordinators' seats");
+        if let Err(error) = carry_out(shared, coordinator, step.change).await {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "the seats could not be changed; trying again"
+            );
+        }
+        BUSY_PERIOD
+    }
+
+    /// Gives up seats that the state still has and the log's membership no longer: their change was cut off half way,
+    /// or their learner was dismissed.
+    async fn free_lost_seats(&self, shared: &Shared, coordinator: &Coordinator<FleetState>) {
+        let named = coordinator.status().borrow().seats.clone();
+        let lost: Vec<Seat> = shared.replica.read(|state, _| {
+            let newest = state.last_seat;
+            // The newest one may have been taken a moment ago, and is about to be added.
+            state
+                .seats
+                .keys()
+                .copied()
+                .filter(|seat| *seat != newest && named.get(*seat).is_none())
+                .collect()
+        });
+        for seat in lost {
+            if let Err(error) = propose(shared, None, Command::FreeSeat { seat }).await {
+                tracing::debug!(%seat, %error, "a lost seat was not given up yet");
+            }
+        }
+    }
+
+    fn view(
+        &mut self,
+        shared: &Shared,
+        coordinator: &Coordinator<FleetState>,
+    ) -> Option<CouncilView> {
+        let world = shared.mesh.look();
+        let now = self.clock.now();
+        let machines = shared
+            .replica
+            .read(|state, _| self.machines(state, &world, now));
+        if self.roster.0 != machines.len() {
+            self.roster = (machines.len(), now);
+        }
+        coordinator.council(machines, now.saturating_sub(self.roster.1))
+    }
+
+    fn machines(
+        &mut self,
+        state: &FleetState,
+        world: &World,
+        now: Duration,
+    ) -> BTreeMap<MachineId, MachineView> {
+        let mut machines = BTreeMap::new();
+        for machine in state
+            .machines
+            .values()
+            .filter(|machine| machine.is_elector())
+        {
+            let seen = world.members.get(&machine.id);
+            let alive = seen.is_some_and(|seen| seen.status == MemberStatus::Alive);
+            let said = seen.and_then(|seen| seen.said.as_ref());
+            let well = alive && said.is_some_and(|said| said.health != Level::Critical);
+            let healthy_for = if well {
+                now.saturating_sub(*self.well_since.entry(machine.id).or_insert(now))
+            } else {
+                self.well_since.remove(&machine.id);
+                Duration::ZERO
+            };
+            let barred = said.is_some_and(|said| {
+                said.labels
+                    .get(NO_COORDINATOR)
+                    .is_some_and(|label| label == "false")
+            });
+            let view = MachineView {
+                zone: machine
+                    .zone
+                    .clone()
+                    .or_else(|| machine.labels.get("zone").cloned()),
+                alive,
+                healthy_for,
+                leaving: machine.phase != Phase::Joined
+                    || said.is_some_and(|said| said.leaving.is_some()),
+                eligible: !barred,
+                has_taken_seat: state.seats.values().any(|holder| *holder == machine.id),
+            };
+            machines.insert(machine.id, view);
+        }
+        self.well_since
+            .retain(|machine, _| machines.contains_key(machine));
+        machines
+    }
+}
+
+async fn carry_out(
+    shared: &Shared,
+    coordinator: &Coordinator<FleetState>,
+    change: SeatChange,
+) -> anyhow::Result<()> {
+    match change {
+        SeatChange::AddLearner(machine) => {
+            let peer = shared
+                .peer(machine)
+                .ok_or_else(|| anyhow::anyhow!("nobody knows where {machine} is"))?;
+            // A machine that was given a seat before, and not added since, is given the same one.
+            let seat = match propose(shared, None, Command::TakeSeat { machine }).await? {
+                Reply::Seat(seat) => seat,
+                reply => anyhow::bail!("unexpected answer {reply:?}"),
+            };
+            let node = SeatNode {
+                machine,
+                addr: peer.addr,
+            };
+            coordinator.add_learner(seat, node, CHANGE_DEADLINE).await?;
+        }
+        SeatChange::SetVoters(voters) => {
+            coordinator.set_voters(voters, CHANGE_DEADLINE).await?;
+        }
+        SeatChange::RemoveLearner(seat) => {
+            coordinator.remove_learner(seat, CHANGE_DEADLINE).await?;
+            propose(shared, None, Command::FreeSeat { seat }).await?;
+        }
+    }
+    Ok(())
+}

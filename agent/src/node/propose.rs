@@ -1,0 +1,72 @@
+//! Putting a command into the log, on the leader.
+
+use std::time::Duration;
+
+use muster_mesh::clock::unix_ms;
+use muster_mesh::consensus::coordinator::{ProposeError, Role};
+
+use super::shared::Shared;
+use crate::fleet::{Command, Envelope, Refusal, Reply, Text};
+
+/// How long a commit may take: a disk write on most coordinators, normally a few milliseconds.
+const COMMIT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why a command did not change the state, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ProposeFailure {
+    /// The state refused it; nothing changed.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// It was not proposed, because this machine doesn't lead or too few coordinators answer.
+    #[error("{0}")]
+    NotProposed(String),
+    /// Nobody can say whether it was committed.
+    #[error("nobody can say yet whether it was committed; look before trying again")]
+    Unknown,
+}
+
+/// Proposes a command and waits for what the state makes of it. Refusals are errors.
+///
+/// # Errors
+/// See [`ProposeFailure`].
+pub(super) async fn propose(
+    shared: &Shared,
+    actor: Option<Text>,
+    command: Command,
+) -> Result<Reply, ProposeFailure> {
+    let not_proposed = |why: &str| ProposeFailure::NotProposed(why.to_owned());
+    let coordinator = shared
+        .council
+        .coordinator()
+        .ok_or_else(|| not_proposed("this machine is no coordinator"))?;
+    let (term, role) = {
+        let status = coordinator.status();
+        let status = status.borrow();
+        (status.term, status.role)
+    };
+    if role != Role::Leader {
+        return Err(not_proposed("this machine does not lead"));
+    }
+    let name = command.name();
+    let envelope = Envelope {
+        at_ms: unix_ms(),
+        by: shared.me,
+        term,
+        actor,
+        command,
+    };
+    let proposed = coordinator
+        .propose(envelope.encode(), COMMIT_DEADLINE)
+        .await;
+    match proposed {
+        Ok(proposed) => match Reply::decode(&proposed.reply) {
+            Ok(reply) => reply.accepted().map_err(|refusal| {
+                tracing::debug!(command = name, %refusal, "refused");
+                ProposeFailure::Refused(refusal)
+            }),
+            Err(error) => Err(not_proposed(&error.to_string())),
+        },
+        Err(ProposeError::Unknown) => Err(ProposeFailure::Unknown),
+        Err(error) => Err(not_proposed(&error.to_string())),
+    }
+}

@@ -1,0 +1,242 @@
+//! What this machine does for others: one function for each kind of request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use muster_mesh::identity::{MachineId, Peer};
+use muster_mesh::membership::CHECK_TIMEOUT;
+use muster_mesh::state_dir::FileKind;
+use muster_mesh::transport::{InboundRequest, PeerIdentity, PortAnswer, StreamKind, probe_port};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, Semaphore, mpsc};
+
+use super::admission;
+use super::authority::{Answer, Ballot, Promise};
+use super::council::has_seat;
+use super::desk::{self, NodeDesk};
+use super::route::Routed;
+use super::shared::Shared;
+use super::workload;
+use crate::answers::Answers;
+
+/// Draining this machine's workload, asked by the leader before the machine is taken away.
+pub(super) const DRAIN: StreamKind = StreamKind(12);
+
+/// Requests served at once; more wait in the transport's channel.
+const SERVED_MAX: usize = 256;
+
+/// Requests that wait to be served. The mesh task drops what does not fit, and tells the asker.
+pub(super) const WAITING_MAX: usize = 64;
+
+/// How long draining may take.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(50);
+
+const PROMISE: FileKind = FileKind {
+    tag: *b"PROM",
+    version: 1,
+    what: "this machine's promise to the leader",
+    remedy: "Do not delete it while the fleet runs elsewhere: restore it, or let the machine join anew.",
+    size_max: 256,
+};
+
+/// What a witness found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum WitnessAnswer {
+    /// The agent's endpoint answered.
+    Answered,
+    /// The host said that nothing listens there.
+    Refused,
+    /// Nothing came back.
+    Silent,
+}
+
+impl WitnessAnswer {
+    /// Reads the bytes from the wire; `None` for anything else.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+
+    fn encode(self) -> Vec<u8> {
+        postcard::to_stdvec(&self).expect("one number serializes into memory")
+    }
+}
+
+/// The bytes that name a suspect to a witness.
+pub(super) fn encode_peer(peer: Peer) -> Vec<u8> {
+    postcard::to_stdvec(&peer).expect("a number and an address serialize into memory")
+}
+
+/// Serves requests until the channel closes or the agent stops.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    desk: Arc<Answers<NodeDesk>>,
+    mut requests: mpsc::Receiver<InboundRequest>,
+) {
+    let room = Arc::new(Semaphore::new(SERVED_MAX));
+    loop {
+        let request = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            request = requests.recv() => match request {
+                Some(request) => request,
+                None => return,
+            },
+        };
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
+        let (shared, desk) = (Arc::clone(&shared), Arc::clone(&desk));
+        tokio::spawn(async move {
+            serve(&shared, &desk, request).await;
+            drop(place);
+        });
+    }
+}
+
+async fn serve(shared: &Arc<Shared>, desk: &Arc<Answers<NodeDesk>>, request: InboundRequest) {
+    let InboundRequest {
+        from,
+        kind,
+        body,
+        responder,
+        addr,
+    } = request;
+    let answer = match (kind, &from) {
+        (StreamKind::API, _) => return desk::serve(shared, desk, from, body, responder).await,
+        (StreamKind::FOLLOW, PeerIdentity::Machine(machine)) => {
+            return super::follow::serve(shared, *machine, body, responder).await;
+        }
+        (StreamKind::JOIN, PeerIdentity::Joiner) => {
+            let answer = admission::answer_join(shared, body).await;
+            Ok(postcard::to_stdvec(&answer)
+                .expect("plain data serializes into memory")
+                .into())
+        }
+        (_, PeerIdentity::Machine(machine)) => machine_asks(shared, *machine, kind, body).await,
+        _ => Err(format!("{from} may not ask this")),
+    };
+    match answer {
+        Ok(answer) => {
+            if let Err(error) = responder.reply(answer).await {
+                tracing::debug!(%addr, %kind, %error, "an answer was not delivered");
+            }
+        }
+        Err(why) => {
+            tracing::debug!(%from, %addr, %kind, why, "refused a request");
+            responder.fail(&why).await;
+        }
+    }
+}
+
+async fn machine_asks(
+    shared: &Arc<Shared>,
+    machine: MachineId,
+    kind: StreamKind,
+    body: Bytes,
+) -> Result<Bytes, String> {
+    match kind {
+        StreamKind::CONSENSUS => match shared.council.coordinator() {
+            Some(coordinator) => Ok(coordinator.handle(machine, body).await),
+            None => Err("this machine is no coordinator".to_owned()),
+        },
+        StreamKind::AUTHORITY => {
+            let ballot = Ballot::decode(&body).ok_or("that is no ballot")?;
+            if ballot.leader != machine {
+                return Err("a machine can ask only for itself".to_owned());
+            }
+            Ok(acknowledge(shared, ballot).await?.encode().into())
+        }
+        StreamKind::WITNESS => {
+            let suspect = postcard::from_bytes(&body).map_err(|_| "that is no machine")?;
+            Ok(witness(suspect).await.encode().into())
+        }
+        StreamKind::JOIN | StreamKind::RENEW | StreamKind::CA_KEY => {
+            Ok(as_leader(shared, machine, kind, &body).await?.encode())
+        }
+        DRAIN => {
+            if !shared.replica.read(|state, _| has_seat(state, machine)) {
+                return Err("only coordinators drain machines".to_owned());
+            }
+            workload::drain(shared, flavors_deadline()).await?;
+            Ok(Bytes::new())
+        }
+        _ => Err("this machine does not know that kind of request".to_owned()),
+    }
+}
+
+fn flavors_deadline() -> muster_provisioners::Deadline {
+    muster_provisioners::Deadline::after(DRAIN_DEADLINE)
+}
+
+/// Does what only the leader does, for a machine that asks; or says who leads.
+///
+/// # Errors
+/// Why the leader does not do it.
+pub(super) async fn as_leader(
+    shared: &Shared,
+    machine: MachineId,
+    kind: StreamKind,
+    body: &[u8],
+) -> Result<Routed, String> {
+    let Some(ca) = shared.council.ca().filter(|_| shared.leads()) else {
+        return Ok(Routed::NotLeader(
+            shared.leader().filter(|leader| *leader != shared.me),
+        ));
+    };
+    let done = match kind {
+        StreamKind::JOIN => {
+            let answer = admission::admit(shared, &ca, body).await;
+            postcard::to_stdvec(&answer).expect("plain data serializes into memory")
+        }
+        StreamKind::RENEW => admission::renew(shared, &ca, machine, body)?,
+        StreamKind::CA_KEY if shared.replica.read(|state, _| has_seat(state, machine)) => {
+            ca.export().to_vec()
+        }
+        StreamKind::CA_KEY => return Err("only coordinators get the CA's key".to_owned()),
+        _ => return Err("that is nothing for a leader".to_owned()),
+    };
+    Ok(Routed::Done(done))
+}
+
+/// This machine's promise, read once and stored before each grant that raises it.
+#[derive(Debug, Default)]
+pub(super) struct Promised(Mutex<Option<Promise>>);
+
+/// Answers a leader's ballot.
+///
+/// # Errors
+/// When the promise can't be read or stored: then nothing is promised.
+pub(super) async fn acknowledge(shared: &Shared, ballot: Ballot) -> Result<Answer, String> {
+    let path = shared.state_dir.file("promise");
+    let mut promised = shared.promised.0.lock().await;
+    let mut promise = match &*promised {
+        Some(promise) => *promise,
+        None => match PROMISE.read(&path).map_err(|error| error.to_string())? {
+            Some(bytes) => postcard::from_bytes(&bytes).map_err(|_| {
+                PROMISE
+                    .damaged(&path, "its content makes no sense")
+                    .to_string()
+            })?,
+            None => Promise::default(),
+        },
+    };
+    let (answer, raised) = promise.consider(ballot);
+    if raised {
+        let bytes = postcard::to_stdvec(&promise).expect("plain data serializes into memory");
+        let written = tokio::task::spawn_blocking(move || PROMISE.write(&path, &bytes)).await;
+        written
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+    }
+    *promised = Some(promise);
+    Ok(answer)
+}
+
+/// Tries to reach a suspect over a fresh path.
+pub(super) async fn witness(suspect: Peer) -> WitnessAnswer {
+    match probe_port(suspect.addr, CHECK_TIMEOUT).await {
+        PortAnswer::Answered => WitnessAnswer::Answered,
+        PortAnswer::Refused => WitnessAnswer::Refused,
+        PortAnswer::Silent => WitnessAnswer::Silent,
+    }
+}

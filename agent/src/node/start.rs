@@ -1,0 +1,514 @@
+//! Who this machine is: found on disk, founded, or given by a mesh that it joins.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use muster_mesh::clock::unix_ms;
+use muster_mesh::consensus::{Coordinator, Network, Seat, SeatNode};
+use muster_mesh::identity::{ClusterId, Peer};
+use muster_mesh::pki::{
+    CaHash, ClusterCa, Credentials, JoinToken, LeafKey, open_ca, public_key_hash, seal_ca,
+};
+use muster_mesh::state_dir::{FileKind, StateDir};
+use muster_mesh::transport::DialError;
+use muster_mesh::transport::joining::{self, JoinAttemptError, JoinError};
+use rand::TryRng;
+use serde::{Deserialize, Serialize};
+
+use super::admission::{JoinAnswer, JoinRequest, Welcome};
+use super::council;
+use super::propose::propose;
+use super::shared::Shared;
+use crate::config::{AgentConfig, Seed};
+use crate::fleet::{self, Command, Found, GroupId, KeyHash, MachineName, Member, Text};
+
+/// The file with this machine's identity.
+pub(super) const CREDENTIALS: &str = "identity";
+
+/// How long one seed has to answer, and how long a machine goes on asking.
+const JOIN_DEADLINE: Duration = Duration::from_secs(25);
+
+/// The pause between rounds of asking while the mesh can't decide, doubled up to [`JOIN_PAUSE_MAX`].
+const JOIN_PAUSE_MIN: Duration = Duration::from_millis(250);
+/// See [`JOIN_PAUSE_MIN`].
+const JOIN_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a first-boot script may take.
+const FIRST_BOOT_DEADLINE: Duration = Duration::from_secs(600);
+
+/// How long the first election and the first command of a new mesh may take.
+const FOUND_DEADLINE: Duration = Duration::from_secs(20);
+
+const FOUNDING: FileKind = FileKind {
+    tag: *b"FOND",
+    version: 1,
+    what: "the note about the mesh that this machine is founding",
+    remedy: "Delete the whole directory and found the mesh again; it has no other members yet.",
+    size_max: 64 * 1024,
+};
+
+const FIRST_BOOT: FileKind = FileKind {
+    tag: *b"BOOT",
+    version: 1,
+    what: "the note that the first boot is over",
+    remedy: "Delete it to have the first-boot script run again.",
+    size_max: 64,
+};
+
+/// A mesh that is to be founded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Founding {
+    /// The mesh's ID; drawn at random when absent.
+    pub cluster: Option<ClusterId>,
+    /// The mesh's name, for people.
+    pub name: String,
+}
+
+/// Who this machine is.
+pub(super) struct Identity {
+    /// Its certificate and key.
+    pub credentials: Credentials,
+    /// Where it tells others to reach it.
+    pub addr: SocketAddr,
+    /// Its name in the mesh, where that was just told.
+    pub name: String,
+    /// The mesh's name, where that was just told.
+    pub cluster_name: String,
+    /// Machines of the mesh that it was told about when it joined.
+    pub peers: Vec<Peer>,
+    /// What is still to be done to found the mesh.
+    pub(super) founding: Option<Founded>,
+}
+
+/// What is to be committed first in a new mesh.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Founded {
+    cluster: ClusterId,
+    name: String,
+    key: [u8; 32],
+}
+
+/// Finds out who this machine is: from its directory, by founding a mesh, or by joining one.
+///
+/// # Errors
+/// When the directory is damaged, or there is no identity and no way to get one.
+pub(super) async fn identify(
+    config: &AgentConfig,
+    state_dir: &StateDir,
+    founding: Option<Founding>,
+) -> anyhow::Result<Identity> {
+    let addr = advertised(config)?;
+    if let Some(credentials) = Credentials::load(&state_dir.file(CREDENTIALS))? {
+        let founding = unfinished(state_dir)?;
+        let identity = Identity {
+            credentials,
+            addr,
+            name: String::new(),
+            cluster_name: String::new(),
+            peers: Vec::new(),
+            founding,
+        };
+        if identity.credentials.is_expired(unix_ms()) {
+            return rejoin(config, state_dir, identity).await;
+        }
+        return Ok(identity);
+    }
+    match founding.or_else(|| configured_founding(config)) {
+        Some(founding) => found(state_dir, addr, founding),
+        None => join(config, state_dir, addr).await,
+    }
+}
+
+fn configured_founding(config: &AgentConfig) -> Option<Founding> {
+    let name = config.found.name.clone()?;
+    Some(Founding {
+        cluster: config.found.cluster.as_deref()?.parse().ok(),
+        name,
+    })
+}
+
+/// Founds a mesh in a directory: `muster init`. The agent commits it at its first start.
+///
+/// # Errors
+/// When the directory has an identity already, or can't be written.
+pub(super) fn init(config: &AgentConfig, founding: Founding) -> anyhow::Result<Identity> {
+    let state_dir = StateDir::open(&config.machine.data_dir)?;
+    ensure!(
+        Credentials::load(&state_dir.file(CREDENTIALS))?.is_none(),
+        "{} belongs to a member of a mesh already; use another data_dir, or delete it to found a new mesh",
+        config.machine.data_dir.display()
+    );
+    found(&state_dir, advertised(config)?, founding)
+}
+
+/// Joins a mesh: `muster join`. The agent takes part when it is started.
+///
+/// # Errors
+/// When the directory has an identity already, or the mesh doesn't let this machine in.
+pub(super) async fn join_mesh(config: &AgentConfig) -> anyhow::Result<Identity> {
+    let state_dir = StateDir::open(&config.machine.data_dir)?;
+    ensure!(
+        Credentials::load(&state_dir.file(CREDENTIALS))?.is_none(),
+        "{} belongs to a member of a mesh already; `muster agent` starts it",
+        config.machine.data_dir.display()
+    );
+    join(config, &state_dir, advertised(config)?).await
+}
+
+fn found(state_dir: &StateDir, addr: SocketAddr, founding: Founding) -> anyhow::Result<Identity> {
+    let now_ms = unix_ms();
+    let cluster = match founding.cluster {
+        Some(cluster) => cluster,
+        None => ClusterId::new(rand::rngs::SysRng.try_next_u64()?.max(1))
+            .expect("at least one is not zero"),
+    };
+    let machine = fleet::machine_id(cluster, 1)
+        .context("this cluster ID makes an empty machine ID; draw another one")?;
+    let ca = ClusterCa::create(cluster, now_ms)?;
+    let key = LeafKey::generate()?;
+    let request = key.request()?;
+    let leaf = ca.sign_machine(&request, machine, now_ms)?;
+    let credentials = Credentials::assemble(&key, leaf, ca.certificate().to_vec(), now_ms)?;
+    let founded = Founded {
+        cluster,
+        name: founding.name,
+        key: public_key_hash(&request)?,
+    };
+    // The identity comes last: without it the next start begins again from nothing.
+    seal_ca(
+        &ca,
+        &council::key_file(state_dir)?,
+        &council::ca_path(state_dir),
+    )?;
+    let note = postcard::to_stdvec(&founded).expect("plain data serializes into memory");
+    FOUNDING.write(&state_dir.file("founding"), &note)?;
+    credentials.save(&state_dir.file(CREDENTIALS))?;
+    Ok(Identity {
+        credentials,
+        addr,
+        name: String::new(),
+        cluster_name: founded.name.clone(),
+        peers: Vec::new(),
+        founding: Some(founded),
+    })
+}
+
+fn unfinished(state_dir: &StateDir) -> anyhow::Result<Option<Founded>> {
+    let path = state_dir.file("founding");
+    let Some(bytes) = FOUNDING.read(&path)? else {
+        return Ok(None);
+    };
+    let founded = postcard::from_bytes(&bytes)
+        .map_err(|_| FOUNDING.damaged(&path, "its content makes no sense"))?;
+    Ok(Some(founded))
+}
+
+/// Begins the log of a new mesh, or goes on where an earlier start was cut off.
+///
+/// # Errors
+/// When the log can't be made, or its first command isn't committed.
+pub(super) async fn found_log(
+    shared: &Arc<Shared>,
+    founded: Founded,
+    here: Peer,
+    network: Arc<dyn Network>,
+) -> anyhow::Result<()> {
+    let state_dir = &shared.state_dir;
+    let ca = open_ca(&council::key_file(state_dir)?, &council::ca_path(state_dir))?
+        .context("the CA's key is missing; delete the directory and found the mesh again")?;
+    let config = council::coordinator_config(state_dir, founded.cluster, Seat::FIRST);
+    let coordinator = if council::stored_seat(state_dir)?.is_some() {
+        Coordinator::open(config, shared.replica.clone(), network).await?
+    } else {
+        // A log without the note about the seat is of a start that was cut off before anything was in it.
+        let _ = tokio::fs::remove_file(&config.path).await;
+        let made = Coordinator::create(config, shared.replica.clone(), network).await?;
+        council::store_seat(state_dir, Seat::FIRST)?;
+        made
+    };
+    let node = SeatNode {
+        machine: here.machine,
+        addr: here.addr,
+    };
+    match coordinator.found(node).await {
+        Ok(()) | Err(muster_mesh::consensus::coordinator::FoundError::Exists) => {}
+        Err(error) => return Err(error.into()),
+    }
+    shared.council.seat(coordinator, Arc::new(ca));
+    let deadline = tokio::time::Instant::now() + FOUND_DEADLINE;
+    let command = first_command(shared, &founded, here)?;
+    while shared.replica.read(|state, _| state.cluster.is_none()) {
+        if let Err(error) = propose(shared, None, command.clone()).await {
+            tracing::debug!(%error, "the mesh is not founded yet");
+            ensure!(
+                tokio::time::Instant::now() < deadline,
+                "could not found the mesh: {error}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    tokio::fs::remove_file(state_dir.file("founding")).await?;
+    tracing::info!(cluster = %founded.cluster, name = founded.name, "the mesh is founded");
+    Ok(())
+}
+
+fn first_command(shared: &Shared, founded: &Founded, here: Peer) -> anyhow::Result<Command> {
+    let config = &shared.config;
+    let machine_name: MachineName = machine_name(config)?.parse()?;
+    let place = match (&config.instance.group, &config.instance.member) {
+        (Some(group), Some(member)) => {
+            let group: GroupId = group.parse()?;
+            let member = founding_member(&group, member, config.found.pet)?;
+            Some((group, member))
+        }
+        _ => None,
+    };
+    let instance = match (&config.instance.provisioner, &config.instance.id) {
+        (Some(provisioner), Some(id)) => Some(fleet::Instance {
+            provisioner: provisioner.clone(),
+            id: id.parse()?,
+            properties: Default::default(),
+        }),
+        _ => None,
+    };
+    Ok(Command::Found(Box::new(Found {
+        cluster: founded.cluster,
+        name: Text::from(founded.name.clone()),
+        ca_der: shared.credentials.borrow().ca_certificate().to_vec(),
+        machine_name,
+        addr: here.addr,
+        labels: config.machine.labels.clone(),
+        key: KeyHash(founded.key),
+        place,
+        instance,
+    })))
+}
+
+/// Which member of its group the founding machine is: a pet by its name, cattle by its number.
+fn founding_member(group: &GroupId, member: &str, pet: bool) -> anyhow::Result<Member> {
+    if pet {
+        return Ok(Member::Pet(member.parse()?));
+    }
+    let ordinal = member.parse().ok();
+    Ok(Member::Cattle(ordinal.with_context(|| {
+        format!("`{member}` is no member of the cattle group `{group}`: its members are numbers")
+    })?))
+}
+
+/// The name that this machine would like to have: the configured one, else the host's.
+pub(super) fn machine_name(config: &AgentConfig) -> anyhow::Result<String> {
+    match &config.machine.name {
+        Some(name) => Ok(name.clone()),
+        None => {
+            let host = rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .to_lowercase();
+            Ok(host.split('.').next().unwrap_or_default().to_owned())
+        }
+    }
+}
+
+async fn join(
+    config: &AgentConfig,
+    state_dir: &StateDir,
+    addr: SocketAddr,
+) -> anyhow::Result<Identity> {
+    let token = token(config)?;
+    let key = LeafKey::generate()?;
+    let request = JoinRequest::New {
+        token: token.id().0,
+        secret: token.hash(),
+        request: key.request()?,
+        name: config.machine.name.clone(),
+        advertise: addr,
+        labels: config.machine.labels.clone(),
+    };
+    let welcome = ask_to_join(config, token.ca_hash(), &request).await?;
+    admit(state_dir, addr, &key, welcome)
+}
+
+/// Comes back with the old identity after its certificate has run out.
+async fn rejoin(
+    config: &AgentConfig,
+    state_dir: &StateDir,
+    identity: Identity,
+) -> anyhow::Result<Identity> {
+    tracing::warn!(
+        "this machine's certificate has run out while it was away; asking for a new one"
+    );
+    let key = LeafKey::generate()?;
+    let signer = muster_mesh::pki::EnvelopeSigner::new(&identity.credentials)?;
+    let envelope = signer
+        .sign(super::admission::REJOIN_PURPOSE, key.request()?)?
+        .encode();
+    let request = JoinRequest::Back { envelope };
+    let welcome = ask_to_join(config, identity.credentials.ca_hash(), &request).await?;
+    ensure!(
+        welcome.machine == identity.credentials.machine(),
+        "the mesh answered with another machine's identity"
+    );
+    let founding = identity.founding;
+    Ok(Identity {
+        founding,
+        ..admit(state_dir, identity.addr, &key, welcome)?
+    })
+}
+
+fn admit(
+    state_dir: &StateDir,
+    addr: SocketAddr,
+    key: &LeafKey,
+    welcome: Welcome,
+) -> anyhow::Result<Identity> {
+    let credentials = Credentials::assemble(key, welcome.certificate, welcome.ca, unix_ms())?;
+    credentials.save(&state_dir.file(CREDENTIALS))?;
+    tracing::info!(machine = %welcome.machine, name = welcome.name, "this machine has joined");
+    Ok(Identity {
+        credentials,
+        addr,
+        name: welcome.name,
+        cluster_name: welcome.cluster_name,
+        peers: welcome.peers,
+        founding: None,
+    })
+}
+
+/// Asks the seeds, one after the other and again, until one brings a decision.
+async fn ask_to_join(
+    config: &AgentConfig,
+    pinned: CaHash,
+    request: &JoinRequest,
+) -> anyhow::Result<Welcome> {
+    ensure!(
+        !config.machine.seeds.is_empty(),
+        "no seeds: say at which addresses the mesh can be asked (`seeds`, or `muster join ADDR...`)"
+    );
+    let body =
+        Bytes::from(postcard::to_stdvec(request).expect("plain data serializes into memory"));
+    let end = tokio::time::Instant::now() + 6 * JOIN_DEADLINE;
+    let mut pause = JOIN_PAUSE_MIN;
+    loop {
+        let addrs = resolve(&config.machine.seeds).await;
+        let why = match joining::join(&addrs, pinned, body.clone(), JOIN_DEADLINE).await {
+            Ok(joined) => match postcard::from_bytes(&joined.reply) {
+                Ok(JoinAnswer::Welcome(welcome)) => return Ok(*welcome),
+                Ok(JoinAnswer::Refused(why)) => {
+                    bail!("the mesh does not let this machine in: {why}")
+                }
+                Ok(JoinAnswer::Unavailable(why)) => why,
+                Err(_) => "the answer can't be read; is it the same version?".to_owned(),
+            },
+            // Neither a wrong mesh nor a wrong token gets better by asking again.
+            Err(error) if is_final(&error) => return Err(error.into()),
+            Err(error) => error.to_string(),
+        };
+        ensure!(tokio::time::Instant::now() < end, "could not join: {why}");
+        tracing::info!(why, "not in the mesh yet; asking again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(JOIN_PAUSE_MAX);
+    }
+}
+
+/// Whether every seed is of another mesh, or of none: asking again won't change that.
+fn is_final(error: &JoinError) -> bool {
+    !error.attempts.is_empty()
+        && error.attempts.iter().all(|(_, attempt)| {
+            matches!(
+                attempt,
+                JoinAttemptError::Dial(DialError::Peer(_) | DialError::NotMuster)
+                    | JoinAttemptError::TooLong(_)
+            )
+        })
+}
+
+/// The addresses of the seeds, names looked up anew each time: they may move.
+pub(super) async fn resolve(seeds: &[Seed]) -> Vec<SocketAddr> {
+    let mut addrs = Vec::new();
+    for seed in seeds {
+        match seed.literal() {
+            Some(addr) => addrs.push(addr),
+            None => match tokio::net::lookup_host((seed.host.as_str(), seed.port)).await {
+                Ok(found) => addrs.extend(found),
+                Err(error) => tracing::warn!(%seed, %error, "cannot look up a seed"),
+            },
+        }
+    }
+    addrs
+}
+
+fn token(config: &AgentConfig) -> anyhow::Result<JoinToken> {
+    let machine = &config.machine;
+    let text = match (&machine.join_token, &machine.join_token_file) {
+        (Some(token), _) => token.clone(),
+        (None, Some(path)) => std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the join token from {}", path.display()))?,
+        (None, None) => bail!(
+            "this machine has no identity in {} and no join token: found a mesh with `muster init`, or join one \
+             with `muster join ADDR... --token T`",
+            machine.data_dir.display()
+        ),
+    };
+    Ok(text.trim().parse()?)
+}
+
+/// Where others reach this machine.
+fn advertised(config: &AgentConfig) -> anyhow::Result<SocketAddr> {
+    let machine = &config.machine;
+    if let Some(advertise) = machine.advertise {
+        return Ok(advertise);
+    }
+    if !machine.bind.ip().is_unspecified() {
+        return Ok(machine.bind);
+    }
+    let towards = machine.seeds.iter().find_map(Seed::literal);
+    let ip = route_source(towards, machine.bind.ip()).context(
+        "bind is a wildcard and there is no route to tell which address others reach this machine at; \
+         set `advertise`",
+    )?;
+    Ok(SocketAddr::new(ip, machine.bind.port()))
+}
+
+/// The source address of packets towards `towards`, or along the default route. Sends nothing.
+fn route_source(towards: Option<SocketAddr>, bind: IpAddr) -> Option<IpAddr> {
+    // 192.0.2.0/24 and 2001:db8::/32 are for documentation (RFC 5737, RFC 3849): nobody is there to be disturbed.
+    let default = if bind.is_ipv4() {
+        "192.0.2.1:9"
+    } else {
+        "[2001:db8::1]:9"
+    };
+    let towards = towards.or_else(|| default.parse().ok())?;
+    let socket = UdpSocket::bind(SocketAddr::new(bind, 0)).ok()?;
+    socket.connect(towards).ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified()).then_some(ip)
+}
+
+/// Runs the first-boot script once in the life of a directory.
+///
+/// # Errors
+/// When it fails or takes too long; it is run again at the next start then.
+pub(super) async fn first_boot(script: &str, state_dir: &StateDir) -> anyhow::Result<()> {
+    let note = state_dir.file("first-boot");
+    if FIRST_BOOT.read(&note)?.is_some() {
+        return Ok(());
+    }
+    tracing::info!("running the first-boot script");
+    let directory = std::env::var_os("MUSTER_DATA").unwrap_or_else(|| state_dir.path().into());
+    let mut shell = tokio::process::Command::new("/bin/sh");
+    shell
+        .arg("-e")
+        .arg("-c")
+        .arg(script)
+        .current_dir(directory)
+        .kill_on_drop(true);
+    let status = tokio::time::timeout(FIRST_BOOT_DEADLINE, shell.status())
+        .await
+        .context("the first-boot script took longer than ten minutes")??;
+    ensure!(status.success(), "the first-boot script failed: {status}");
+    FIRST_BOOT.write(&note, &[])?;
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Looking at this machine every few seconds, and telling the mesh when there is something new to tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_mesh::clock::Monotonic;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::mesh::Input;
+use super::shared::Shared;
+use crate::health::{Judge, Publisher, Report, Sampler, Workload};
+
+/// How often this clock is compared with a peer's.
+const CLOCK_PERIOD: Duration = Duration::from_secs(120);
+
+/// How soon after the start this clock is compared for the first time, when there are peers by then.
+const CLOCK_FIRST: Duration = Duration::from_secs(20);
+
+/// How long a peer has to tell its time.
+const CLOCK_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Comparisons that are kept; their median counts, so that no single peer's wrong clock does.
+const CLOCKS_KEPT: usize = 5;
+
+/// Looks at this machine until the agent stops. The latest report is published on `latest` whether or not it is news
+/// to others.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut workload: watch::Receiver<Workload>,
+    latest: watch::Sender<Report>,
+) {
+    let config = &shared.config.health;
+    let mut sampler = Sampler::new(shared.state_dir.path());
+    let mut judge = Judge::new(config);
+    let mut publisher = Publisher::new(config);
+    let mut offsets = Offsets::default();
+    let clock = Monotonic::start();
+    let mut ticks = tokio::time::interval(config.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            _ = ticks.tick() => {}
+            changed = workload.changed() => if changed.is_err() { return },
+        }
+        offsets.compare_if_due(&shared, clock.now()).await;
+        let mut sample = sampler.sample();
+        sample.clock_offset_ms = offsets.median();
+        sample.workload = workload.borrow_and_update().clone();
+        let report = judge.handle_sample(&sample);
+        if publisher.handle_report(clock.now(), &report) {
+            shared.mesh.tell(Input::Vitals((&report).into())).await;
+        }
+        latest.send_replace(report);
+    }
+}
+
+/// How far this clock was ahead of peers' clocks, lately.
+#[derive(Default)]
+struct Offsets {
+    kept: Vec<i64>,
+    next: Option<Duration>,
+    /// Whose turn it is: each peer is asked in the order of the machines' IDs, which are random.
+    turn: usize,
+}
+
+impl Offsets {
+    async fn compare_if_due(&mut self, shared: &Shared, now: Duration) {
+        if now < *self.next.get_or_insert(CLOCK_FIRST) {
+            return;
+        }
+        self.next = Some(now + CLOCK_PERIOD);
+        let world = shared.mesh.look();
+        let others: Vec<_> = world
+            .active()
+            .filter(|peer| peer.machine != shared.me)
+            .collect();
+        let Some(peer) = others.get(self.turn % others.len().max(1)) else {
+            return;
+        };
+        self.turn = self.turn.wrapping_add(1);
+        match shared.transport.clock_offset(*peer, CLOCK_DEADLINE).await {
+            Ok(offset) => {
+                self.kept.push(-offset.offset_ms);
+                if self.kept.len() > CLOCKS_KEPT {
+                    self.kept.remove(0);
+                }
+            }
+            Err(error) => tracing::debug!(%peer, %error, "a peer did not tell its time"),
+        }
+    }
+
+    fn median(&self) -> Option<i64> {
+        let mut sorted = self.kept.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+}

@@ -1,0 +1,153 @@
+//! The workload of this machine: its flavor, as the fleet's state has it, and how it is.
+//!
+//! Which flavor that is follows from this machine's own copy of the state, so a changed health command takes effect
+//! without anybody logging in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_flavors::{self as flavors, Flavor, Health, HealthStatus, Registry};
+use muster_provisioners::Deadline;
+use tokio::sync::watch;
+
+use super::shared::Shared;
+use crate::execute::peers;
+use crate::fleet::Template;
+use crate::health::Workload;
+use crate::spec::for_flavor;
+
+/// The environment variable with the directory of a pet's disk, set by provisioners that have one.
+const DATA_VARIABLE: &str = "MUSTER_DATA";
+
+/// How often the state is looked at for a flavor while there is none to watch.
+const NO_FLAVOR_PAUSE: Duration = Duration::from_secs(30);
+
+/// Watches the workload of this machine until the agent stops.
+pub(super) async fn run(shared: Arc<Shared>, verdict: watch::Sender<Workload>) {
+    let mut applied = shared.replica.watch();
+    loop {
+        let Some(bound) = bind(&shared) else {
+            verdict.send_if_modified(|verdict| {
+                std::mem::replace(verdict, Workload::Unknown) != Workload::Unknown
+            });
+            tokio::select! {
+                () = shared.stop.cancelled() => return,
+                changed = applied.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(NO_FLAVOR_PAUSE) => {}
+            }
+            continue;
+        };
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = watch_one(&bound, &verdict) => {}
+            () = rebound(&shared, &bound, &mut applied) => {}
+        }
+    }
+}
+
+/// A flavor with the template that it came from.
+struct Bound {
+    template: Template,
+    flavor: Arc<dyn Flavor>,
+    workload: flavors::Workload,
+}
+
+/// This machine's flavor; `None` when it belongs to no group.
+fn bind(shared: &Shared) -> Option<Bound> {
+    shared.replica.read(|state, _| {
+        let machine = state.machines.get(&shared.me)?;
+        let place = machine.place.as_ref()?;
+        let group = state.groups.get(&place.group)?;
+        let revision = machine.revision.unwrap_or(group.template);
+        let template = group.templates.get(&revision)?.clone();
+        let allocation = for_flavor(&group.spec.allocation);
+        let built = Registry::builtin().build(
+            &template.flavor.name,
+            &template.flavor.properties,
+            &allocation,
+        );
+        let flavor = built.ok()?;
+        let data = std::env::var_os(DATA_VARIABLE).map(PathBuf::from);
+        let environment: BTreeMap<String, String> = data
+            .iter()
+            .map(|data| (DATA_VARIABLE.to_owned(), data.display().to_string()))
+            .collect();
+        let workload = flavors::Workload {
+            machine: machine.name.to_string(),
+            group: place.group.to_string(),
+            member: place.member.to_string(),
+            directory: data,
+            environment,
+            peers: peers(state, place),
+        };
+        Some(Bound {
+            template,
+            flavor,
+            workload,
+        })
+    })
+}
+
+/// Looks at the workload as often as its plan says, for ever; for ever at nothing when there is no plan.
+async fn watch_one(bound: &Bound, verdict: &watch::Sender<Workload>) {
+    let Some(plan) = bound.flavor.health_plan() else {
+        return std::future::pending().await;
+    };
+    let mut streak = flavors::Streak::new();
+    let mut ticks = tokio::time::interval(plan.interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let health = streak.observe(&plan, bound.flavor.healthy(&bound.workload).await);
+        let now = judged(&health);
+        verdict.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
+    }
+}
+
+fn judged(health: &Health) -> Workload {
+    match health.status {
+        // One failed look is no failure yet; the streak says when it has become one.
+        HealthStatus::Ok | HealthStatus::Warning => Workload::Healthy,
+        HealthStatus::Unknown => Workload::Unknown,
+        HealthStatus::Critical => Workload::Failed {
+            detail: health.reason.clone(),
+        },
+    }
+}
+
+/// Returns when the state has another flavor for this machine.
+async fn rebound(
+    shared: &Shared,
+    bound: &Bound,
+    applied: &mut watch::Receiver<Option<muster_mesh::consensus::At>>,
+) {
+    loop {
+        if applied.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        if bind(shared).is_none_or(|now| now.template != bound.template) {
+            return;
+        }
+    }
+}
+
+/// Lets this machine's workload hand over its duties.
+///
+/// # Errors
+/// Why it did not.
+pub(super) async fn drain(shared: &Shared, deadline: Deadline) -> Result<(), String> {
+    match bind(shared) {
+        Some(bound) => bound
+            .flavor
+            .drain(&bound.workload, deadline)
+            .await
+            .map_err(|error| error.to_string()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,113 @@
+//! What this machine sees of the mesh, as one immutable picture.
+//!
+//! The mesh task paints a new picture whenever something changed and publishes it; everybody else only reads.
+//! Monotonic times of the membership core become wall-clock milliseconds here, once.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use muster_mesh::identity::{Generation, MachineId, Peer};
+
+use crate::fleet::{Leaving, MemberStatus, Workload};
+use crate::health::Level;
+
+/// One picture of the mesh.
+#[derive(Debug, Clone, PartialEq)]
+pub struct World {
+    /// The machine that sees it.
+    pub me: MachineId,
+    /// All machines that it knows of, itself included.
+    pub members: BTreeMap<MachineId, Seen>,
+}
+
+/// One machine, as this one sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Where its endpoint listens.
+    pub addr: SocketAddr,
+    /// Which of its lives this is about.
+    pub generation: Generation,
+    /// What is believed of it.
+    pub status: MemberStatus,
+    /// Since when, in milliseconds since 1970 by this machine's clock.
+    pub since_ms: u64,
+    /// How its death became known, in a few words; empty while it is not down.
+    pub how: &'static str,
+    /// What it last said of itself; `None` when nothing has arrived yet.
+    pub said: Option<Said>,
+}
+
+/// What a machine last said of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// Its own health.
+    pub health: Level,
+    /// Why it is not `ok`, a few words each.
+    pub reasons: Vec<String>,
+    /// What its flavor's check says; `None` when there is none.
+    pub workload: Option<Workload>,
+    /// Whether it said that it is going away.
+    pub leaving: Option<Leaving>,
+    /// The agent's version.
+    pub version: String,
+    /// Its own name for itself, signed.
+    pub name: String,
+    /// Where its local API answers, for `--node`.
+    pub api: Option<String>,
+    /// Whether it says that it coordinates.
+    pub coordinates: bool,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// When that arrived here, in milliseconds since 1970.
+    pub received_ms: u64,
+}
+
+impl World {
+    /// A picture of nothing but the machine itself.
+    pub fn alone(me: Peer, generation: Generation, now_ms: u64) -> Self {
+        let seen = Seen {
+            addr: me.addr,
+            generation,
+            status: MemberStatus::Alive,
+            since_ms: now_ms,
+            how: "",
+            said: None,
+        };
+        Self {
+            me: me.machine,
+            members: BTreeMap::from([(me.machine, seen)]),
+        }
+    }
+
+    /// What is believed of a machine; `None` when it was never heard of.
+    pub fn status(&self, machine: MachineId) -> Option<MemberStatus> {
+        self.members.get(&machine).map(|seen| seen.status)
+    }
+
+    /// Whether a machine takes part: alive, or suspected and not yet given up.
+    pub fn is_active(&self, machine: MachineId) -> bool {
+        matches!(
+            self.status(machine),
+            Some(MemberStatus::Alive | MemberStatus::Suspect)
+        )
+    }
+
+    /// A machine's address, as the mesh last knew it.
+    pub fn peer(&self, machine: MachineId) -> Option<Peer> {
+        self.members.get(&machine).map(|seen| Peer {
+            machine,
+            addr: seen.addr,
+        })
+    }
+
+    /// All machines that take part, this one included.
+    pub fn active(&self) -> impl Iterator<Item = Peer> + '_ {
+        self.members
+            .iter()
+            .filter(|(_, seen)| matches!(seen.status, MemberStatus::Alive | MemberStatus::Suspect))
+            .map(|(machine, seen)| Peer {
+                machine: *machine,
+                addr: seen.addr,
+            })
+    }
+}
