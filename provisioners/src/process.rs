@@ -186,21 +186,27 @@ impl Provisioner for ProcessProvisioner {
         if next == Next::Nothing {
             return Ok(id);
         }
-        match launch::start(&self.0, &id, deadline).await {
-            // Void: it was started by another call with the same operation, or destroyed.
-            Ok(Started::Yes | Started::Void) => Ok(id),
-            Err(error) => {
-                if !error.is_outcome_unknown() {
-                    let this = id.clone();
-                    let abandon = move |inner: &Inner| {
-                        create::abandon(inner, &this, deadline);
-                        Ok(())
-                    };
-                    self.work("taking it back", deadline, abandon).await?;
-                }
-                Err(error)
+        let started = match launch::start(&self.0, &id, deadline).await {
+            Ok(Started::Yes) => return Ok(id),
+            Ok(Started::Void) => {
+                let this = id.clone();
+                let void = move |inner: &Inner| create::void(inner, &this);
+                self.work("looking what others did", deadline, void).await
             }
+            Err(error) => Err(error),
+        };
+        if started
+            .as_ref()
+            .is_err_and(|error| !error.is_outcome_unknown())
+        {
+            let this = id.clone();
+            let abandon = move |inner: &Inner| {
+                create::abandon(inner, &this, deadline);
+                Ok(())
+            };
+            self.work("taking it back", deadline, abandon).await?;
         }
+        started.map(|()| id)
     }
 
     async fn describe(

@@ -61,6 +61,23 @@ pub trait Provisioner: fmt::Debug + Send + Sync {
         deadline: Deadline,
     ) -> Result<Vec<Instance>, ProvisionError>;
 
+    /// What an operation made, oldest first: how a call whose outcome is unknown is resolved, at least
+    /// [`Capabilities::list_lag`] after it. More than one is possible only with [`Idempotency::ByTag`]; the later
+    /// ones are to be destroyed.
+    ///
+    /// # Errors
+    /// See [`describe`](Self::describe).
+    async fn made_by(
+        &self,
+        op: &OperationId,
+        deadline: Deadline,
+    ) -> Result<Vec<Instance>, ProvisionError> {
+        let filter = Tags::new().with(crate::tag::OPERATION, op.as_str());
+        let mut made = self.describe(&filter, deadline).await?;
+        made.sort_by_key(|instance| instance.created_at_ms);
+        Ok(made)
+    }
+
     /// Restarts the machine in place through its operating system: same identity, address and disks.
     ///
     /// # Errors

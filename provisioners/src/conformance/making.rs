@@ -73,6 +73,8 @@ pub async fn a_lost_answer_is_found_again(harness: &dyn Harness) {
     let list = case.until("it is listed", |list| list.len() == 1).await;
     assert!(list[0].tags.matches(&filter), "{:?}", list[0].tags);
     assert_eq!(list[0].operation(), Some(op.clone()));
+    let made = case.provisioner.made_by(&op, case.deadline()).await;
+    assert_eq!(made.expect("answered"), list);
     let again = case
         .provisioner
         .provision(&case.spec("a"), &op, case.deadline())

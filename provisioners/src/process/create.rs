@@ -164,8 +164,7 @@ fn take_up(
     deadline: Deadline,
 ) -> Result<Next, ProvisionError> {
     let Some(_lock) = Lock::acquire(&place.lock(), deadline)? else {
-        // It was destroyed a moment ago.
-        return Ok(Next::Nothing);
+        return void(inner, &id_for(op)).map(|()| Next::Nothing);
     };
     let record = Record::read(place)?.ok_or_else(|| {
         ProvisionError::failed(format!("{} is missing", place.record().display()))
@@ -188,6 +187,25 @@ fn take_up(
     )?;
     write_json(&place.starting(), &inner.start_order()?)?;
     Ok(Next::Start)
+}
+
+/// What it means for the operation that there is nothing (more) to be started: it was done before, or others who tried
+/// have failed and taken it back.
+pub(super) fn void(inner: &Inner, id: &InstanceId) -> Result<(), ProvisionError> {
+    let place = inner.root.instance(id);
+    for done in [
+        place.process(),
+        place.doomed(),
+        place.stopped(),
+        inner.root.grave(id).record(),
+    ] {
+        if exists(&done)? {
+            return Ok(());
+        }
+    }
+    Err(ProvisionError::unavailable(format!(
+        "another call tried to start {id} and failed"
+    )))
 }
 
 /// Takes back an instance that could not be started, so that an error means that nothing was done.

@@ -150,8 +150,12 @@ fn say(pipe: OwnedFd, answer: &Answer) -> io::Result<()> {
 /// Does not return if it becomes the agent.
 fn become_agent(directory: &Path) -> Result<Answer, ProvisionError> {
     let deadline = Deadline::after(LAUNCHER_PATIENCE);
-    let directory =
-        fs::canonicalize(directory).map_err(|error| failure("resolving", directory, &error))?;
+    let directory = match fs::canonicalize(directory) {
+        Ok(directory) => directory,
+        // Destroyed, or taken back.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Answer::Void),
+        Err(error) => return Err(failure("resolving", directory, &error)),
+    };
     let place = Place::new(directory);
     let root = place
         .root()

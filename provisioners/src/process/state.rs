@@ -106,6 +106,7 @@ fn instance(
     };
     let mut properties = Properties::new();
     properties
+        .set("name", record.spec.name.as_str())
         .set("dir", place.path().display().to_string())
         .set("socket", place.socket().display().to_string())
         .set("log", place.log().display().to_string())

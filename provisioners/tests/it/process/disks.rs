@@ -90,6 +90,43 @@ async fn of_many_that_want_one_disk_one_gets_it() {
 }
 
 #[tokio::test]
+async fn of_several_calls_with_one_operation_none_claims_what_another_took_back() {
+    let rig = Rig::new().await;
+    let holder = rig.make(&spec_with_disk("a", "db-1")).await;
+    for round in 0..8 {
+        let calls: Vec<_> = (0..4)
+            .map(|_| {
+                let provisioner = rig.provisioner.clone();
+                tokio::spawn(async move {
+                    let spec = spec_with_disk("b", "db-1");
+                    provisioner
+                        .provision(&spec, &op("b", "provision"), soon())
+                        .await
+                })
+            })
+            .collect();
+        for call in calls {
+            let error = call.await.expect("no panic").expect_err("the disk is held");
+            assert!(
+                error.is_retryable() && !error.is_outcome_unknown(),
+                "round {round}: {error}"
+            );
+        }
+    }
+    // What is left of a refused call is taken back by the last of them at the latest.
+    let list = rig.list().await;
+    assert_eq!(
+        list.iter().map(|instance| &instance.id).collect::<Vec<_>>(),
+        [&holder]
+    );
+    rig.provisioner
+        .destroy(&holder, &op("a", "destroy"), soon())
+        .await
+        .expect("destroyed");
+    rig.make(&spec_with_disk("b", "db-1")).await;
+}
+
+#[tokio::test]
 async fn disks_in_any_order_do_not_lock_each_other_out() {
     let rig = Rig::new().await;
     let both = |name: &str, disks: [&str; 2]| MachineSpec {
