@@ -153,11 +153,13 @@ mod tests {
     #[test]
     fn the_agent_reads_what_was_meant() {
         let settings: Properties = r#"{"root":"/r"}"#.parse().expect("valid");
+        let id: InstanceId = "p-1".parse().expect("valid");
+        let op = OperationId::derive("c", "web", "web-1", 1, "provision");
         let place = AgentPlace {
             data_dir: Some(Path::new("/r/state")),
             bind: Some("127.1.2.4:4000".parse().expect("valid")),
             api_socket: Some(Path::new("/r/api.sock")),
-            instance: None,
+            instance: Some(("process", &id, &op)),
             settings: Some(("process", &settings)),
         };
         let text = agent_config(&spec(), &place);
@@ -166,6 +168,9 @@ mod tests {
         assert_eq!(get("name"), Some("web-1"));
         assert_eq!(table["instance"]["group"].as_str(), Some("web"));
         assert_eq!(table["instance"]["member"].as_str(), Some("web-1"));
+        assert_eq!(table["instance"]["provisioner"].as_str(), Some("process"));
+        assert_eq!(table["instance"]["id"].as_str(), Some("p-1"));
+        assert_eq!(table["instance"]["operation"].as_str(), Some(op.as_str()));
         assert_eq!(get("join_token"), Some("muster1-token"));
         assert_eq!(get("first_boot"), Some("echo \"hello\"\n\ttrue\n"));
         assert_eq!(get("data_dir"), Some("/r/state"));

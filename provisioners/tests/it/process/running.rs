@@ -41,7 +41,16 @@ async fn an_agent_gets_what_was_ordered_and_nothing_else() {
         .expect("TOML");
     assert_eq!(table["join_token"].as_str(), Some("muster1-token"));
     assert_eq!(table["labels"]["zone"].as_str(), Some("a"));
-    assert_eq!(table["group"].as_str(), Some("web"));
+    let order = &table["instance"];
+    assert_eq!(
+        (order["group"].as_str(), order["id"].as_str()),
+        (Some("web"), Some(id.as_str()))
+    );
+    assert_eq!(order["provisioner"].as_str(), Some("process"));
+    assert_eq!(
+        order["operation"].as_str(),
+        Some(op("web-1", "provision").as_str())
+    );
     let root = rig.provisioner.root().display().to_string();
     assert_eq!(table["process"]["root"].as_str(), Some(root.as_str()));
     let bind: std::net::SocketAddr = table["bind"]
