@@ -4,6 +4,7 @@ mod support;
 
 mod crowds;
 mod exchange;
+mod families;
 mod hostile;
 mod identity;
 mod joining;

@@ -77,11 +77,15 @@ async fn a_revoked_machine_loses_its_connections_and_gets_no_new_ones() {
         ask(&one, two.peer()).await,
         Err(RequestError::Unreachable(DialError::Revoked))
     );
+    let before = one.transport.stats();
     let dialling = ask(&two, one.peer()).await;
     assert!(
         matches!(&dialling, Err(RequestError::Unreachable(DialError::NotAccepted(why))) if why == "revoked"),
         "{dialling:?}"
     );
+    // The handshake itself fails; it is not closed only afterwards.
+    eventually(|| one.transport.stats().handshakes_in_failed > before.handshakes_in_failed).await;
+    assert_eq!(one.transport.stats().handshakes_in, before.handshakes_in);
 }
 
 #[tokio::test]
