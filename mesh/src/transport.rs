@@ -262,6 +262,16 @@ impl Transport {
             .unwrap_or(Err(DialError::TimedOut))
     }
 
+    /// Asks whether anybody listens at an address, as [`probe_port`] does, from the address that this transport
+    /// listens on (if it is one address): filters and routes then apply to the probe as they do to everything else.
+    pub async fn probe_port(&self, addr: SocketAddr, within: Duration) -> PortAnswer {
+        let local = self.shared.local_addr.ip();
+        if local.is_unspecified() || local.is_ipv4() != addr.is_ipv4() {
+            return probe_port(addr, within).await;
+        }
+        probe::probe_port_from(local, addr, within).await
+    }
+
     /// Sets the peers whose connections are kept open (the coordinators, say), and connects to them. At most half of
     /// all connections can be kept so.
     pub fn keep_warm(&self, peers: impl IntoIterator<Item = Peer>) {

@@ -152,6 +152,9 @@ fn transport() -> Arc<quinn::TransportConfig> {
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
         .datagram_send_buffer_size(DATAGRAM_BUFFER)
         .initial_rtt(INITIAL_RTT)
+        // Acknowledgements keep QUIC's own delay of 25 ms. A longer one would save one of the three packets of a probe
+        // only between peers that talk several times a second, and would hold up every request whose last packet is lost.
+        .ack_frequency_config(None)
         // Our datagrams fit into the smallest packet that QUIC allows. Looking for a larger one would cost each
         // connection about ten full packets, more than the handshake.
         .mtu_discovery_config(None)

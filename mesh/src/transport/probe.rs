@@ -1,7 +1,7 @@
 //! Is anybody at a port? A second path to a peer, beside its connection.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
@@ -36,17 +36,27 @@ const PROBES: u32 = 3;
 /// Sends a packet of a version that does not exist, from a fresh socket; every QUIC endpoint answers that with the
 /// versions that it speaks. The socket is connected, so that the kernel reports a closed port.
 pub async fn probe_port(addr: SocketAddr, within: Duration) -> PortAnswer {
-    match timeout(within, probe(addr, within / PROBES)).await {
+    let any: IpAddr = match addr {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    probe_port_from(any, addr, within).await
+}
+
+/// The same from one of this machine's addresses, so that the probe takes the way that the agent's packets take.
+pub(super) async fn probe_port_from(
+    local: IpAddr,
+    addr: SocketAddr,
+    within: Duration,
+) -> PortAnswer {
+    let local = SocketAddr::new(local, 0);
+    match timeout(within, probe(local, addr, within / PROBES)).await {
         Ok(answer) => answer,
         Err(_) => PortAnswer::Silent,
     }
 }
 
-async fn probe(addr: SocketAddr, pause: Duration) -> PortAnswer {
-    let local: SocketAddr = match addr {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
+async fn probe(local: SocketAddr, addr: SocketAddr, pause: Duration) -> PortAnswer {
     let Ok(socket) = UdpSocket::bind(local).await else {
         return PortAnswer::Silent;
     };

@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use super::support::*;
+use crate::clock::unix_ms;
 use crate::transport::{PortAnswer, probe_port};
 
 #[tokio::test]
@@ -13,6 +14,26 @@ async fn a_live_endpoint_answers() {
     assert_eq!(answer, PortAnswer::Answered);
     let stats = node.transport.stats();
     assert_eq!((stats.handshakes_in, stats.connections), (0, 0));
+}
+
+#[tokio::test]
+async fn a_transport_probes_from_the_address_it_listens_on() {
+    let cluster = Cluster::new(1);
+    let prober = cluster.node_with(cluster.credentials_of(1, unix_ms()), |config| {
+        config.listen = ([127, 0, 0, 7], 0).into();
+    });
+    let mute = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let addr = mute.local_addr().unwrap();
+    let mut buffer = [0; 2000];
+    let probing = prober
+        .transport
+        .probe_port(addr, Duration::from_millis(100));
+    let (answer, asked) =
+        within(async { tokio::join!(probing, mute.recv_from(&mut buffer)) }).await;
+    assert_eq!(answer, PortAnswer::Silent);
+    let from = asked.unwrap().1;
+    assert_eq!(from.ip().to_string(), "127.0.0.7");
+    assert_ne!(from.port(), prober.transport.local_addr().port());
 }
 
 #[tokio::test]
