@@ -130,23 +130,32 @@ fn own_words(snapshot: &Snapshot<'_>, machine: &Machine) -> Option<String> {
     ))
 }
 
-/// What was decided about it last and what came of that; where nothing was, why not.
+/// What stands on record about it or is being done to it. Where that is nothing: why, and what was decided last.
 fn verdict_words(snapshot: &Snapshot<'_>, machine: &Machine, condition: Condition) -> String {
-    let concern = snapshot.state.concerns.get(&Subject::Machine(machine.id));
-    let standing = concern.and_then(|concern| snapshot.decision(concern.decision));
-    let mut latest = snapshot.state.decisions.iter().rev();
-    let decision = standing.or_else(|| latest.find(|decision| involves(decision, machine.id)));
-    match decision {
-        Some(decision) => decision_words(snapshot, decision),
-        None => nothing_decided(snapshot, machine, condition),
+    let state = snapshot.state;
+    let concern = state.concerns.get(&Subject::Machine(machine.id));
+    let standing = concern.map(|concern| concern.decision);
+    let under_way = || Some(state.intents.get(machine.intent.as_ref()?)?.decision);
+    let current = standing.or_else(under_way);
+    if let Some(decision) = current.and_then(|id| snapshot.decision(id)) {
+        return decision_words(snapshot, decision);
+    }
+    let nothing = nothing_decided(snapshot, machine, condition);
+    let mut latest = state.decisions.iter().rev();
+    match latest.find(|decision| involves(decision, machine.id)) {
+        Some(last) => format!(
+            "{nothing} The last about it: {}",
+            decision_words(snapshot, last)
+        ),
+        None => nothing,
     }
 }
 
 fn nothing_decided(snapshot: &Snapshot<'_>, machine: &Machine, condition: Condition) -> String {
     let reason = match condition.state {
-        MachineState::Alive => "nothing is the matter with it".to_owned(),
+        MachineState::Alive => return "Nothing is the matter with it.".to_owned(),
         MachineState::Suspect => {
-            "a suspicion is no evidence yet; it ends within seconds, one way or the other"
+            "a suspicion is no evidence yet, and ends within seconds, one way or the other"
                 .to_owned()
         }
         MachineState::Left if machine.place.is_none() => {
@@ -156,7 +165,7 @@ fn nothing_decided(snapshot: &Snapshot<'_>, machine: &Machine, condition: Condit
         MachineState::Destroying => "what ordered that is no longer on record".to_owned(),
         MachineState::Down | MachineState::Left => why_no_decision(snapshot, machine),
     };
-    format!("Nothing on record was decided about it: {reason}.")
+    format!("Nothing is decided about it at present: {reason}.")
 }
 
 /// Why nothing is decided about a machine that is missing.

@@ -1,9 +1,10 @@
 //! What is being done.
 
+use muster_mesh::identity::MachineId;
+
 use super::snapshot::Snapshot;
 use crate::api::types::IntentRow;
-use crate::fleet::{Action, Intent, IntentState, Step, StepRecord};
-use muster_mesh::identity::MachineId;
+use crate::fleet::{Action, Intent, IntentState, Step, StepRecord, count};
 
 /// The row of one intent.
 pub(super) fn intent_row(snapshot: &Snapshot<'_>, intent: &Intent) -> IntentRow {
@@ -96,7 +97,8 @@ pub(super) fn progress_words(intent: &Intent) -> String {
             Some(record) => {
                 let mut words = format!("now at step `{}`", step_word(record.step));
                 if record.attempts > 0 {
-                    words.push_str(&format!(", which has failed {} times", record.attempts));
+                    let failures = count(record.attempts as usize, "time");
+                    words.push_str(&format!(", which has failed {failures}"));
                 }
                 if let Some(error) = &record.last_error {
                     words.push_str(&format!(" (last: {error})"));

@@ -173,12 +173,13 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-/// A time in milliseconds since 1970 as RFC 3339 text, in UTC.
+/// A time in milliseconds since 1970 as RFC 3339 text, in UTC and always of the same length.
 pub(super) fn at(ms: u64) -> String {
     i64::try_from(ms)
         .ok()
         .and_then(|ms| Timestamp::from_millisecond(ms).ok())
         .unwrap_or(Timestamp::MAX)
+        .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
         .to_string()
 }
 
