@@ -43,6 +43,7 @@ pub mod world;
 
 mod admission;
 mod commands;
+mod company;
 mod council;
 mod departure;
 mod desk;
@@ -124,7 +125,7 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     let mesh_task = tokio::spawn(task.run());
     spawn_tasks(&mut tasks, &shared, requests, network, publish, revoke).await?;
-    shared.mesh.tell(Input::Join(identity.peers)).await;
+    tasks.spawn(company::run(Arc::clone(&shared), identity.peers));
     let ended = run_until_told(&shared, &mut tasks).await?;
     departure::say_goodbye(&shared, ended).await;
     shared.stop.cancel();

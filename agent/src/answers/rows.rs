@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::snapshot::Snapshot;
 use crate::api::types::{HealthLevel, InstanceRow, MachineRow, MachineState};
-use crate::fleet::{Diagnosis, Machine, MemberStatus, Phase, Subject};
+use crate::fleet::{Diagnosis, Instance, Machine, MemberStatus, Phase, Subject};
 use crate::health::Level;
 use crate::node::world::Seen;
 
@@ -105,10 +105,7 @@ pub(super) fn machine_row(snapshot: &Snapshot<'_>, machine: &Machine) -> Machine
         instance: machine.instance.as_ref().map(|instance| InstanceRow {
             id: instance.id.to_string(),
             provisioner: instance.provisioner.clone(),
-            properties: match instance.properties.to_value() {
-                serde_json::Value::Object(properties) => properties,
-                _ => serde_json::Map::new(),
-            },
+            properties: properties(instance, seen),
         }),
         address,
         api: api(snapshot, machine, seen, address),
@@ -122,6 +119,23 @@ pub(super) fn machine_row(snapshot: &Snapshot<'_>, machine: &Machine) -> Machine
         since_ms: condition.since_ms,
         as_of_ms: as_of(snapshot, seen, condition.state),
     }
+}
+
+/// What the provisioner said of an instance when it made it; for a process with the process ID that its agent says it
+/// has now, which is another one after each restart.
+fn properties(
+    instance: &Instance,
+    seen: Option<&Seen>,
+) -> serde_json::Map<String, serde_json::Value> {
+    let mut properties = match instance.properties.to_value() {
+        serde_json::Value::Object(properties) => properties,
+        _ => serde_json::Map::new(),
+    };
+    let pid = seen.and_then(|seen| seen.said.as_ref()?.pid);
+    if let Some(pid) = pid.filter(|_| instance.provisioner == muster_provisioners::process::NAME) {
+        properties.insert("pid".to_owned(), pid.into());
+    }
+    properties
 }
 
 /// All machines of the roster by name, where `web-2` comes before `web-10`.

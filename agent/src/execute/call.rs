@@ -2,7 +2,15 @@
 
 use super::{Deadline, InstanceId, OperationId, ProvisionError, Provisioner, StepResult};
 use crate::fleet::Instance;
-use muster_provisioners::{MachineSpec, Proof, Tags, tag};
+use std::time::Duration;
+
+use muster_provisioners::{MachineSpec, Proof, Properties, Tags, tag};
+
+/// How often a new instance is looked at before it goes on record without its properties.
+const LOOKS_MAX: usize = 5;
+
+/// The pause between two looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Proves that an instance doesn't run; destroys it first where it does.
 ///
@@ -62,17 +70,27 @@ pub(super) async fn provision(
         }
         Err(error) => return Err(error),
     };
-    let properties = match find(provisioner, op, deadline).await {
-        Ok(Some(found)) => found.properties,
-        // What it looks like is for people; that it was made is what counts.
-        Ok(None) | Err(_) => Default::default(),
-    };
+    let properties = look(provisioner, op, deadline).await;
     let instance = Instance {
         provisioner: name.to_owned(),
         id: made,
         properties,
     };
     Ok(StepResult::Provisioned(instance))
+}
+
+/// What a new instance looks like. A list that fails or lags is asked a few times more; after that the instance goes
+/// on record without: that it was made is what counts.
+async fn look(provisioner: &dyn Provisioner, op: &OperationId, deadline: Deadline) -> Properties {
+    for _ in 0..LOOKS_MAX {
+        if let Ok(Some(found)) = find(provisioner, op, deadline).await {
+            return found.properties;
+        }
+        if !deadline.sleep(LOOK_PAUSE).await {
+            break;
+        }
+    }
+    Properties::new()
 }
 
 async fn find(

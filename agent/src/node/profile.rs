@@ -10,7 +10,7 @@ use muster_mesh::records::{Leaving, Profile, RecordSigner, RecordVerifier};
 use tokio::sync::watch;
 
 use super::mesh::Input;
-use super::mesh::paint::{API_ADDRESS, COORDINATOR};
+use super::mesh::paint::{API_ADDRESS, COORDINATOR, PID};
 use super::shared::Shared;
 
 /// What the signatures are for; a signature made for something else is none here.
@@ -70,7 +70,10 @@ pub(super) fn compose(shared: &Shared, leaving: Option<Leaving>) -> Profile {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         group: group.or_else(|| config.instance.group.clone()),
         member: member.or_else(|| config.instance.member.clone()),
-        addresses: BTreeMap::from([(API_ADDRESS.to_owned(), api)]),
+        addresses: BTreeMap::from([
+            (API_ADDRESS.to_owned(), api),
+            (PID.to_owned(), std::process::id().to_string()),
+        ]),
         instance: config.instance.id.clone(),
         leaving,
     }

@@ -54,6 +54,8 @@ pub struct Said {
     pub name: String,
     /// Where its local API answers, for `--node`.
     pub api: Option<String>,
+    /// The process ID of its agent, on its own computer.
+    pub pid: Option<u32>,
     /// Whether it says that it coordinates.
     pub coordinates: bool,
     /// Its labels.

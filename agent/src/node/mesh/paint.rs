@@ -15,6 +15,9 @@ use crate::node::world::{Said, Seen, World};
 /// The role of a machine that has a coordinator's seat.
 pub(crate) const COORDINATOR: &str = "coordinator";
 
+/// The key of the agent's process ID in a profile: it changes with every start, so only the machine itself knows it.
+pub(crate) const PID: &str = "pid";
+
 /// The key of the local API's address in a profile.
 pub(crate) const API_ADDRESS: &str = "api";
 
@@ -61,6 +64,7 @@ impl MeshTask {
             version: profile.agent_version.clone(),
             name: profile.name.clone(),
             api: profile.addresses.get(API_ADDRESS).cloned(),
+            pid: profile.addresses.get(PID).and_then(|pid| pid.parse().ok()),
             coordinates: profile.role == COORDINATOR,
             labels: profile.labels.clone(),
             received_ms,

@@ -1,0 +1,112 @@
+//! Whom to look for: the roster as this machine last knew it, and the seeds of its configuration.
+//!
+//! Also keeps the connections to the coordinators open, which everything that has to be quick goes through.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_mesh::identity::{MachineId, Peer};
+
+use super::mesh::Input;
+use super::shared::Shared;
+use super::start::resolve;
+
+/// How long a seed has to say which machine it is.
+const IDENTIFY_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The pause between rounds of asking the seeds while this machine knows nobody, doubled up to [`ASK_PAUSE_MAX`].
+const ASK_PAUSE_MIN: Duration = Duration::from_millis(500);
+/// See [`ASK_PAUSE_MIN`].
+const ASK_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Looks for company until the agent stops. `told` are the machines that this one was told about when it joined.
+pub(super) async fn run(shared: Arc<Shared>, told: Vec<Peer>) {
+    let mut applied = shared.replica.watch();
+    let mut roster = Vec::new();
+    let mut warm = BTreeSet::new();
+    if !told.is_empty() {
+        shared.mesh.tell(Input::Join(told)).await;
+    }
+    tokio::select! {
+        () = shared.stop.cancelled() => {}
+        () = shared.leave.cancelled() => {}
+        () = ask_seeds(&shared) => {}
+        () = async {
+            loop {
+                follow_roster(&shared, &mut roster).await;
+                keep_warm(&shared, &mut warm);
+                if applied.changed().await.is_err() {
+                    return;
+                }
+            }
+        } => {}
+    }
+}
+
+/// Tells the membership about the machines of the roster when these have changed.
+async fn follow_roster(shared: &Shared, known: &mut Vec<Peer>) {
+    let roster: Vec<Peer> = shared.replica.read(|state, _| {
+        let present = state
+            .machines
+            .values()
+            .filter(|machine| machine.is_elector());
+        present
+            .filter_map(|machine| {
+                Some(Peer {
+                    machine: machine.id,
+                    addr: machine.addr?,
+                })
+            })
+            .collect()
+    });
+    if roster.is_empty() || roster == *known {
+        return;
+    }
+    shared.mesh.tell(Input::Expect(roster.len())).await;
+    shared.mesh.tell(Input::Join(roster.clone())).await;
+    *known = roster;
+}
+
+fn keep_warm(shared: &Shared, known: &mut BTreeSet<MachineId>) {
+    let seats = shared.replica.seats();
+    let coordinators: BTreeSet<MachineId> = seats
+        .iter()
+        .map(|(_, node)| node.machine)
+        .filter(|machine| *machine != shared.me)
+        .collect();
+    // Only coordinators talk to each other all the time; others keep what they need by using it.
+    let sits = seats.of(shared.me).is_some();
+    let wanted = if sits { coordinators } else { BTreeSet::new() };
+    if wanted != *known {
+        shared
+            .transport
+            .keep_warm(wanted.iter().filter_map(|machine| shared.peer(*machine)));
+        *known = wanted;
+    }
+}
+
+/// Asks the configured seeds who they are for as long as this machine knows nobody; then ends waiting for ever.
+async fn ask_seeds(shared: &Shared) {
+    let mut world = shared.mesh.world();
+    let mut pause = ASK_PAUSE_MIN;
+    loop {
+        let alone = world.borrow_and_update().active().count() <= 1;
+        if alone && !shared.config.machine.seeds.is_empty() {
+            let mut found = Vec::new();
+            for addr in resolve(&shared.config.machine.seeds).await {
+                match shared.transport.identify(addr, IDENTIFY_DEADLINE).await {
+                    Ok(peer) => found.push(peer),
+                    Err(error) => tracing::debug!(%addr, %error, "a seed did not say who it is"),
+                }
+            }
+            if !found.is_empty() {
+                shared.mesh.tell(Input::Join(found)).await;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause), if alone => pause = (pause * 2).min(ASK_PAUSE_MAX),
+            changed = world.changed() => if changed.is_err() { return },
+        }
+    }
+}
