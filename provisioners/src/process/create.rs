@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::addresses::allocate;
 use super::files::{
-    Lock, failure, make_directory, now_ms, sync_directory_of, write_durably, write_json,
+    Lasting, Lock, failure, make_directory, now_ms, sync_directory_of, write, write_json,
 };
 use super::layout::Place;
 use super::properties::{ProcessProperties, check_disk};
@@ -108,26 +108,7 @@ fn make(
     op: &OperationId,
     id: &InstanceId,
 ) -> Result<(), ProvisionError> {
-    let mut root_record = RootRecord::read(&inner.root)?;
-    let used = used_addresses(inner)?;
-    let (address, next) = allocate(
-        root_record.network,
-        root_record.port,
-        root_record.next_address,
-        &used,
-    )
-    .map_err(|error| ProvisionError::failed(format!("looking for an address: {error}")))?
-    .ok_or_else(|| {
-        let text = format!(
-            "all {} addresses of {} are taken, or port {} is in use on all of them",
-            root_record.network.capacity(),
-            root_record.network,
-            root_record.port,
-        );
-        ProvisionError::capacity(text)
-    })?;
-    root_record.next_address = next;
-    root_record.write(&inner.root)?;
+    let address = choose_address(inner)?;
     let record = Record {
         version: VERSION,
         id: id.clone(),
@@ -142,15 +123,34 @@ fn make(
     clear(unfinished.path())?;
     make_directory(&unfinished.state())?;
     attach(inner, &record, &unfinished)?;
-    write_json(&unfinished.record(), &record)?;
-    write_durably(
-        &unfinished.config(),
-        config_of(inner, &record, spec, properties).as_bytes(),
-    )?;
-    write_json(&unfinished.starting(), &inner.start_order()?)?;
-    fs::rename(unfinished.path(), place.path())
+    write_json(&unfinished.record(), &record, Lasting::Whole)?;
+    let config = config_of(inner, &record, spec, properties);
+    write(&unfinished.config(), config.as_bytes(), Lasting::Whole)?;
+    inner.order_start(&unfinished)?;
+    // All that is in it, and then it itself.
+    sync_directory_of(&unfinished.record())
+        .and_then(|()| fs::rename(unfinished.path(), place.path()))
         .and_then(|()| sync_directory_of(place.path()))
         .map_err(|error| failure("making", place.path(), &error))
+}
+
+/// An address that no instance has. The root is locked.
+fn choose_address(inner: &Inner) -> Result<SocketAddr, ProvisionError> {
+    let root = RootRecord::read(&inner.root)?;
+    let skip = inner.root.next_address();
+    let used = used_addresses(inner)?;
+    let found = allocate(root.network, root.port, skip, &used)
+        .map_err(|error| ProvisionError::failed(format!("looking for an address: {error}")))?;
+    let Some((address, next)) = found else {
+        return Err(ProvisionError::capacity(format!(
+            "all {} addresses of {} are taken, or port {} is in use on all of them",
+            root.network.capacity(),
+            root.network,
+            root.port,
+        )));
+    };
+    inner.root.set_next_address(next)?;
+    Ok(address)
 }
 
 /// Completes an instance that an earlier call with the same operation made: if it never came as far as being
@@ -181,11 +181,9 @@ fn take_up(
     if started || exists(&place.doomed())? || exists(&place.stopped())? {
         return Ok(Next::Nothing);
     }
-    write_durably(
-        &place.config(),
-        config_of(inner, &record, spec, properties).as_bytes(),
-    )?;
-    write_json(&place.starting(), &inner.start_order()?)?;
+    let config = config_of(inner, &record, spec, properties);
+    write(&place.config(), config.as_bytes(), Lasting::Whole)?;
+    inner.order_start(place)?;
     Ok(Next::Start)
 }
 
@@ -281,13 +279,14 @@ fn used_addresses(inner: &Inner) -> Result<BTreeSet<IpAddr>, ProvisionError> {
 }
 
 impl Inner {
-    /// What is needed to start an instance now.
-    pub(super) fn start_order(&self) -> Result<StartOrder, ProvisionError> {
-        Ok(StartOrder {
+    /// Orders an instance to be started now.
+    pub(super) fn order_start(&self, place: &Place) -> Result<(), ProvisionError> {
+        let order = StartOrder {
             executable: self.config.executable()?,
             inherit: self.config.inherit.clone(),
             at_ms: now_ms(),
-        })
+        };
+        write_json(&place.starting(), &order, Lasting::Loosely)
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use tracing::{debug, warn};
 
 use super::Inner;
 use super::create::{clear, exists, is_ours};
-use super::files::{Lock, failure, now_ms, remove, sync_directory_of, write_durably, write_json};
+use super::files::{Lasting, Lock, failure, now_ms, remove, sync_directory_of, write, write_json};
 use super::identity::{Liveness, ProcessIdentity};
 use super::layout::Place;
 use super::record::{Doom, ProcessRecord, Record};
@@ -37,7 +38,7 @@ pub(super) fn stop(
     deadline: Deadline,
 ) -> Result<(), ProvisionError> {
     let (place, _lock) = inner.lock_instance(id, deadline)?;
-    write_durably(&place.stopped(), b"")?;
+    write(&place.stopped(), b"", Lasting::Durably)?;
     remove(&place.starting())?;
     end(inner, &place, Manner::Politely, deadline)
 }
@@ -52,10 +53,10 @@ pub(super) fn stop_to_restart(
     let (place, _lock) = inner.lock_instance(id, deadline)?;
     inner.refuse_if_stopping()?;
     // Before it goes down, so that nobody takes it for dead; and again after, because it may have taken long.
-    write_json(&place.starting(), &inner.start_order()?)?;
+    inner.order_start(&place)?;
     end(inner, &place, manner, deadline)?;
     remove(&place.stopped())?;
-    write_json(&place.starting(), &inner.start_order()?)
+    inner.order_start(&place)
 }
 
 /// Orders an instance to be started.
@@ -67,7 +68,7 @@ pub(super) fn order_start(
     let (place, _lock) = inner.lock_instance(id, deadline)?;
     inner.refuse_if_stopping()?;
     remove(&place.stopped())?;
-    write_json(&place.starting(), &inner.start_order()?)
+    inner.order_start(&place)
 }
 
 /// Ends everything of an instance because the whole fleet goes down: it is meant to come back with it.
@@ -99,13 +100,11 @@ pub(super) fn destroy(
         return Ok(Destroyed::AlreadyGone);
     };
     if !exists(&place.doomed())? {
-        write_json(
-            &place.doomed(),
-            &Doom {
-                operation: op.clone(),
-                at_ms: now_ms(),
-            },
-        )?;
+        let doom = Doom {
+            operation: op.clone(),
+            at_ms: now_ms(),
+        };
+        write_json(&place.doomed(), &doom, Lasting::Durably)?;
     }
     remove(&place.starting())?;
     end(inner, &place, Manner::Politely, deadline)?;
@@ -195,17 +194,17 @@ fn bury(inner: &Inner, id: &InstanceId, place: &Place) -> Result<(), ProvisionEr
         .and_then(|()| sync_directory_of(grave.path()))
         .map_err(|error| failure("burying", place.path(), &error))?;
     // It is destroyed. What follows is tidying, which the next burial repeats if it fails.
-    if let Err(error) = tidy(inner) {
+    if let Err(error) = tidy(&inner.root.graveyard()) {
         warn!(%error, "can't tidy the graveyard");
     }
     Ok(())
 }
 
-fn tidy(inner: &Inner) -> Result<(), ProvisionError> {
-    let directory = inner.root.graveyard();
-    let failed = |error: &io::Error| failure("reading", &directory, error);
+/// Strips the graves and removes the oldest.
+fn tidy(graveyard: &Path) -> Result<(), ProvisionError> {
+    let failed = |error: &io::Error| failure("reading", graveyard, error);
     let mut graves = Vec::new();
-    for entry in fs::read_dir(&directory).map_err(|error| failed(&error))? {
+    for entry in fs::read_dir(graveyard).map_err(|error| failed(&error))? {
         let grave = Place::new(entry.map_err(|error| failed(&error))?.path());
         // The order to destroy it is the last that was written.
         let doomed = fs::metadata(grave.doomed()).and_then(|found| found.modified());
@@ -226,7 +225,7 @@ fn tidy(inner: &Inner) -> Result<(), ProvisionError> {
 
 /// Removes everything from a grave but what is kept.
 fn strip(grave: &Place, with_logs: bool) -> Result<(), ProvisionError> {
-    let kept = |path: &std::path::Path| {
+    let kept = |path: &Path| {
         path == grave.record()
             || path == grave.doomed()
             || with_logs && (path == grave.log() || path == grave.old_log())
@@ -247,4 +246,57 @@ fn strip(grave: &Place, with_logs: bool) -> Result<(), ProvisionError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grave(graveyard: &Path, number: u64) -> Place {
+        let place = Place::new(graveyard.join(format!("p-{number:012}")));
+        fs::create_dir_all(place.state()).expect("made");
+        for file in [
+            place.record(),
+            place.config(),
+            place.log(),
+            place.old_log(),
+            place.doomed(),
+        ] {
+            fs::write(file, "x").expect("written");
+        }
+        let doomed = fs::File::options()
+            .write(true)
+            .open(place.doomed())
+            .expect("there");
+        let when = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + number);
+        doomed.set_modified(when).expect("set");
+        place
+    }
+
+    #[test]
+    fn the_graveyard_is_bounded_and_forgets_the_oldest_first() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path();
+        // As they come: each burial tidies.
+        let few = 2 * LOGS_KEPT as u64;
+        for number in 0..few {
+            grave(path, number);
+            tidy(path).expect("tidied");
+        }
+        for number in 0..few {
+            let place = Place::new(path.join(format!("p-{number:012}")));
+            let recent = number >= few - LOGS_KEPT as u64;
+            assert_eq!(place.log().exists(), recent, "{number}");
+            assert_eq!(place.old_log().exists(), recent, "{number}");
+            assert!(place.record().exists() && place.doomed().exists());
+            assert!(!place.state().exists() && !place.config().exists());
+        }
+        for number in few..RECORDS_KEPT as u64 + 5 {
+            grave(path, number);
+        }
+        tidy(path).expect("tidied");
+        assert_eq!(fs::read_dir(path).expect("readable").count(), RECORDS_KEPT);
+        assert!(!path.join(format!("p-{:012}", 4)).exists());
+        assert!(path.join(format!("p-{:012}", 5)).exists());
+    }
 }

@@ -54,8 +54,20 @@ pub(super) fn make_directory(path: &Path) -> Result<(), ProvisionError> {
         .map_err(|error| failure("making", path, &error))
 }
 
-/// Writes a file so that after a crash there is the old one or the new one, and makes it durable.
-pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), ProvisionError> {
+/// How much a file has to survive. Each step costs some milliseconds on an ordinary disk, and only a loss of power makes
+/// a difference: a crash of ours leaves what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lasting {
+    /// After a loss of power it may be gone, or damaged.
+    Loosely,
+    /// After a loss of power it may be gone, but is never damaged.
+    Whole,
+    /// It is there after a loss of power.
+    Durably,
+}
+
+/// Writes a file so that whoever looks sees the old one or the new one.
+pub(super) fn write(path: &Path, bytes: &[u8], lasting: Lasting) -> Result<(), ProvisionError> {
     let temporary = path.with_extension("tmp");
     let attempt = || -> io::Result<()> {
         let mut file = OpenOptions::new()
@@ -65,9 +77,14 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), ProvisionEr
             .mode(MODE_FILE)
             .open(&temporary)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        if lasting >= Lasting::Whole {
+            file.sync_all()?;
+        }
         fs::rename(&temporary, path)?;
-        sync_directory_of(path)
+        if lasting >= Lasting::Durably {
+            sync_directory_of(path)?;
+        }
+        Ok(())
     };
     attempt().map_err(|error| failure("writing", path, &error))
 }
@@ -80,12 +97,16 @@ pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a value as JSON, see [`write_durably`].
-pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ProvisionError> {
+/// Writes a value as JSON, see [`write`].
+pub(super) fn write_json(
+    path: &Path,
+    value: &impl Serialize,
+    lasting: Lasting,
+) -> Result<(), ProvisionError> {
     let mut text = serde_json::to_vec_pretty(value)
         .map_err(|error| ProvisionError::failed(format!("{}: {error}", path.display())))?;
     text.push(b'\n');
-    write_durably(path, &text)
+    write(path, &text, lasting)
 }
 
 /// Reads a JSON file; `None` if there is none.
@@ -222,7 +243,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("value.json");
         assert_eq!(read_json::<u32>(&path), Ok(None));
-        write_json(&path, &5).expect("written");
+        write_json(&path, &5, Lasting::Durably).expect("written");
         assert_eq!(read_json::<u32>(&path), Ok(Some(5)));
         fs::write(&path, "{").expect("written");
         let error = read_json::<u32>(&path).expect_err("damaged");

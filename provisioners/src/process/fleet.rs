@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::census::Census;
 use super::create::{clear, exists};
 use super::destroy;
-use super::files::{Lock, failure, remove, write_durably};
+use super::files::{Lasting, Lock, failure, remove, write};
 use super::identity::Host;
 use super::layout::Root;
 use super::record::ProcessRecord;
@@ -92,7 +92,7 @@ impl ProcessProvisioner {
 /// From here on nothing is made or started: those that make instances hold the root's lock while they look for this
 /// mark, and those that start them hold the instance's.
 fn close(inner: &Inner, deadline: Deadline) -> Result<Vec<InstanceId>, ProvisionError> {
-    write_durably(&inner.root.stopping(), b"")?;
+    write(&inner.root.stopping(), b"", Lasting::Durably)?;
     let _lock = inner.root_lock(deadline)?;
     inner.root.ids()
 }
@@ -140,7 +140,7 @@ fn clean_now(path: &Path, deadline: Deadline) -> Result<(), ProvisionError> {
         let text = format!("{} holds no machines of muster's", root.path().display());
         return Err(ProvisionError::failed(text));
     }
-    write_durably(&root.stopping(), b"")?;
+    write(&root.stopping(), b"", Lasting::Durably)?;
     let _lock = root::lock(&root, deadline)?;
     let seen =
         |error: std::io::Error| ProvisionError::failed(format!("looking at processes: {error}"));

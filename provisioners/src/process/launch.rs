@@ -25,7 +25,7 @@ use super::Inner;
 use super::addresses::is_free;
 use super::census::{Census, MARK};
 use super::create::exists;
-use super::files::{Lock, failure, now_ms, remove, write_json};
+use super::files::{Lasting, Lock, failure, now_ms, remove, write_json};
 use super::identity::{Host, Liveness, ProcessIdentity};
 use super::layout::{Place, Root};
 use super::log;
@@ -174,7 +174,7 @@ fn become_agent(directory: &Path) -> Result<Answer, ProvisionError> {
         }
     }
     let void = exists(&place.doomed())? || exists(&place.stopped())?;
-    let Some(order) = StartOrder::read(&place)?.filter(|_| !void) else {
+    let Some(order) = StartOrder::read(&place).filter(|_| !void) else {
         return Ok(Answer::Void);
     };
     // Whatever comes of it, this order has been tried.
@@ -199,14 +199,13 @@ fn become_agent(directory: &Path) -> Result<Answer, ProvisionError> {
             "making a session: {error}; run it from muster, not from a shell"
         ))
     })?;
-    write_json(
-        &place.process(),
-        &ProcessRecord {
-            version: VERSION,
-            process,
-            started_at_ms: now_ms(),
-        },
-    )?;
+    let record = ProcessRecord {
+        version: VERSION,
+        process,
+        started_at_ms: now_ms(),
+    };
+    // No process outlives a loss of power, so it need not be there after one; only whole if it is.
+    write_json(&place.process(), &record, Lasting::Whole)?;
     let error = command.exec();
     remove(&place.process())?;
     Err(failure("running", Path::new(command.get_program()), &error))

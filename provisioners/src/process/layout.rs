@@ -1,7 +1,8 @@
 //! Where everything lies under the root.
 //!
 //! ```text
-//! root.json                 network, port, where the next address is looked for
+//! root.json                 network and port
+//! next-address              where the next address is looked for
 //! lock                      held while instances are added
 //! stopping                  there while the fleet is being stopped: nothing may start
 //! instances/ID/
@@ -41,6 +42,10 @@ impl Root {
 
     pub(super) fn record(&self) -> PathBuf {
         self.0.join("root.json")
+    }
+
+    pub(super) fn next_address_path(&self) -> PathBuf {
+        self.0.join("next-address")
     }
 
     pub(super) fn lock(&self) -> PathBuf {

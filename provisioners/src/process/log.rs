@@ -36,6 +36,10 @@ pub(super) fn cut(place: &Place) -> io::Result<bool> {
         return Ok(false);
     }
     let mut log = OpenOptions::new().read(true).write(true).open(&path)?;
+    // Others look as well; whoever comes second would find the log short and take its end for nothing.
+    if log.try_lock().is_err() || log.metadata()?.len() < length {
+        return Ok(false);
+    }
     log.seek(SeekFrom::Start(length - KEPT_BYTES))?;
     let mut end = Vec::new();
     // Bounded, although the agent goes on writing.

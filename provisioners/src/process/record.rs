@@ -94,9 +94,13 @@ impl StartOrder {
     /// was seen dead after this time stays dead.
     pub(super) const VALID: Duration = Duration::from_secs(15);
 
-    /// The order to start that still holds.
-    pub(super) fn read(place: &Place) -> Result<Option<Self>, ProvisionError> {
-        Ok(read_json::<Self>(&place.starting())?.filter(Self::holds))
+    /// The order to start that still holds. One that can't be read is none: it is written for some seconds only,
+    /// and a loss of power may damage it.
+    pub(super) fn read(place: &Place) -> Option<Self> {
+        read_json::<Self>(&place.starting())
+            .ok()
+            .flatten()
+            .filter(Self::holds)
     }
 
     fn holds(&self) -> bool {
@@ -129,5 +133,14 @@ mod tests {
         let valid = u64::try_from(StartOrder::VALID.as_millis()).expect("short");
         assert!(!order(now_ms() - valid).holds());
         assert!(!order(now_ms() + 60_000).holds());
+    }
+
+    #[test]
+    fn an_order_that_cannot_be_read_is_none() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = Place::new(directory.path());
+        assert_eq!(StartOrder::read(&place), None);
+        std::fs::write(place.starting(), "{").expect("written");
+        assert_eq!(StartOrder::read(&place), None);
     }
 }

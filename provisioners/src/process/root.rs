@@ -10,7 +10,7 @@ use super::Inner;
 use super::addresses::Network;
 use super::config::{ProcessConfig, check_socket_path};
 use super::create::{UNFINISHED, clear, exists, is_ours};
-use super::files::{Lock, failure, make_directory, read_json, remove, write_json};
+use super::files::{Lasting, Lock, failure, make_directory, read_json, remove, write, write_json};
 use super::layout::Root;
 use super::record::{Record, VERSION};
 use crate::{Deadline, InstanceId, Problem, ProvisionError};
@@ -24,8 +24,6 @@ pub(super) struct RootRecord {
     version: u32,
     pub(super) network: Network,
     pub(super) port: u16,
-    /// The number of the address that is looked at first.
-    pub(super) next_address: u32,
 }
 
 impl RootRecord {
@@ -45,10 +43,6 @@ impl RootRecord {
                 Err(ProvisionError::failed(text))
             }
         }
-    }
-
-    pub(super) fn write(&self, root: &Root) -> Result<(), ProvisionError> {
-        write_json(&root.record(), self)
     }
 }
 
@@ -89,9 +83,8 @@ pub(super) fn prepare(config: &ProcessConfig, deadline: Deadline) -> Result<Root
             version: VERSION,
             network: network.unwrap_or_else(|| Network::for_root(root.path())),
             port: config.port.unwrap_or(ProcessConfig::DEFAULT_PORT),
-            next_address: 0,
         };
-        record.write(&root)?;
+        write_json(&root.record(), &record, Lasting::Durably)?;
     }
     clear_unfinished(&root)?;
     Ok(root)
@@ -134,6 +127,17 @@ impl Root {
         }
         ids.sort_unstable();
         Ok(ids)
+    }
+
+    /// The number of the address that is looked at first. Only a preference, so it may be lost.
+    pub(super) fn next_address(&self) -> u32 {
+        let text = fs::read_to_string(self.next_address_path()).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    pub(super) fn set_next_address(&self, number: u32) -> Result<(), ProvisionError> {
+        let text = format!("{number}\n");
+        write(&self.next_address_path(), text.as_bytes(), Lasting::Loosely)
     }
 
     /// The records of all instances, also of those that can't be read.

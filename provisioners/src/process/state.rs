@@ -99,7 +99,7 @@ fn instance(
     let sight = viewer.look(place)?;
     let dead = if exists(&place.doomed())? {
         InstanceState::Stopping
-    } else if StartOrder::read(place).is_ok_and(|order| order.is_some()) {
+    } else if StartOrder::read(place).is_some() {
         InstanceState::Starting
     } else {
         InstanceState::Stopped
@@ -187,7 +187,7 @@ pub(super) fn prove_off(
         let how = "it was destroyed, or never was, and there is no process of it";
         return Ok(judge(&viewer.members(&place, None)?, how));
     }
-    if StartOrder::read(&place)?.is_some() && !exists(&place.stopped())? {
+    if StartOrder::read(&place).is_some() && !exists(&place.stopped())? {
         return Ok(Proof::Unknown {
             why: "it is being started".to_owned(),
         });
