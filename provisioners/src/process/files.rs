@@ -97,7 +97,7 @@ pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a value as JSON, see [`write`].
+/// Writes a value as JSON, see [`write()`].
 pub(super) fn write_json(
     path: &Path,
     value: &impl Serialize,
