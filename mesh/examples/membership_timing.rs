@@ -17,8 +17,11 @@ const CALM: Duration = Duration::from_secs(300);
 fn main() {
     let arguments = Arguments::parse(std::env::args().skip(1));
     println!(
-        "machines loss | kill -9: first / all know, median p99 max | power off: all know, median p99 max | calm: wrong suspicions, deaths, B/s and datagrams/s per machine | vitals every 5 s: B/s, datagrams/s, slowest s"
+        "Times in s: median, 99th percentile, maximum. B/s and datagrams/s sent by each machine."
     );
+    println!("machines loss | kill -9: first, all know | power off: all know");
+    println!("  | calm: wrong suspicions, wrong deaths, B/s, dg/s");
+    println!("  | all change every 5 s: B/s, dg/s, all know | one changes: all know");
     for &machines in &arguments.machines {
         for &loss in &arguments.loss {
             line(machines, f64::from(loss) / 100.0, arguments.deaths);
@@ -81,7 +84,7 @@ fn line(machines: usize, loss: f64, deaths: usize) {
     let suspicions = mesh.findings().wrong_suspicions - suspicions;
     let wrong = mesh.findings().wrong_deaths().count() - wrong;
 
-    let (vitals, slowest) = vitals(&mut mesh, machines);
+    let (vitals, mut busy, mut single) = vitals(&mut mesh, machines);
 
     let (mut first, mut all, mut silent) = (Vec::new(), Vec::new(), Vec::new());
     for death in 0..deaths {
@@ -93,7 +96,7 @@ fn line(machines: usize, loss: f64, deaths: usize) {
         silent.extend(detect(&mut mesh, victim, Simulation::power_off).last());
     }
     println!(
-        "{machines:>5} {:>3.0}% | {} / {} | {} | {suspicions} {wrong} {:.0} B/s {:.1} dg/s | {:.0} B/s {:.1} dg/s {slowest:.1} s",
+        "{machines:>5} {:>3.0}% | {} / {} | {} | {suspicions} {wrong} {:.0} B/s {:.1} dg/s | {:.0} B/s {:.1} dg/s, {} | {}",
         loss * 100.0,
         percentiles(&mut first),
         percentiles(&mut all),
@@ -102,6 +105,8 @@ fn line(machines: usize, loss: f64, deaths: usize) {
         calm.1,
         vitals.0,
         vitals.1,
+        percentiles(&mut busy),
+        percentiles(&mut single),
     );
 }
 
@@ -133,54 +138,57 @@ fn detect(
     times
 }
 
-/// Every machine's health changes every 5 s: what it costs, and how long the slowest machine takes to hear of a change.
-fn vitals(mesh: &mut Simulation, machines: usize) -> ((f64, f64), f64) {
+/// Every machine's health changes every 5 s: what it costs, and how long the slowest machine takes to hear of a change
+/// of one of them; and the same for a single change in a calm mesh.
+fn vitals(mesh: &mut Simulation, machines: usize) -> ((f64, f64), Vec<Duration>, Vec<Duration>) {
     let rounds = 20_u64;
     let before = total(mesh, machines);
-    let mut slowest = 0.0_f64;
+    let mut busy = Vec::new();
     for round in 0..rounds {
+        let vitals = Vitals {
+            level: (round % 2) as u8,
+            reasons: round,
+            figures: [Some(round as i32); 8],
+        };
+        let (start, mut known) = (mesh.now(), None);
         for node in 0..machines {
-            let vitals = Vitals {
-                level: (round % 2) as u8,
-                reasons: round,
-                figures: [Some(round as i32); 8],
-            };
             mesh.set_vitals(node, vitals);
-            let watched = node == 0;
-            let start = mesh.now();
-            mesh.run_for(Duration::from_secs(5) / machines as u32);
-            if watched {
-                let machine = mesh.machine(0);
-                let known = |mesh: &Simulation| {
-                    mesh.running().all(|node| {
-                        let record = mesh.records(node).and_then(|records| records.get(machine));
-                        record.is_some_and(|record| record.vitals == Some(vitals))
-                    })
-                };
-                // Only as far as the next machine's turn allows; others go on below.
-                if known(mesh) {
-                    slowest = slowest.max((mesh.now() - start).as_secs_f64());
+            let until = start + Duration::from_secs(5) * (node as u32 + 1) / machines as u32;
+            while mesh.now() < until {
+                mesh.run_for(Duration::from_millis(50).min(until - mesh.now()));
+                if known.is_none() && all_know(mesh, 0, vitals) {
+                    known = Some(mesh.now() - start);
                 }
             }
         }
+        busy.push(known.unwrap_or(Duration::from_secs(5)));
     }
     let spent = Duration::from_secs(5 * rounds);
     let rate = rate(total(mesh, machines), before, machines, spent);
-    mesh.run_for(REST);
-    let change = Vitals {
-        level: 9,
-        ..Vitals::default()
-    };
-    let start = mesh.now();
-    mesh.set_vitals(0, change);
-    let machine = mesh.machine(0);
-    mesh.run_until(Duration::from_secs(60), |mesh| {
-        mesh.running().all(|node| {
-            let record = mesh.records(node).and_then(|records| records.get(machine));
-            record.is_some_and(|record| record.vitals == Some(change))
-        })
-    });
-    (rate, slowest.max((mesh.now() - start).as_secs_f64()))
+    let mut calm = Vec::new();
+    for change in 0..20 {
+        mesh.run_for(REST);
+        let (start, vitals) = (
+            mesh.now(),
+            Vitals {
+                level: 9,
+                reasons: change,
+                ..Vitals::default()
+            },
+        );
+        mesh.set_vitals(1, vitals);
+        mesh.run_until(Duration::from_secs(60), |mesh| all_know(mesh, 1, vitals));
+        calm.push(mesh.now() - start);
+    }
+    (rate, busy, calm)
+}
+
+fn all_know(mesh: &Simulation, node: usize, vitals: Vitals) -> bool {
+    let machine = mesh.machine(node);
+    let mut records = mesh
+        .running()
+        .filter_map(|node| mesh.records(node)?.get(machine));
+    records.all(|record| record.vitals == Some(vitals))
 }
 
 fn total(mesh: &Simulation, machines: usize) -> Vec<Traffic> {

@@ -10,6 +10,7 @@
 mod entry;
 mod event;
 mod gossip;
+mod heat;
 mod profile;
 mod repair;
 mod signing;
@@ -33,7 +34,7 @@ pub use self::signing::{RecordSigner, RecordVerifier, SIGNED_BYTES_MAX};
 pub use self::vitals::{FIGURES, Vitals};
 
 use self::entry::{Entry, Tag};
-use self::gossip::Gossip;
+use self::heat::Heat;
 use self::profile::Edition;
 use self::repair::Repair;
 use crate::identity::{Generation, MachineId, Peer};
@@ -60,7 +61,7 @@ pub struct Records {
     alive: Vec<MachineId>,
     vitals_published: Option<Duration>,
     vitals_waiting: Option<(Duration, Vitals)>,
-    gossip: Gossip,
+    heat: Heat,
     repair: Repair,
     transmits: VecDeque<Transmit>,
     commands: VecDeque<Command>,
@@ -150,7 +151,7 @@ impl Records {
             alive: Vec::new(),
             vitals_published: None,
             vitals_waiting: None,
-            gossip: Gossip::default(),
+            heat: Heat::default(),
             repair: Repair::default(),
             transmits: VecDeque::new(),
             commands: VecDeque::new(),
@@ -205,6 +206,12 @@ impl Records {
         }
     }
 
+    /// Takes the share of packets that get lost, as the membership [measures](crate::membership::Stats::loss) it, from 0
+    /// to 1: news is told more often then. Default 0.
+    pub fn set_loss(&mut self, share: f32) {
+        self.heat.loss = share.clamp(0.0, 1.0);
+    }
+
     /// This machine goes on in a new generation.
     ///
     /// # Errors
@@ -246,6 +253,7 @@ impl Records {
                 }
             }
         }
+        self.heat.neighbours = None;
         let tag = Tag::new(peer.machine, generation);
         self.tags.entry(tag).or_insert(peer.machine);
         self.compare_soon(now);
@@ -259,6 +267,7 @@ impl Records {
         {
             row.alive = false;
             self.alive.retain(|other| *other != machine);
+            self.heat.neighbours = None;
             self.give_up_on(machine);
         }
     }
@@ -270,7 +279,7 @@ impl Records {
             && let Some(row) = self.rows.remove(&machine)
         {
             self.tags.remove(&row.tag());
-            self.gossip.cool(machine);
+            self.heat.cool(machine);
         }
     }
 
@@ -310,7 +319,7 @@ impl Records {
     /// When to call [`handle_timeout`](Self::handle_timeout); `None`: not before other input.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let vitals = self.vitals_waiting.map(|(due, _)| due);
-        [vitals, self.gossip.due(), self.repair.due()]
+        [vitals, self.heat.due(), self.repair.due()]
             .into_iter()
             .flatten()
             .min()

@@ -1,89 +1,27 @@
-//! Rumours: a changed line is passed on to a few random machines, and by each of those, until it is no longer news.
+//! Rumours: a changed line is passed on to a few machines, and by each of those, until it is no longer news.
+//!
+//! Each machine passes it on to its two neighbours in a ring that all agree on, and to a few machines at random. The
+//! random part is fast; the ring closes the gaps that chance leaves: a machine that chance has missed has neighbours
+//! that it has not.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use rand::seq::IndexedRandom;
 
 use super::entry::{Entry, Tag};
 use super::{Records, Transmit};
 use crate::identity::{MachineId, Peer};
-use crate::wire::{DATAGRAM_MAX, Kind, Reader, WireError, put_kind, read_kind};
+use crate::wire::{DATAGRAM_MAX, Kind, Reader, WireError, put_kind, read_kind, scatter};
 
-/// Between two rounds while there is much news, and while there is little.
-const ROUND_EVERY: Duration = Duration::from_millis(500);
-const ROUND_EVERY_CALM: Duration = Duration::from_millis(250);
-/// How long the first round waits for more news to travel with it.
-const ROUND_DELAY: Duration = Duration::from_millis(50);
-/// Machines told in a round: at most four datagrams a second when there is much news.
-const FANOUT: u8 = 2;
-/// News a second that is little.
-const CALM_RATE: f32 = 2.0;
-/// News in excess of that rate, above which there is much of it; and the most that is counted, so that calm returns
-/// within ten seconds.
-const CALM_BURST: f32 = 8.0;
-const BURST_MAX: f32 = 20.0;
-/// While there is little, each line is passed on more often than it must be: reaches all at once where otherwise one
-/// in fifty would wait for the next comparison.
-const CALM_EXTRA: u8 = 4;
+/// Datagrams in a round: three a second when there is much news.
+const FANOUT: usize = 2;
 /// Lines about lives that the membership has not told us of yet; the news of a life may overtake the life.
 const STRANGERS_MAX: usize = 256;
 /// How long those are kept.
 const STRANGERS_KEEP: Duration = Duration::from_secs(30);
 /// Datagrams that the runtime has not fetched, above which the oldest are dropped.
 const TRANSMITS_MAX: usize = 64;
-
-/// What is being passed on.
-#[derive(Debug, Default)]
-pub(super) struct Gossip {
-    /// By machine, how many more times its line is to be sent.
-    hot: BTreeMap<MachineId, u8>,
-    due: Option<Duration>,
-    last_round: Option<Duration>,
-    /// When news was last counted, and how much of it there was in excess of [`CALM_RATE`].
-    burst: (Duration, f32),
-    strangers: BTreeMap<Tag, (Duration, Peer, Entry)>,
-}
-
-impl Gossip {
-    pub(super) fn due(&self) -> Option<Duration> {
-        self.due
-    }
-
-    pub(super) fn cool(&mut self, machine: MachineId) {
-        self.hot.remove(&machine);
-    }
-
-    /// Counts a piece of news.
-    fn count(&mut self, now: Duration) {
-        let (counted_at, burst) = self.burst;
-        let drained = now.saturating_sub(counted_at).as_secs_f32() * CALM_RATE;
-        self.burst = (now, ((burst - drained).max(0.0) + 1.0).min(BURST_MAX));
-    }
-
-    fn is_calm(&self) -> bool {
-        self.burst.1 < CALM_BURST
-    }
-
-    fn pause(&self) -> Duration {
-        if self.is_calm() {
-            ROUND_EVERY_CALM
-        } else {
-            ROUND_EVERY
-        }
-    }
-
-    /// Somebody else knows it already: one time less.
-    fn heard_again(&mut self, machine: MachineId) {
-        if let Some(left) = self.hot.get_mut(&machine) {
-            *left -= 1;
-            if *left == 0 {
-                self.cool(machine);
-            }
-        }
-    }
-}
 
 impl Records {
     /// Takes a datagram that the transport authenticated as coming from `from`. Rubbish is counted and ignored.
@@ -150,7 +88,7 @@ impl Records {
             let same = (entry.profile_version, entry.vitals_version)
                 == (record.profile_version, record.vitals_version);
             if same {
-                self.gossip.heard_again(machine);
+                self.heat.heard_again(machine);
             }
         }
     }
@@ -175,7 +113,7 @@ impl Records {
 
     fn remember_stranger(&mut self, now: Duration, from: Peer, entry: Entry) {
         self.stats.entries_unknown += 1;
-        let strangers = &mut self.gossip.strangers;
+        let strangers = &mut self.heat.strangers;
         if strangers.len() >= STRANGERS_MAX {
             strangers.retain(|_, (at, ..)| now < *at + STRANGERS_KEEP);
         }
@@ -186,7 +124,7 @@ impl Records {
 
     /// The membership has just told us of the life that goes by `tag`.
     pub(super) fn recall_stranger(&mut self, now: Duration, tag: Tag) {
-        if let Some((at, from, entry)) = self.gossip.strangers.remove(&tag)
+        if let Some((at, from, entry)) = self.heat.strangers.remove(&tag)
             && now < at + STRANGERS_KEEP
         {
             self.merge(now, from, entry);
@@ -196,60 +134,98 @@ impl Records {
 
     /// The line of `machine` is news: it will be passed on.
     pub(super) fn heat(&mut self, now: Duration, machine: MachineId) {
-        // Blind rumours leave out e^-m of all when each is passed on m times (Demers et al., 1987), so m = ln n
-        // leaves out one machine on average, which hears the next change or the next comparison.
-        let least = (self.alive.len().max(2) as f64).ln().ceil() as u8;
-        self.gossip.count(now);
-        let extra = if self.gossip.is_calm() { CALM_EXTRA } else { 0 };
-        self.gossip.hot.insert(machine, least + extra);
-        let rested = self
-            .gossip
-            .last_round
-            .map_or(now, |last| last + self.gossip.pause());
-        self.gossip.due.get_or_insert(rested.max(now + ROUND_DELAY));
+        self.heat.heat(now, machine, self.alive.len());
     }
 
+    /// One round: a datagram for one of our neighbours in the ring, in turns, with what it has not been told, and one
+    /// or two for random machines.
     pub(super) fn gossip_if_due(&mut self, now: Duration) {
-        if self.gossip.due.is_none_or(|due| due > now) {
+        if !self.heat.begin_round(now) {
             return;
         }
-        self.gossip.due = None;
-        self.gossip.last_round = Some(now);
+        if self.alive.is_empty() {
+            // Nobody to tell; a comparison will tell whoever comes.
+            return self.heat.clear();
+        }
+        let neighbours = self.neighbours();
+        let told = self.tell_neighbour(neighbours);
+        self.tell_random(FANOUT - usize::from(told), neighbours);
+        if self.heat.is_empty() {
+            self.compare_soon(now);
+        } else {
+            self.heat.next_round(now);
+        }
+    }
+
+    /// Those next to us in the ring: the same where there are two of us.
+    fn neighbours(&mut self) -> [Option<MachineId>; 2] {
+        let from_me = scatter(self.me.get());
+        let after_me = |machine: &&MachineId| scatter(machine.get()).wrapping_sub(from_me);
+        let alive = &self.alive;
+        let find = || {
+            let next = alive.iter().min_by_key(after_me).copied();
+            let before = alive.iter().max_by_key(after_me).copied();
+            [next, before]
+        };
+        *self.heat.neighbours.get_or_insert_with(find)
+    }
+
+    /// Tells the neighbour whose turn it is, or else the other; whether there was anything to tell.
+    fn tell_neighbour(&mut self, neighbours: [Option<MachineId>; 2]) -> bool {
+        for _ in 0..2 {
+            let which = self.heat.turn;
+            self.heat.turn = 1 - which;
+            let untold = self.heat.for_neighbour(which);
+            let peer = neighbours
+                .get(which)
+                .copied()
+                .flatten()
+                .and_then(|machine| self.rows.get(&machine));
+            let Some(peer) = peer.map(|row| row.peer).filter(|_| !untold.is_empty()) else {
+                continue;
+            };
+            let (datagram, told) = self.digest(untold.into_iter());
+            told.into_iter()
+                .for_each(|machine| self.heat.told_neighbour(machine, which));
+            self.push(peer, datagram);
+            return true;
+        }
+        false
+    }
+
+    /// Tells `count` random machines, neighbours excepted, what was told least, as much as fits.
+    fn tell_random(&mut self, count: usize, neighbours: [Option<MachineId>; 2]) {
+        let hot = self.heat.for_random();
+        if hot.is_empty() {
+            return;
+        }
+        let (datagram, lines) = self.digest(hot.into_iter());
         let told: Vec<Peer> = self
             .alive
-            .sample(&mut self.rng, FANOUT.into())
+            .sample(&mut self.rng, count + neighbours.len())
+            .filter(|machine| !neighbours.contains(&Some(**machine)))
             .filter_map(|machine| self.rows.get(machine).map(|row| row.peer))
+            .take(count)
             .collect();
-        if told.is_empty() {
-            // Nobody to tell; a comparison will tell whoever comes.
-            self.gossip.hot.clear();
-            return;
+        for machine in lines {
+            // All of them count as told, or a line would stay for ever where there is nobody else.
+            self.heat.told_random(machine, told.len().max(1) as u8);
         }
-        let datagram = self.round(told.len() as u8).freeze();
         for to in told {
             self.push(to, datagram.clone());
         }
-        if self.gossip.hot.is_empty() {
-            self.compare_soon(now);
-        } else {
-            self.gossip.due = Some(now + self.gossip.pause());
-        }
     }
 
-    /// The lines of one round, those that were passed on least first, as many as fit.
-    pub(super) fn round(&mut self, copies: u8) -> BytesMut {
-        let mut hot: Vec<(u8, MachineId)> = self
-            .gossip
-            .hot
-            .iter()
-            .map(|(machine, left)| (*left, *machine))
-            .collect();
-        hot.sort_unstable_by_key(|(left, _)| std::cmp::Reverse(*left));
+    /// A datagram with the lines of as many of `machines` as fit, and which these are.
+    pub(super) fn digest(
+        &self,
+        machines: impl Iterator<Item = MachineId>,
+    ) -> (Bytes, Vec<MachineId>) {
         let mut out = BytesMut::with_capacity(DATAGRAM_MAX);
         put_kind(&mut out, Kind::Entries);
-        for (left, machine) in hot {
+        let mut taken = Vec::new();
+        for machine in machines {
             let Some(row) = self.rows.get(&machine) else {
-                self.gossip.cool(machine);
                 continue;
             };
             let before = out.len();
@@ -258,13 +234,9 @@ impl Records {
                 out.truncate(before);
                 break;
             }
-            if left > copies {
-                self.gossip.hot.insert(machine, left - copies);
-            } else {
-                self.gossip.cool(machine);
-            }
+            taken.push(machine);
         }
-        out
+        (out.freeze(), taken)
     }
 
     pub(super) fn send_hash(&mut self, to: Peer, question: bool) {
@@ -276,7 +248,7 @@ impl Records {
         self.push(to, out.freeze());
     }
 
-    fn push(&mut self, to: Peer, bytes: bytes::Bytes) {
+    fn push(&mut self, to: Peer, bytes: Bytes) {
         self.stats.datagrams_out += 1;
         self.stats.bytes_out += bytes.len() as u64;
         if self.transmits.len() >= TRANSMITS_MAX {

@@ -263,12 +263,11 @@ fn rubbish_is_counted_and_changes_nothing() {
 
 /// A digest with a line for each member of a mesh, an answer with their profiles, and requests for both.
 fn valid_inputs() -> Vec<Vec<u8>> {
-    let (now, mut all) = mesh(5);
-    let others: Vec<MachineId> = (2..=5).map(|number| peer(number).machine).collect();
-    for machine in others {
-        all[0].heat(now, machine);
-    }
-    let digest = all[0].round(1).to_vec();
+    let (_, mut all) = mesh(5);
+    let digest = all[0]
+        .digest((2..=5).map(|number| peer(number).machine))
+        .0
+        .to_vec();
     let mut ask_profiles = vec![1, 2, 4];
     (2..=5).for_each(|number: u64| ask_profiles.extend_from_slice(&number.to_be_bytes()));
     let profiles = all[0].handle_pull(&ask_profiles).expect("valid").to_vec();

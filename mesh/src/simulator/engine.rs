@@ -173,6 +173,7 @@ impl Simulation {
         self.note(2, node, 0);
         self.with(node, life, |cores| {
             cores.membership.handle_timeout(now);
+            cores.records.set_loss(cores.membership.stats().loss);
             cores.records.handle_timeout(now);
         });
     }
