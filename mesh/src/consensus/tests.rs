@@ -3,6 +3,7 @@
 mod changes;
 mod chaos;
 mod cluster;
+mod cost;
 mod crash;
 mod elections;
 mod following;

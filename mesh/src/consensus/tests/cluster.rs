@@ -175,13 +175,13 @@ impl Network for Wire {
             let (Some(target), true) = (target, fate) else {
                 return std::future::pending().await;
             };
-            tokio::time::sleep(delays[0]).await;
+            pause(delays[0]).await;
             // What has arrived is handled, whether or not the asker still waits.
             let answer = tokio::spawn(async move { target.handle(from, body).await });
             let answer = answer
                 .await
                 .map_err(|error| CallError::Unreachable(error.to_string()))?;
-            tokio::time::sleep(delays[1]).await;
+            pause(delays[1]).await;
             if !back {
                 return std::future::pending().await;
             }
@@ -190,6 +190,13 @@ impl Network for Wire {
         tokio::time::timeout(deadline, call)
             .await
             .unwrap_or(Err(CallError::TimedOut))
+    }
+}
+
+/// Even the shortest sleep takes a millisecond.
+async fn pause(duration: Duration) {
+    if !duration.is_zero() {
+        tokio::time::sleep(duration).await;
     }
 }
 
@@ -213,17 +220,23 @@ pub(super) struct Cluster {
     pub(super) replicas: BTreeMap<u64, Replica<Ledger>>,
     pub(super) coordinators: BTreeMap<u64, Coordinator<Ledger>>,
     pub(super) compaction: Compaction,
+    pub(super) timing: Timing,
 }
 
 impl Cluster {
     /// Seat 1 on machine 1, founded and leading.
     pub(super) async fn found(seed: u64) -> Self {
+        Self::found_with(seed, TIMING).await
+    }
+
+    async fn found_with(seed: u64, timing: Timing) -> Self {
         let mut cluster = Self {
             wires: Wires::new(seed),
             folder: tempfile::tempdir().expect("a folder for a test"),
             replicas: BTreeMap::new(),
             coordinators: BTreeMap::new(),
             compaction: Compaction::default(),
+            timing,
         };
         let first = cluster.create(1).await;
         first.found(node(1)).await.expect("founded");
@@ -233,7 +246,11 @@ impl Cluster {
 
     /// Machines 1 to `size`, all of them voters.
     pub(super) async fn of(size: u64, seed: u64) -> Self {
-        let mut cluster = Self::found(seed).await;
+        Self::with(size, seed, TIMING).await
+    }
+
+    pub(super) async fn with(size: u64, seed: u64, timing: Timing) -> Self {
+        let mut cluster = Self::found_with(seed, timing).await;
         for number in 2..=size {
             cluster.join(number).await;
         }
@@ -268,7 +285,7 @@ impl Cluster {
             cluster: CLUSTER,
             generation: LogGeneration::FIRST,
             seat: Seat(number),
-            timing: TIMING,
+            timing: self.timing,
             compaction: self.compaction,
         }
     }
@@ -328,7 +345,7 @@ impl Cluster {
             loop {
                 for coordinator in self.coordinators.values() {
                     if coordinator.status().borrow().role == Role::Leader
-                        && coordinator.confirm(TIMING.patience).await.is_ok()
+                        && coordinator.confirm(self.timing.patience).await.is_ok()
                     {
                         return coordinator.clone();
                     }
