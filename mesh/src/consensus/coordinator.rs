@@ -12,10 +12,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use self::change::ChangeError;
 pub use self::compact::Compaction;
+pub use self::inbound::answer_without_seat;
 use self::presence::Presence;
 pub use self::start::{CoordinatorConfig, FoundError, StartError};
 pub use self::status::{Leader, Progress, Role, Status};
 pub use self::timing::Timing;
+use self::vouch::Vouched;
 use super::network::Links;
 use super::raft::{Command, Node, Raft};
 use super::replica::Replica;
@@ -35,6 +37,7 @@ mod presence;
 mod start;
 mod status;
 mod timing;
+mod vouch;
 
 /// At most so many commands wait for their outcome at once. More are refused: whoever proposes that much is not
 /// waiting for answers.
@@ -58,6 +61,7 @@ struct Inner<S> {
     store: Store,
     links: Links,
     presence: Arc<Presence>,
+    vouched: Vouched,
     status: watch::Receiver<Status>,
     waiting: AtomicUsize,
     /// Held while the seats are being changed: one change at a time.

@@ -17,6 +17,7 @@ use super::COMMAND_BYTES_MAX;
 use super::image::IMAGE_BYTES_MAX;
 use super::raft::{EntryPayload, LogId, Types, Vote, is_sound, next_index};
 use super::seat::{LogGeneration, Seat};
+use crate::identity::MachineId;
 
 /// The version of these messages. Others are refused.
 const VERSION: u8 = 1;
@@ -37,6 +38,8 @@ pub(crate) enum Request {
     Snapshot(InstallSnapshotRequest<Types>),
     /// Would you vote for me?
     Canvass(Canvass),
+    /// Who sits on this seat?
+    WhoSits(Seat),
     /// I lead, and I am about to stop.
     Leaving,
 }
@@ -71,6 +74,7 @@ pub(crate) enum Answer {
     Vote(VoteResponse<Seat>),
     Snapshot(Result<InstallSnapshotResponse<Seat>, InstallSnapshotError>),
     Canvassed(Canvassed),
+    Sits(Option<MachineId>),
     Heard,
     Refused(Refusal),
 }
@@ -90,9 +94,9 @@ pub(crate) enum Refusal {
     /// The machine that sent it does not sit on the seat that it speaks for.
     #[error("the sender does not sit on that seat")]
     Impostor,
-    /// The seat that sent it has been removed.
-    #[error("the seat has been removed")]
-    Removed,
+    /// Nobody who could be asked knows the seat that it speaks for.
+    #[error("nobody knows the sender's seat")]
+    Stranger,
     /// The leader is well: there is nothing to elect.
     #[error("there is a leader")]
     Led,
@@ -128,7 +132,7 @@ impl Envelope {
             Request::Append(request) => check_append(request, self.from),
             Request::Vote(request) => check_vote(&request.vote, false, self.from),
             Request::Snapshot(request) => check_snapshot(request, self.from),
-            Request::Canvass(_) | Request::Leaving => Ok(()),
+            Request::Canvass(_) | Request::WhoSits(_) | Request::Leaving => Ok(()),
         };
         sound.map_err(|what| Refusal::Malformed(what.to_owned()))
     }
@@ -149,6 +153,7 @@ impl Answer {
             Self::Append(_)
             | Self::Snapshot(Err(_))
             | Self::Canvassed(_)
+            | Self::Sits(_)
             | Self::Heard
             | Self::Refused(_) => return true,
         };

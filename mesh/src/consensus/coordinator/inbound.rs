@@ -8,21 +8,46 @@ use super::Coordinator;
 use super::status::Role;
 use crate::consensus::StateMachine;
 use crate::consensus::raft::next_index;
+use crate::consensus::replica::Replica;
 use crate::consensus::seat::Seat;
 use crate::consensus::wire::{
     Answer, Canvass, Canvassed, Envelope, Refusal, Request, decode, encode,
 };
 use crate::identity::MachineId;
 
+/// Answers other coordinators' questions on a machine that has no coordinator (any more), from its replica.
+///
+/// A machine that had a seat should do so: coordinators that were away ask the voters that they knew who the new ones
+/// are, and whether they themselves still have a seat. Whatever else comes is refused.
+pub fn answer_without_seat<S: StateMachine>(replica: &Replica<S>, body: &[u8]) -> Bytes {
+    let seats = replica.seats();
+    let answer = match decode::<Envelope>(body) {
+        Err(refusal) => Answer::Refused(refusal),
+        Ok(envelope) if envelope.generation != replica.generation() => {
+            Answer::Refused(Refusal::Generation(replica.generation()))
+        }
+        Ok(envelope) => match envelope.request {
+            Request::WhoSits(seat) => Answer::Sits(seats.get(seat).map(|node| node.machine)),
+            Request::Canvass(_) => Answer::Canvassed(Canvassed {
+                would: false,
+                has_seat: seats.get(envelope.from).is_some(),
+                seats_index: seats.index,
+            }),
+            _ => Answer::Refused(Refusal::Stopped),
+        },
+    };
+    encode(&answer).into()
+}
+
 impl<S: StateMachine> Coordinator<S> {
-    /// Answers a request that came over a [`Network`](crate::consensus::Network) from the machine `from`, as the transport
-    /// has authenticated it.
+    /// Answers a request that came over a [`Network`](crate::consensus::Network) from the machine `from`, as the
+    /// transport has authenticated it.
     ///
     /// Whatever the bytes are, the answer is bytes for the asker; a request that makes no sense, or that speaks for
     /// a seat on which `from` does not sit, is answered with a refusal and changes nothing.
     pub async fn handle(&self, from: MachineId, body: Bytes) -> Bytes {
-        let answer = match self.admit(from, &body) {
-            Ok(envelope) => self.answer(envelope).await,
+        let answer = match self.admit(from, &body).await {
+            Ok(envelope) => self.answer(from, envelope).await,
             Err(refusal) => {
                 tracing::debug!(%from, %refusal, "refused a coordinator's message");
                 Answer::Refused(refusal)
@@ -31,7 +56,7 @@ impl<S: StateMachine> Coordinator<S> {
         encode(&answer).into()
     }
 
-    fn admit(&self, from: MachineId, body: &[u8]) -> Result<Envelope, Refusal> {
+    async fn admit(&self, from: MachineId, body: &[u8]) -> Result<Envelope, Refusal> {
         let envelope: Envelope = decode(body)?;
         if envelope.generation != self.inner.config.generation {
             return Err(Refusal::Generation(self.inner.config.generation));
@@ -39,31 +64,15 @@ impl<S: StateMachine> Coordinator<S> {
         if envelope.to != self.inner.config.seat {
             return Err(Refusal::Misaddressed);
         }
-        match self.check_sender(from, envelope.from) {
-            // It shall learn that it has been removed, and that needs an answer which says since when.
-            Err(Refusal::Removed) if matches!(envelope.request, Request::Canvass(_)) => {}
-            checked => checked?,
-        }
         envelope.check()?;
+        // Questions change nothing, and who asks may have to be told that its seat is gone.
+        if !matches!(envelope.request, Request::Canvass(_) | Request::WhoSits(_)) {
+            self.check_sender(from, envelope.from).await?;
+        }
         Ok(envelope)
     }
 
-    /// Whether `machine` may speak for `seat`, by what this coordinator's log or its machine's replica knows.
-    fn check_sender(&self, machine: MachineId, seat: Seat) -> Result<(), Refusal> {
-        let ours = self.inner.status.borrow().seats.clone();
-        // A learner that has just begun has an empty log; its machine has followed the log before.
-        let followed = self.inner.replica.seats();
-        match ours.get(seat).or_else(|| followed.get(seat)) {
-            Some(node) if node.machine == machine => Ok(()),
-            Some(_) => Err(Refusal::Impostor),
-            // Seats are given out in order: one below the highest that we know and not among them is gone. A
-            // higher one may be newer than our log.
-            None if Some(seat) < ours.highest().max(followed.highest()) => Err(Refusal::Removed),
-            None => Ok(()),
-        }
-    }
-
-    async fn answer(&self, envelope: Envelope) -> Answer {
+    async fn answer(&self, machine: MachineId, envelope: Envelope) -> Answer {
         let raft = &self.inner.raft;
         let stopped = Answer::Refused(Refusal::Stopped);
         let from = envelope.from;
@@ -81,7 +90,10 @@ impl<S: StateMachine> Coordinator<S> {
             // leader's recovery, must not end its reign.
             Request::Vote(_) if self.is_led() => Answer::Refused(Refusal::Led),
             Request::Vote(request) => raft.vote(request).await.map_or(stopped, Answer::Vote),
-            Request::Canvass(question) => Answer::Canvassed(self.canvassed(from, &question)),
+            Request::Canvass(question) => {
+                Answer::Canvassed(self.canvassed(machine, from, &question).await)
+            }
+            Request::WhoSits(seat) => Answer::Sits(self.sitting(seat).map(|node| node.machine)),
             Request::Leaving => {
                 self.inner.presence.doubt(from);
                 Answer::Heard
@@ -120,16 +132,14 @@ impl<S: StateMachine> Coordinator<S> {
         self.inner.presence.is_led(timing.patience)
     }
 
-    fn canvassed(&self, from: Seat, question: &Canvass) -> Canvassed {
-        // Of the committed seats only: an uncommitted entry may be undone, and a removal is for good.
-        let seats = self.inner.replica.seats();
-        let effective = self.inner.status.borrow().seats.clone();
+    async fn canvassed(&self, machine: MachineId, from: Seat, question: &Canvass) -> Canvassed {
+        let has_seat = self.check_sender(machine, from).await.is_ok();
         let ours = self.inner.raft.data_metrics().borrow().last_log;
-        let has_seat = seats.get(from).is_some() || effective.get(from).is_some();
         Canvassed {
-            would: effective.get(from).is_some() && question.last_log >= ours && !self.is_led(),
+            would: has_seat && question.last_log >= ours && !self.is_led(),
             has_seat,
-            seats_index: seats.index,
+            // Of the committed seats: a removal that is not committed may be undone, and to be told of it is final.
+            seats_index: self.inner.replica.seats().index,
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, Notify, watch};
 
 use super::elect::Elector;
 use super::presence::Presence;
+use super::vouch::Vouched;
 use super::{Compaction, Coordinator, Inner, Timing, change, compact, status};
 use crate::consensus::machine::{Machine, MachineError, meta_of};
 use crate::consensus::network::{Answered, Links};
@@ -88,7 +89,8 @@ pub enum FoundError {
 impl<S: StateMachine> Coordinator<S> {
     /// Starts a coordinator on a seat that is new to this machine, with an empty log.
     ///
-    /// It does nothing until it [founds](Self::found) a log, or the leader of one adds it.
+    /// It does nothing until it [founds](Self::found) a log, or the leader of one adds it. For the latter the
+    /// machine must have followed the log far enough to know some of its voters: it listens to nobody else.
     ///
     /// # Errors
     /// When its store cannot be made, or the seat is not new.
@@ -209,6 +211,7 @@ impl<S: StateMachine> Coordinator<S> {
                 store,
                 links,
                 presence,
+                vouched: Vouched::default(),
                 status,
                 waiting: AtomicUsize::new(0),
                 changing,

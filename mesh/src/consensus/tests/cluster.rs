@@ -10,8 +10,9 @@ use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
 use crate::consensus::coordinator::{
-    Compaction, CoordinatorConfig, ProposeError, Role, StartError, Timing,
+    Compaction, CoordinatorConfig, ProposeError, Role, StartError, Timing, answer_without_seat,
 };
+use crate::consensus::replica::FeedError;
 use crate::consensus::{
     CallError, Coordinator, LogGeneration, Network, Replica, RestoreError, Seat, SeatNode,
     StateMachine,
@@ -59,6 +60,8 @@ pub(super) struct Wires {
 
 struct Shared {
     coordinators: BTreeMap<MachineId, Coordinator<Ledger>>,
+    /// Machines that have given up their seat and still have their replica.
+    retired: BTreeMap<MachineId, Replica<Ledger>>,
     cut: BTreeSet<(MachineId, MachineId)>,
     loss_percent: u32,
     delay_max: Duration,
@@ -70,6 +73,7 @@ impl Wires {
     pub(super) fn new(seed: u64) -> Self {
         let shared = Shared {
             coordinators: BTreeMap::new(),
+            retired: BTreeMap::new(),
             cut: BTreeSet::new(),
             loss_percent: 0,
             delay_max: Duration::ZERO,
@@ -160,6 +164,8 @@ impl Network for Wire {
             let shared = &mut *shared;
             if shared.cut.contains(&(self.from, to.machine)) {
                 (None, false, false, [Duration::ZERO; 2])
+            } else if let Some(replica) = shared.retired.get(&to.machine) {
+                return Ok(answer_without_seat(replica, &body));
             } else {
                 let mut lost = || shared.rng.random_range(0..100) < shared.loss_percent;
                 let (fate, back) = (!lost(), !lost());
@@ -262,8 +268,14 @@ impl Cluster {
 
     /// A new coordinator that is a learner and has caught up.
     pub(super) async fn join(&mut self, number: u64) {
-        self.create(number).await;
         let leader = self.leader().await;
+        // It has followed the log before, as a machine that is given a seat has.
+        let image = leader.replica().image();
+        match self.replica(number).install(&image) {
+            Ok(()) | Err(FeedError::Old) => {}
+            Err(error) => panic!("{error}"),
+        }
+        self.create(number).await;
         leader
             .add_learner(Seat(number), node(number), PATIENCE)
             .await
@@ -329,6 +341,13 @@ impl Cluster {
         let coordinator = self.coordinators.remove(&number).expect("it runs");
         coordinator.stop().await;
         self.replicas.remove(&number);
+    }
+
+    /// Stops a coordinator whose seat is gone; its machine goes on.
+    pub(super) async fn retire(&mut self, number: u64) {
+        let replica = self.replica(number);
+        self.stop(number).await;
+        self.wires.lock().retired.insert(machine(number), replica);
     }
 
     /// Starts a coordinator from its file.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteRequest};
 use proptest::prelude::*;
 
-use super::cluster::{Cluster, TIMING, machine};
+use super::cluster::{Cluster, PATIENCE, TIMING, assert_prefixes, machine};
 use crate::consensus::raft::{Command, Entry, EntryPayload, Membership, Types, Vote};
 use crate::consensus::wire::{Answer, Canvass, Envelope, Refusal, Request, decode, encode};
 use crate::consensus::{COMMAND_BYTES_MAX, IMAGE_BYTES_MAX, LogGeneration, Seat};
@@ -52,6 +52,12 @@ async fn a_machine_speaks_for_its_own_seat_only() {
             Refusal::Impostor
         );
     }
+    // A seat that nobody has, high enough to be newer than our log.
+    let request = envelope(9, target, vote(term + 5, 9));
+    assert_eq!(
+        refused(ask(&cluster, 9, target, &request).await),
+        Refusal::Stranger
+    );
     // In its own name, but with another's vote.
     let request = envelope(other, target, vote(term + 5, leader.seat().0));
     assert!(matches!(
@@ -84,6 +90,43 @@ async fn a_machine_speaks_for_its_own_seat_only() {
 
     cluster.propose("untouched").await;
     assert_eq!(leader.status().borrow().term, term);
+}
+
+#[tokio::test]
+async fn a_voter_that_is_behind_listens_to_a_leader_that_others_vouch_for() {
+    let mut cluster = Cluster::of(3, 43).await;
+    let last = cluster.propose("before").await;
+    cluster.applied(last).await;
+    let first = cluster.leader().await.seat().0;
+    let (behind, other) = (first % 3 + 1, (first + 1) % 3 + 1);
+    // While one is away, the others take a fourth on in place of the leader.
+    cluster.wires.with(|wires| wires.cut_off(&[behind]));
+    cluster.join(4).await;
+    let old = cluster.leader().await.seat().0;
+    let voters = (1..=4).filter(|number| *number != old).map(Seat).collect();
+    cluster
+        .leader()
+        .await
+        .set_voters(voters, PATIENCE)
+        .await
+        .expect("replaced");
+    cluster.retire(old).await;
+    let third = if old == first { other } else { first };
+    // Now the one that was away and the fourth, which do not know each other, are all that is left.
+    cluster.wires.with(|wires| {
+        wires.heal();
+        wires.cut_off(&[third]);
+    });
+    let last = cluster.propose("after").await;
+    let follower = cluster.replicas[&behind].clone();
+    let mut at = follower.watch();
+    let applied = at.wait_for(|at| at.is_some_and(|at| at.index >= last));
+    tokio::time::timeout(PATIENCE, applied)
+        .await
+        .expect("it listens")
+        .expect("it lives");
+    assert_eq!(cluster.leader().await.seat(), Seat(4));
+    assert_prefixes(cluster.replicas.values());
 }
 
 #[tokio::test]
