@@ -13,7 +13,7 @@ use openraft::{AnyError, OptionalSend, StorageError, StorageIOError};
 use tokio::sync::Notify;
 
 use super::StateMachine;
-use super::image::Image;
+use super::image::{IMAGE_BYTES_MAX, Image};
 use super::raft::{Entry, LogId, Node, Reply, Snapshot, SnapshotMeta, StoredMembership, Types};
 use super::replica::{Applied, Driver, Replica};
 use super::seat::{LogGeneration, Seat};
@@ -190,6 +190,12 @@ pub(crate) struct Builder {
 impl RaftSnapshotBuilder<Types> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError<Seat>> {
         let bytes = self.image.to_bytes();
+        if bytes.len() as u64 > IMAGE_BYTES_MAX {
+            tracing::error!(
+                bytes = bytes.len(),
+                "the state is larger than what other machines take from us: none can join any more"
+            );
+        }
         let meta = meta_of(&self.image, &bytes);
         let saved = self
             .store

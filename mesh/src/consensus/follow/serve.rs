@@ -6,11 +6,11 @@ use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::standing::{Admission, Standing};
 use super::{
-    Ask, BEAT, FRAME_BYTES, Frame, FrameSink, Piece, SEND_DEADLINE, SUGGESTIONS_MAX, decode, encode,
+    Ask, FRAME_BYTES, Frame, FrameSink, Piece, SEND_DEADLINE, SUGGESTIONS_MAX, decode, encode,
 };
 use crate::consensus::replica::{Replica, Tail};
 use crate::consensus::seat::LogGeneration;
@@ -22,8 +22,6 @@ use crate::identity::Peer;
 pub struct FollowServer<S> {
     replica: Replica<S>,
     standing: Standing,
-    /// All streams beat in step, so that an idle machine wakes once for all of them.
-    origin: Instant,
 }
 
 /// Why a stream ended.
@@ -40,11 +38,7 @@ pub enum ServeError {
 impl<S: StateMachine> FollowServer<S> {
     /// Serves `replica`, which the [`Follower`](super::Follower) with the same `standing` or a coordinator feeds.
     pub fn new(replica: Replica<S>, standing: Standing) -> Self {
-        Self {
-            replica,
-            standing,
-            origin: Instant::now(),
-        }
+        Self { replica, standing }
     }
 
     /// Serves one follower, until it or this machine ends it. `ask` is what its stream began with.
@@ -60,7 +54,7 @@ impl<S: StateMachine> FollowServer<S> {
         let ask: Ask = decode(&ask).ok_or(ServeError::Malformed)?;
         let mut admission = match self.admit(follower, &ask) {
             Ok(admission) => admission,
-            Err(peers) => return Ok(send(sink, &self.elsewhere(peers)).await?),
+            Err(peers) => return Ok(send(sink, &self.elsewhere(follower, peers)).await?),
         };
         let accepted = Frame::Accepted {
             generation: self.replica.generation(),
@@ -90,11 +84,10 @@ impl<S: StateMachine> FollowServer<S> {
         self.replica.at().map_or(0, |at| at.index + 1)
     }
 
-    fn elsewhere(&self, mut peers: Vec<Peer>) -> Frame {
+    fn elsewhere(&self, asker: Peer, mut peers: Vec<Peer>) -> Frame {
         let seats = self.replica.seats();
-        // Whatever the moment, two followers should not be sent the same way.
-        let since = self.origin.elapsed().subsec_nanos();
-        peers.shuffle(&mut StdRng::seed_from_u64(u64::from(since)));
+        // Two followers should not be sent the same way; any number that differs between them will do.
+        peers.shuffle(&mut StdRng::seed_from_u64(asker.machine.get()));
         peers.truncate(SUGGESTIONS_MAX);
         if peers.is_empty() {
             peers.extend(
@@ -138,7 +131,7 @@ impl<S: StateMachine> FollowServer<S> {
                         _ = at.changed() => false,
                         _ = admission.dismissed.changed() => return Ok(()),
                         () = sink.closed() => return Ok(()),
-                        () = tokio::time::sleep_until(self.next_beat()) => true,
+                        () = tokio::time::sleep_until(self.standing.next_beat()) => true,
                     };
                     if beat {
                         send(sink, &Frame::Beat { next: self.next() }).await?;
@@ -170,14 +163,6 @@ impl<S: StateMachine> FollowServer<S> {
         }
         let next = image.at().map_or(0, |at| at.index + 1);
         Ok((image.generation(), next))
-    }
-
-    fn next_beat(&self) -> Instant {
-        let beats = self.origin.elapsed().as_millis() / BEAT.as_millis() + 1;
-        let beats = u32::try_from(beats).unwrap_or(u32::MAX);
-        self.origin
-            .checked_add(BEAT * beats)
-            .unwrap_or_else(|| Instant::now() + BEAT)
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::{DEPTH_MAX, FOLLOWERS_MAX, FOLLOWERS_OF_COORDINATOR_MAX};
+use super::{BEAT, DEPTH_MAX, FOLLOWERS_MAX, FOLLOWERS_OF_COORDINATOR_MAX};
 use crate::identity::{MachineId, Peer};
 
 /// One machine's place in the tree, shared by its server and its client. Clones are handles to the same.
@@ -16,6 +17,8 @@ pub struct Standing {
 
 #[derive(Debug)]
 struct Shared {
+    /// All streams beat in step from here on, so that an idle machine wakes once for all of them.
+    origin: Instant,
     place: Mutex<Place>,
     /// Counts how often the followers were sent away.
     dismissed: watch::Sender<u64>,
@@ -36,6 +39,7 @@ struct Place {
 impl Default for Shared {
     fn default() -> Self {
         Self {
+            origin: Instant::now(),
             place: Mutex::default(),
             dismissed: watch::Sender::new(0),
         }
@@ -66,6 +70,18 @@ impl Standing {
     /// How many follow it.
     pub fn followers(&self) -> usize {
         self.lock().followers.len()
+    }
+
+    /// When all streams beat next.
+    pub(super) fn next_beat(&self) -> Instant {
+        let origin = self.shared.origin;
+        let beats = origin.elapsed().as_millis() / BEAT.as_millis() + 1;
+        let after = u32::try_from(beats)
+            .ok()
+            .and_then(|beats| BEAT.checked_mul(beats));
+        after
+            .and_then(|after| origin.checked_add(after))
+            .unwrap_or_else(|| Instant::now() + BEAT)
     }
 
     /// The machine feeds its replica as a coordinator.
