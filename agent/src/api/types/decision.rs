@@ -8,6 +8,7 @@ use super::{AsOf, MachineRow};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     /// Who answers, and how old the answer is.
+    #[serde(flatten)]
     pub answer: AsOf,
     /// What was asked about.
     pub subject: String,

@@ -9,6 +9,7 @@ use crate::fleet::spec::GroupSpec;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GroupDetail {
     /// Who answers, and how old the answer is.
+    #[serde(flatten)]
     pub answer: AsOf,
     /// The row that `status` shows.
     pub group: GroupStatus,

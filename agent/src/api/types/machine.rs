@@ -59,6 +59,7 @@ pub struct HealthRow {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MachineDetail {
     /// Who answers, and how old the answer is.
+    #[serde(flatten)]
     pub answer: AsOf,
     /// The row that `status` shows.
     pub machine: MachineRow,

@@ -1,9 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_mesh::identity::{ClusterId, MachineId};
 use serde_json::json;
 
 use super::*;
+
+mod samples;
 
 fn machine(name: &str, status: MachineState) -> MachineRow {
     MachineRow {
@@ -127,25 +129,40 @@ fn requests_are_tagged_by_op_and_refuse_unknown_keys() {
 }
 
 #[test]
-fn replies_round_trip() {
-    for reply in [
-        Reply::Ok(Response::Status(Box::new(status()))),
-        Reply::Ok(Response::Members(Listed {
-            as_of: AsOf::default(),
-            items: vec![],
-        })),
-        Reply::Ok(Response::Done(Done {
-            detail: "done".into(),
-        })),
-        Reply::Error(ApiError::not_found("nothing").remedy("look")),
-    ] {
+fn every_request_comes_back_as_it_was() {
+    let requests = samples::requests();
+    for request in &requests {
+        let text = serde_json::to_string(request).expect("plain data");
+        let back = serde_json::from_str::<Request>(&text);
+        assert_eq!(
+            back.unwrap_or_else(|error| panic!("{error}: {text}")),
+            *request
+        );
+    }
+    let kinds: BTreeSet<_> = requests.iter().map(|request| tag(request, "op")).collect();
+    assert_eq!(kinds.len(), requests.len(), "one of each");
+}
+
+#[test]
+fn every_answer_comes_back_as_it_was_on_one_line() {
+    let answers = samples::answers();
+    let errors = [ApiError::not_found("nothing").remedy("look")].map(Reply::Error);
+    for reply in answers.iter().cloned().map(Reply::Ok).chain(errors) {
         let text = serde_json::to_string(&reply).expect("plain data");
         assert!(!text.contains('\n'), "one line: {text}");
+        let back = serde_json::from_str::<Reply>(&text);
         assert_eq!(
-            serde_json::from_str::<Reply>(&text).expect("our own text"),
+            back.unwrap_or_else(|error| panic!("{error}: {text}")),
             reply
         );
     }
+    let kinds: BTreeSet<_> = answers.iter().map(|answer| tag(answer, "answer")).collect();
+    assert_eq!(kinds.len(), answers.len(), "one of each");
+}
+
+fn tag(value: &impl serde::Serialize, key: &str) -> String {
+    let value = serde_json::to_value(value).expect("plain data");
+    value[key].as_str().expect("it is tagged").to_owned()
 }
 
 #[test]

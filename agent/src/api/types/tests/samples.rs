@@ -1,0 +1,350 @@
+//! One of every request and answer, with every optional part there.
+
+use super::*;
+use crate::fleet::spec::GroupSpec;
+
+pub(super) fn spec() -> GroupSpec {
+    let text = "id = 'db'\nmembers = ['db-1']\nlabels = { tier = 'back' }\n\
+                [flavor.properties]\ninit = ['echo hello']\n[heal]\nbudget = { at_once = 1 }";
+    let source = crate::spec::Source {
+        name: "a.toml".into(),
+        text: text.into(),
+    };
+    let specs = crate::spec::parse(&[source], &crate::spec::Registries::builtin());
+    specs.unwrap_or_else(|error| panic!("{error}")).remove(0)
+}
+
+pub(super) fn requests() -> Vec<Request> {
+    [reads(), writes()].concat()
+}
+
+fn id() -> String {
+    "web".to_owned()
+}
+
+fn name() -> String {
+    "web-1".to_owned()
+}
+
+fn reads() -> Vec<Request> {
+    vec![
+        Request::Status,
+        Request::Members,
+        Request::Machine { name: name() },
+        Request::Groups,
+        Request::Group { id: id() },
+        Request::Explain {
+            subject: "17".into(),
+        },
+        Request::Decisions {
+            machine: Some(name()),
+            group: Some(id()),
+            limit: Some(3),
+        },
+        Request::Events(EventsRequest {
+            follow: true,
+            after: Some(1),
+            since_ms: Some(2),
+            limit: Some(3),
+        }),
+        Request::Health,
+        Request::Coordinators,
+        Request::Metrics,
+    ]
+}
+
+fn writes() -> Vec<Request> {
+    vec![
+        Request::Apply(ApplyRequest {
+            specs: vec![spec()],
+            dry_run: true,
+            expected: BTreeMap::from([("db".into(), Some(4)), ("new".into(), None)]),
+        }),
+        Request::Scale(ScaleRequest {
+            id: id(),
+            size: 0,
+            dry_run: false,
+        }),
+        Request::GroupDestroy { id: id() },
+        Request::GroupFree { id: id() },
+        Request::HealMode {
+            id: id(),
+            mode: HealMode::Observe,
+        },
+        Request::Pause {
+            id: Some(id()),
+            reason: Some("upgrade".into()),
+            for_ms: Some(1),
+        },
+        Request::Resume { id: None },
+        Request::MachineRevoke { name: name() },
+        Request::MachineForget { name: name() },
+        Request::Approve { decision: 17 },
+        Request::TokenCreate(TokenRequest {
+            ttl_ms: Some(1),
+            uses: Some(2),
+            group: Some(id()),
+            note: Some("note".into()),
+        }),
+        Request::TokenList,
+        Request::TokenRevoke { id: "00ab".into() },
+        Request::OperatorCreate(OperatorRequest {
+            name: "alice".into(),
+            ttl_ms: Some(1),
+        }),
+        Request::OperatorList,
+        Request::OperatorRevoke {
+            name: "alice".into(),
+        },
+        Request::Leave,
+        Request::LogLevel {
+            filter: Some("info".into()),
+        },
+    ]
+}
+
+pub(super) fn answers() -> Vec<Response> {
+    fn listed<T>(item: T) -> Listed<T> {
+        Listed {
+            as_of: as_of(),
+            items: vec![item],
+        }
+    }
+    vec![
+        Response::Status(Box::new(status())),
+        Response::Members(listed(member())),
+        Response::Machine(Box::new(machine_detail())),
+        Response::Groups(listed(status().groups.remove(0))),
+        Response::Group(Box::new(group_detail())),
+        Response::Explain(Box::new(explanation())),
+        Response::Decisions(listed(decision())),
+        Response::Events(listed(event())),
+        Response::Event(event()),
+        Response::Health(listed(health())),
+        Response::Coordinators(listed(coordinator())),
+        Response::Metrics(MetricsText {
+            text: "# HELP\nmuster_up 1\n".into(),
+        }),
+        Response::Plan(Plan {
+            as_of: as_of(),
+            applied: true,
+            groups: vec![plan()],
+        }),
+        Response::TokenCreated(token_created()),
+        Response::Tokens(listed(token())),
+        Response::OperatorCreated(OperatorCreated {
+            name: "alice".into(),
+            cluster: ClusterId::new(1).expect("not zero"),
+            pem: "-----BEGIN".into(),
+            expires_ms: 1,
+        }),
+        Response::Operators(listed(OperatorRow {
+            name: "alice".into(),
+            created_ms: 1,
+            expires_ms: 2,
+            revoked: false,
+        })),
+        Response::LogLevel(LogFilter {
+            filter: "info".into(),
+            previous: Some("debug".into()),
+        }),
+        Response::Done(Done {
+            detail: "done".into(),
+        }),
+    ]
+}
+
+fn group_detail() -> GroupDetail {
+    GroupDetail {
+        answer: as_of(),
+        group: status().groups.remove(0),
+        spec: spec(),
+        revisions: vec![RevisionUse {
+            revision: 4,
+            machines: 2,
+        }],
+        budget: BudgetRow {
+            at_once: 1,
+            in_repair: 0,
+            available: 9.5,
+            capacity: 10.0,
+            per_hour: 10.0,
+        },
+        paused: Some("upgrade".into()),
+        intents: vec![intent()],
+        machines: vec![machine("web-1", MachineState::Alive)],
+    }
+}
+
+fn machine_detail() -> MachineDetail {
+    MachineDetail {
+        answer: as_of(),
+        machine: machine("web-1", MachineState::Alive),
+        member: Some(member()),
+        health: Some(health()),
+        revision: Some(4),
+        ordered_ms: Some(1),
+        joined_ms: Some(2),
+        intents: vec![intent()],
+        decisions: vec![decision()],
+        events: vec![event()],
+    }
+}
+
+fn explanation() -> Explanation {
+    Explanation {
+        answer: as_of(),
+        subject: "web-1".into(),
+        summary: "all is well".into(),
+        machine: Some(machine("web-1", MachineState::Alive)),
+        decisions: vec![decision()],
+        events: vec![event()],
+    }
+}
+
+fn as_of() -> AsOf {
+    AsOf::new("web-1", 1_000, 1_250)
+}
+
+fn member() -> MemberRow {
+    MemberRow {
+        name: Some("web-1".into()),
+        machine_id: MachineId::new(7).expect("not zero"),
+        address: "127.1.2.3:6880".parse().expect("an address"),
+        status: MachineState::Suspect,
+        since_ms: 1,
+        generation: u64::MAX,
+        version: Some("0.1.0".into()),
+        coordinator: true,
+        rtt_ms: Some(0.25),
+        labels: BTreeMap::from([("zone".into(), "a".into())]),
+        as_of_ms: 1,
+    }
+}
+
+fn health() -> HealthRow {
+    HealthRow {
+        name: "web-1".into(),
+        machine_id: MachineId::new(7).expect("not zero"),
+        health: Some(HealthLevel::Warning),
+        reasons: vec!["the disk is 91 % full".into()],
+        readings: BTreeMap::from([("disk_used_percent".into(), 91.0)]),
+        workload: Some("well".into()),
+        as_of_ms: 1,
+    }
+}
+
+fn intent() -> IntentRow {
+    IntentRow {
+        op: "op-1".into(),
+        action: "replace".into(),
+        machine: "web-1".into(),
+        group: Some("web".into()),
+        step: "provision".into(),
+        attempts: 1,
+        last_error: Some("no capacity".into()),
+        next_attempt_ms: Some(1),
+        decision: Some(17),
+    }
+}
+
+fn decision() -> DecisionRow {
+    DecisionRow {
+        id: 17,
+        at: "2023-11-14T22:13:20.000Z".into(),
+        at_ms: 1,
+        leader: "web-1".into(),
+        term: 3,
+        group: Some("web".into()),
+        machine: Some("web-2".into()),
+        diagnosis: "gone".into(),
+        evidence: vec![EvidenceRow {
+            source: "mesh".into(),
+            detail: "down".into(),
+            at_ms: Some(1),
+        }],
+        checks: vec![CheckRow {
+            rule: "quorum".into(),
+            verdict: CheckVerdict::Pass,
+            margin: "3 of 5".into(),
+        }],
+        outcome: Outcome {
+            kind: OutcomeKind::Act,
+            action: Some("replace web-2".into()),
+            op: Some("op-1".into()),
+            rule: None,
+            detail: String::new(),
+        },
+    }
+}
+
+fn event() -> EventRow {
+    EventRow {
+        seq: 9,
+        at: "2023-11-14T22:13:20.000Z".into(),
+        at_ms: 1,
+        kind: "joined".into(),
+        machine: Some("web-1".into()),
+        group: Some("web".into()),
+        decision: Some(17),
+        detail: "it is here".into(),
+    }
+}
+
+fn coordinator() -> CoordinatorRow {
+    CoordinatorRow {
+        seat: 1,
+        name: "web-1".into(),
+        machine_id: MachineId::new(7).expect("not zero"),
+        role: "leader".into(),
+        term: 3,
+        log_index: Some(99),
+        lag: Some(0),
+    }
+}
+
+fn plan() -> GroupPlan {
+    GroupPlan {
+        id: "db".into(),
+        kind: GroupKind::Pets,
+        change: Change::Update,
+        revision: Some(4),
+        desired_before: 2,
+        desired_after: 1,
+        members_added: vec!["db-3".into()],
+        members_removed: vec!["db-1".into()],
+        fields: vec![FieldChange {
+            field: "labels.tier".into(),
+            before: json!("a"),
+            after: json!(null),
+        }],
+        warnings: vec!["careful".into()],
+        refused: Some(Refusal {
+            reason: "no".into(),
+            remedy: "otherwise".into(),
+        }),
+    }
+}
+
+fn token_created() -> TokenCreated {
+    TokenCreated {
+        id: "00ab".into(),
+        token: "muster1-secret".into(),
+        expires_ms: 1,
+        uses: 3,
+        addresses: vec!["10.0.0.1:6878".parse().expect("an address")],
+    }
+}
+
+fn token() -> TokenRow {
+    TokenRow {
+        id: "00ab".into(),
+        created_ms: 1,
+        expires_ms: 2,
+        uses_left: 3,
+        used: 4,
+        group: Some("web".into()),
+        note: "note".into(),
+        state: "valid".into(),
+    }
+}
