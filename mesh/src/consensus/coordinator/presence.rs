@@ -32,10 +32,12 @@ impl Presence {
         }
     }
 
-    /// Somebody says that the one on `seat` is dead, or leaves. Of interest when it is the leader.
+    /// Somebody says that the one on `seat` is dead, or leaves. Of interest when it is the leader, and once: to be
+    /// told again and again must not put the election off again and again.
     pub(super) fn doubt(&self, seat: Seat) {
         let mut known = self.lock();
-        if known.heard.is_some_and(|(leader, _)| leader == seat) {
+        let leads = known.heard.is_some_and(|(leader, _)| leader == seat);
+        if leads && known.dead != Some(seat) {
             known.dead = Some(seat);
             self.doubted.notify_one();
         }
