@@ -36,7 +36,7 @@ impl<D: Desk> Answers<D> {
         if self.desk.leads() {
             return order(&*self.desk, &self.registries, caller, request).await;
         }
-        if let Caller::Machine(_) = caller {
+        if let Caller::Machine { .. } = caller {
             // It was forwarded to here already. Passing it on once more might go round for ever.
             return Err(not_leading());
         }
@@ -174,7 +174,7 @@ fn read(
 /// What stops or blinds a machine is for people to ask, not for another machine that may have been broken into.
 fn deny_machines(caller: &Caller) -> Result<(), ApiError> {
     match caller {
-        Caller::Machine(_) => Err(ApiError::new(
+        Caller::Machine { .. } => Err(ApiError::new(
             ErrorKind::Forbidden,
             "another machine may not ask this",
         )

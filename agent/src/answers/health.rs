@@ -38,7 +38,9 @@ pub(super) fn health_row(snapshot: &Snapshot<'_>, id: MachineId, seen: &Seen) ->
         machine_id: id,
         health: said.map(|said| health_level(said.health)),
         reasons: said.map(|said| said.reasons.clone()).unwrap_or_default(),
-        readings: BTreeMap::new(),
+        readings: said
+            .map(|said| said.readings.named().map(|(name, value)| (name.to_owned(), value)).collect())
+            .unwrap_or_default(),
         workload: workload.map(|workload| match workload {
             Workload::Well => "ok".to_owned(),
             Workload::Failed { detail, .. } => format!("failed: {detail}"),

@@ -58,7 +58,9 @@ pub(super) fn actor(snapshot: &Snapshot<'_>, caller: &Caller) -> Option<Text> {
     let words = match caller {
         Caller::Local { uid, .. } => format!("uid {uid} on {}", snapshot.name),
         Caller::Operator(name) => format!("operator {name}"),
-        Caller::Machine(id) => format!("somebody on {}", snapshot.name_of(*id)),
+        Caller::Machine { machine, asker } => {
+            format!("{asker} by way of {}", snapshot.name_of(*machine))
+        }
     };
     Some(Text::new(words))
 }

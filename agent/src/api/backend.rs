@@ -41,8 +41,13 @@ pub enum Caller {
     },
     /// The holder of an operator certificate, over the mesh.
     Operator(String),
-    /// Another machine of the mesh.
-    Machine(MachineId),
+    /// Another machine of the mesh, which passes on what somebody asked of it.
+    Machine {
+        /// Which machine.
+        machine: MachineId,
+        /// Whom it asks for, in its words.
+        asker: String,
+    },
 }
 
 impl fmt::Display for Caller {
@@ -54,7 +59,7 @@ impl fmt::Display for Caller {
             } => write!(f, "uid {uid} (process {pid})"),
             Self::Local { uid, pid: None } => write!(f, "uid {uid}"),
             Self::Operator(name) => write!(f, "operator {name}"),
-            Self::Machine(machine) => write!(f, "machine {machine}"),
+            Self::Machine { machine, asker } => write!(f, "{asker} by way of machine {machine}"),
         }
     }
 }

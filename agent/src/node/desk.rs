@@ -31,6 +31,9 @@ const FORWARD_DEADLINE: Duration = Duration::from_secs(12);
 /// A leader that said nothing for so long can't be counted on. Its word spreads with the probes, a few seconds behind.
 const LEADER_SILENCE_MAX_MS: u64 = 20_000;
 
+/// Characters of what another machine says of whom it asks for that are kept.
+const ASKER_CHARS_MAX: usize = 80;
+
 /// Addresses that `token create` suggests.
 const ADDRESSES_MAX: usize = 3;
 
@@ -86,7 +89,8 @@ impl Desk for NodeDesk {
             .coordinator()
             .map(|coordinator| coordinator.status());
         let status = status.as_ref().map(|status| status.borrow().clone());
-        let leader = shared.leader();
+        // Whoever led and is known to be down leads no more.
+        let leader = shared.leader().filter(|leader| world.is_active(*leader));
         let now_ms = unix_ms();
         let name = shared.name(shared.me);
         shared.replica.read(|state, at| {
@@ -285,7 +289,7 @@ fn quorum(
         );
         return QuorumView { ok: false, detail };
     }
-    let leads = leader.is_some_and(|leader| world.is_active(leader));
+    let leads = leader.is_some();
     let silent_ms = match (status, *shared.hints.borrow()) {
         (Some(status), _) if status.leading_since.is_some() => {
             u64::try_from(status.quorum_silence().as_millis()).unwrap_or(u64::MAX)
@@ -337,13 +341,16 @@ async fn answer_forwarded(
     if !shared.leads() {
         return Routed::NotLeader(shared.leader());
     }
-    let parsed = postcard::from_bytes::<Forwarded>(body).ok();
-    let request =
-        parsed.and_then(|forwarded| serde_json::from_str::<Request>(&forwarded.request).ok());
+    let Ok(forwarded) = postcard::from_bytes::<Forwarded>(body) else {
+        return Routed::NotLeader(None);
+    };
+    let request = serde_json::from_str::<Request>(&forwarded.request).ok();
+    // It is the other machine's word whom it asks for; long enough for a name and no longer.
+    let asker = forwarded.caller.chars().take(ASKER_CHARS_MAX).collect();
     let reply = match request {
         // Streams and what concerns the asked machine alone are not for the leader.
         Some(request) if request.is_write() && !matches!(request, Request::Leave) => {
-            match answers.call(&Caller::Machine(machine), request).await {
+            match answers.call(&Caller::Machine { machine, asker }, request).await {
                 Ok(response) => ApiReply::Ok(response),
                 Err(error) if error.kind == ErrorKind::NoLeader => {
                     return Routed::NotLeader(

@@ -12,7 +12,7 @@ use muster_mesh::identity::{Generation, MachineId, Peer};
 use muster_mesh::membership::{self, Membership};
 use muster_mesh::records::{self, Records};
 use muster_mesh::state_dir::StateDir;
-use muster_mesh::transport::{Inbound, InboundRequest, StreamKind, Transport, probe_port};
+use muster_mesh::transport::{Inbound, InboundRequest, StreamKind, Transport};
 use muster_mesh::wire::{Recipient, recipient};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -397,8 +397,9 @@ impl MeshTask {
         let inbox = self.own_inbox.clone();
         match command {
             membership::Command::CheckPort { peer, generation } => {
+                let transport = self.transport.clone();
                 tokio::spawn(async move {
-                    let answer = probe_port(peer.addr, membership::CHECK_TIMEOUT).await;
+                    let answer = transport.probe_port(peer.addr, membership::CHECK_TIMEOUT).await;
                     let answer = paint::port_answer(answer);
                     let _ = inbox
                         .send(Input::Checked {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use muster_mesh::identity::{MachineId, Peer};
 use muster_mesh::membership::CHECK_TIMEOUT;
 use muster_mesh::state_dir::FileKind;
-use muster_mesh::transport::{InboundRequest, PeerIdentity, PortAnswer, StreamKind, probe_port};
+use muster_mesh::transport::{InboundRequest, PeerIdentity, PortAnswer, StreamKind};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
@@ -148,7 +148,7 @@ async fn machine_asks(
         }
         StreamKind::WITNESS => {
             let suspect = postcard::from_bytes(&body).map_err(|_| "that is no machine")?;
-            Ok(witness(suspect).await.encode().into())
+            Ok(witness(shared, suspect).await.encode().into())
         }
         StreamKind::JOIN | StreamKind::RENEW | StreamKind::CA_KEY => {
             Ok(as_leader(shared, machine, kind, &body).await?.encode())
@@ -233,8 +233,8 @@ pub(super) async fn acknowledge(shared: &Shared, ballot: Ballot) -> Result<Answe
 }
 
 /// Tries to reach a suspect over a fresh path.
-pub(super) async fn witness(suspect: Peer) -> WitnessAnswer {
-    match probe_port(suspect.addr, CHECK_TIMEOUT).await {
+pub(super) async fn witness(shared: &Shared, suspect: Peer) -> WitnessAnswer {
+    match shared.transport.probe_port(suspect.addr, CHECK_TIMEOUT).await {
         PortAnswer::Answered => WitnessAnswer::Answered,
         PortAnswer::Refused => WitnessAnswer::Refused,
         PortAnswer::Silent => WitnessAnswer::Silent,

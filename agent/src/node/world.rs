@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use muster_mesh::identity::{Generation, MachineId, Peer};
 
 use crate::fleet::{Leaving, MemberStatus, Workload};
-use crate::health::Level;
+use crate::health::{Level, Readings};
 
 /// One picture of the mesh.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,8 @@ pub struct Seen {
 pub struct Said {
     /// Its own health.
     pub health: Level,
+    /// The figures behind it.
+    pub readings: Readings,
     /// Why it is not `ok`, a few words each.
     pub reasons: Vec<String>,
     /// What its flavor's check says; `None` when there is none.

@@ -118,6 +118,7 @@ pub(super) fn said(name: &str, received_ms: u64) -> Said {
         version: "0.1.0".into(),
         name: name.into(),
         api: Some(format!("/run/{name}/muster.sock")),
+        readings: Default::default(),
         pid: None,
         coordinates: false,
         labels: BTreeMap::from([("zone".into(), "a".into())]),

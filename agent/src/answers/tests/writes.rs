@@ -278,7 +278,7 @@ async fn writes_go_to_the_leader_and_reads_stay() {
     assert!(!plan(office.ask(dry).await).applied);
     assert_eq!(office.forwarded.lock().unwrap().len(), 1);
 
-    let peer = Caller::Machine(office.scene().fleet.id("web-1"));
+    let peer = passed_on(&office);
     let error = office.ask_as(&peer, request).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NoLeader, "never passed on twice");
     assert_eq!(office.forwarded.lock().unwrap().len(), 1);
@@ -287,7 +287,7 @@ async fn writes_go_to_the_leader_and_reads_stay() {
 #[tokio::test]
 async fn another_machine_may_not_stop_or_blind_this_one() {
     let office = Office::new();
-    let peer = Caller::Machine(office.scene().fleet.id("web-1"));
+    let peer = passed_on(&office);
     for request in [
         Request::Leave,
         Request::LogLevel {
@@ -382,4 +382,10 @@ proptest! {
             let _ = runtime.block_on(office.ask(request));
         }
     }
+}
+
+/// A request that another machine passes on.
+fn passed_on(office: &Office) -> Caller {
+    let machine = office.scene().fleet.id("web-1");
+    Caller::Machine { machine, asker: "operator ann".to_owned() }
 }

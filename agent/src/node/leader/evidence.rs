@@ -330,7 +330,7 @@ async fn ask_all(
 
 async fn ask(shared: &Shared, witness: MachineId, suspect: Peer) -> Option<WitnessEvidence> {
     let answer = if witness == shared.me {
-        services::witness(suspect).await
+        services::witness(shared, suspect).await
     } else {
         let peer = shared.peer(witness)?;
         let body = Bytes::from(services::encode_peer(suspect));

@@ -58,6 +58,7 @@ impl MeshTask {
         let received_ms = self.wall_ms(record.profile_received_at.max(record.vitals_received_at));
         Some(Said {
             health: report.level(),
+            readings: report.readings,
             reasons: report.reasons(),
             workload: workload(&report, self.wall_ms(record.vitals_received_at)),
             leaving: profile.leaving.as_ref().map(leaving),
