@@ -1,7 +1,5 @@
 //! How every machine feels.
 
-use std::collections::BTreeMap;
-
 use muster_mesh::identity::MachineId;
 
 use super::rows::{as_of, health_level, member_state, natural};
@@ -39,7 +37,12 @@ pub(super) fn health_row(snapshot: &Snapshot<'_>, id: MachineId, seen: &Seen) ->
         health: said.map(|said| health_level(said.health)),
         reasons: said.map(|said| said.reasons.clone()).unwrap_or_default(),
         readings: said
-            .map(|said| said.readings.named().map(|(name, value)| (name.to_owned(), value)).collect())
+            .map(|said| {
+                said.readings
+                    .named()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect()
+            })
             .unwrap_or_default(),
         workload: workload.map(|workload| match workload {
             Workload::Well => "ok".to_owned(),

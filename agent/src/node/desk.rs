@@ -350,7 +350,10 @@ async fn answer_forwarded(
     let reply = match request {
         // Streams and what concerns the asked machine alone are not for the leader.
         Some(request) if request.is_write() && !matches!(request, Request::Leave) => {
-            match answers.call(&Caller::Machine { machine, asker }, request).await {
+            match answers
+                .call(&Caller::Machine { machine, asker }, request)
+                .await
+            {
                 Ok(response) => ApiReply::Ok(response),
                 Err(error) if error.kind == ErrorKind::NoLeader => {
                     return Routed::NotLeader(

@@ -399,7 +399,9 @@ impl MeshTask {
             membership::Command::CheckPort { peer, generation } => {
                 let transport = self.transport.clone();
                 tokio::spawn(async move {
-                    let answer = transport.probe_port(peer.addr, membership::CHECK_TIMEOUT).await;
+                    let answer = transport
+                        .probe_port(peer.addr, membership::CHECK_TIMEOUT)
+                        .await;
                     let answer = paint::port_answer(answer);
                     let _ = inbox
                         .send(Input::Checked {

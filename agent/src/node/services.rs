@@ -234,7 +234,11 @@ pub(super) async fn acknowledge(shared: &Shared, ballot: Ballot) -> Result<Answe
 
 /// Tries to reach a suspect over a fresh path.
 pub(super) async fn witness(shared: &Shared, suspect: Peer) -> WitnessAnswer {
-    match shared.transport.probe_port(suspect.addr, CHECK_TIMEOUT).await {
+    match shared
+        .transport
+        .probe_port(suspect.addr, CHECK_TIMEOUT)
+        .await
+    {
         PortAnswer::Answered => WitnessAnswer::Answered,
         PortAnswer::Refused => WitnessAnswer::Refused,
         PortAnswer::Silent => WitnessAnswer::Silent,

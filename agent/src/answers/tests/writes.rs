@@ -387,5 +387,8 @@ proptest! {
 /// A request that another machine passes on.
 fn passed_on(office: &Office) -> Caller {
     let machine = office.scene().fleet.id("web-1");
-    Caller::Machine { machine, asker: "operator ann".to_owned() }
+    Caller::Machine {
+        machine,
+        asker: "operator ann".to_owned(),
+    }
 }
