@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use muster_mesh::consensus::coordinator::{Compaction, Timing};
+use muster_mesh::consensus::coordinator::{Compaction, Status, Timing};
 use muster_mesh::consensus::{
     CallError, Coordinator, CoordinatorConfig, LogGeneration, Network, Replica, Seat, SeatNode,
 };
@@ -183,33 +183,77 @@ pub(super) async fn reopen(
 /// Keeps this machine's seat as the fleet's state has it, until the agent stops.
 pub(super) async fn run(shared: Arc<Shared>, network: Arc<dyn Network>) {
     let mut applied = shared.replica.watch();
+    let mut council = shared.council.watch();
+    // A seat that was lost here. The state that this machine knows may go on naming it for a while.
+    let mut lost = None;
     loop {
-        let wanted = wanted_seat(&shared);
-        let running = shared
-            .council
-            .coordinator()
-            .map(|coordinator| coordinator.seat());
+        let coordinator = council.borrow_and_update().clone();
+        let running = coordinator.as_ref().map(Coordinator::seat);
+        let wanted = wanted_seat(&shared).filter(|seat| lost != Some(*seat));
         let result = match (wanted, running) {
             (Some(wanted), Some(running)) if wanted == running => Ok(()),
             (Some(wanted), None) => take(&shared, wanted, Arc::clone(&network)).await,
             (_, Some(running)) => give_up(&shared, running).await,
             (None, None) => Ok(()),
         };
-        let pause = match result {
-            Ok(()) => None,
-            Err(error) => {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "this machine's seat is not as it should be"
-                );
-                Some(RETRY)
-            }
-        };
+        let failed = result.is_err();
+        if let Err(error) = result {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "this machine's seat is not as it should be"
+            );
+        }
         tokio::select! {
             () = shared.stop.cancelled() => return,
             changed = applied.changed() => if changed.is_err() { return },
-            () = async { match pause { Some(pause) => tokio::time::sleep(pause).await, None => std::future::pending().await } } => {}
+            changed = council.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(RETRY), if failed => {}
+            () = ended(coordinator.as_ref()) => {
+                lost = running;
+                end(&shared, coordinator.as_ref()).await;
+            }
         }
+    }
+}
+
+/// Returns when a coordinator has been told that its seat is gone, or has stopped by itself.
+async fn ended(coordinator: Option<&Coordinator<FleetState>>) {
+    let Some(coordinator) = coordinator else {
+        return std::future::pending().await;
+    };
+    let mut status = coordinator.status();
+    let over = |status: &Status| status.removed || status.failed.is_some();
+    if status.wait_for(over).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Ends a coordinator that has no seat any more, or whose store has failed; the machine follows from then on.
+///
+/// A failed store stays where it is: it has voted, and the next start may find it well again.
+async fn end(shared: &Arc<Shared>, coordinator: Option<&Coordinator<FleetState>>) {
+    let Some(coordinator) = coordinator else {
+        return;
+    };
+    let failed = coordinator.status().borrow().failed.clone();
+    let result = match failed {
+        None => give_up(shared, coordinator.seat()).await,
+        Some(why) => {
+            tracing::error!(
+                why,
+                "the coordinator has stopped; this machine follows the others"
+            );
+            if let Some(coordinator) = shared.council.vacate() {
+                coordinator.stop().await;
+            }
+            Ok(())
+        }
+    };
+    if let Err(error) = result {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "a lost seat could not be cleared away"
+        );
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use muster_mesh::consensus::coordinator::answer_without_seat;
 use muster_mesh::identity::{MachineId, Peer};
 use muster_mesh::membership::CHECK_TIMEOUT;
 use muster_mesh::state_dir::FileKind;
@@ -137,7 +138,8 @@ async fn machine_asks(
     match kind {
         StreamKind::CONSENSUS => match shared.council.coordinator() {
             Some(coordinator) => Ok(coordinator.handle(machine, body).await),
-            None => Err("this machine is no coordinator".to_owned()),
+            // One that was away may ask a machine that had a seat: it is told who has them now.
+            None => Ok(answer_without_seat(&shared.replica, &body)),
         },
         StreamKind::AUTHORITY => {
             let ballot = Ballot::decode(&body).ok_or("that is no ballot")?;
