@@ -21,6 +21,9 @@ pub use job::{Job, JobError, Surroundings, Work, job};
 mod call;
 mod job;
 
+#[cfg(test)]
+mod tests;
+
 /// How long one step may take. A provisioner that needs longer is asked again with the same operation ID, which
 /// finds what was begun.
 const STEP_DEADLINE: Duration = Duration::from_secs(60);

@@ -1,0 +1,237 @@
+//! Whatever a provider answers, one order makes one machine, and a fence is a proof.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use muster_mesh::identity::MachineId;
+use muster_provisioners::fake::{Call, Fake, Fault};
+use muster_provisioners::{InstanceState, OperationId, ProvisionError, Provisioners, Secret};
+use proptest::prelude::*;
+
+use super::{Helpers, Surroundings, carry_out, job};
+use crate::fleet::testing::{Fleet, cattle, group, pets};
+use crate::fleet::{Command, Diagnosis, Phase, Progress, Step, StepResult};
+
+/// Where nobody has anything to hand over.
+struct NoHelpers;
+
+#[async_trait]
+impl Helpers for NoHelpers {
+    async fn drain(&self, _: MachineId, _: Duration) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A fleet whose groups are made by a cloud that can be made to fail.
+struct Scene {
+    fleet: Fleet,
+    cloud: Fake,
+    provisioners: Provisioners,
+}
+
+impl Scene {
+    fn new(specs: &[crate::fleet::GroupSpec]) -> Self {
+        let mut fleet = Fleet::new();
+        specs.iter().cloned().for_each(|spec| fleet.declare(spec));
+        let cloud = Fake::new();
+        let mut provisioners = Provisioners::new();
+        for spec in specs {
+            let cloud = std::sync::Arc::new(cloud.clone());
+            provisioners.insert(spec.instance.provisioner.clone(), cloud);
+        }
+        Self {
+            fleet,
+            cloud,
+            provisioners,
+        }
+    }
+
+    /// Carries out the current step of a machine's intent once, as whoever leads now would, and returns the result
+    /// without committing it.
+    async fn attempt(&self, machine: MachineId) -> Progress {
+        let intent = self.fleet.intent_of(machine);
+        let token = |_: MachineId, _: &OperationId| Secret::new("muster1-token");
+        let surroundings = Surroundings {
+            seeds: Vec::new(),
+            token: &token,
+        };
+        let job = job(&self.fleet.state, intent, &surroundings)
+            .expect("the state makes sense")
+            .expect("there is a step for an executor");
+        carry_out(&job, &self.provisioners, &NoHelpers).await
+    }
+
+    /// Attempts and commits until the machine's intent awaits its join, or has ended.
+    async fn carry_on(&mut self, machine: MachineId) {
+        for _ in 0..20 {
+            let intent = self.fleet.intent_of(machine);
+            if intent
+                .current()
+                .is_none_or(|record| record.step == Step::AwaitJoin)
+            {
+                return;
+            }
+            let progress = self.attempt(machine).await;
+            self.fleet.ok(Command::Progress(progress));
+            self.fleet.pass(120_000);
+        }
+        panic!(
+            "the intent does not get on: {:?}",
+            self.fleet.intent_of(machine)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_whose_answer_is_lost_makes_one_machine() {
+    let mut scene = Scene::new(&[cattle("web", 3)]);
+    let machine = scene.fleet.act(scene.fleet.provision(&group("web")));
+    scene.cloud.inject(Call::Provision, [Fault::LoseAnswer]);
+    scene.carry_on(machine).await;
+    assert_eq!(scene.cloud.instances().len(), 1);
+    assert!(scene.fleet.state.machines[&machine].instance.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_dies_after_the_call_leaves_its_successor_one_machine() {
+    let mut scene = Scene::new(&[cattle("web", 3)]);
+    let machine = scene.fleet.act(scene.fleet.provision(&group("web")));
+    // The first leader makes the machine and dies before it can say so.
+    let unsaid = scene.attempt(machine).await;
+    assert!(
+        matches!(unsaid.result, StepResult::Provisioned(_)),
+        "{unsaid:?}"
+    );
+    scene.carry_on(machine).await;
+    assert_eq!(scene.cloud.instances().len(), 1);
+    // What the first one had to say comes too late, and changes nothing.
+    let before = scene.fleet.state.clone();
+    scene.fleet.refused(Command::Progress(unsaid));
+    assert_eq!(before.machines, scene.fleet.state.machines);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_is_denied_is_given_up_at_once() {
+    let mut scene = Scene::new(&[cattle("web", 3)]);
+    let machine = scene.fleet.act(scene.fleet.provision(&group("web")));
+    let denied = ProvisionError::denied("this account may not create machines");
+    scene.cloud.inject(Call::Provision, [Fault::Refuse(denied)]);
+    let progress = scene.attempt(machine).await;
+    assert!(
+        matches!(progress.result, StepResult::GiveUp { .. }),
+        "{progress:?}"
+    );
+    assert_eq!(scene.cloud.instances().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_throttled_call_waits_as_long_as_it_is_told() {
+    let mut scene = Scene::new(&[cattle("web", 3)]);
+    let machine = scene.fleet.act(scene.fleet.provision(&group("web")));
+    let throttled = ProvisionError::Throttled {
+        retry_after: Some(Duration::from_secs(17)),
+    };
+    scene
+        .cloud
+        .inject(Call::Provision, [Fault::Refuse(throttled)]);
+    let progress = scene.attempt(machine).await;
+    assert!(
+        matches!(
+            progress.result,
+            StepResult::Error {
+                retry_ms: 17_000,
+                ..
+            }
+        ),
+        "{progress:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pets_successor_is_not_made_before_its_old_machine_is_proved_off() {
+    let mut scene = Scene::new(&[pets("db", &["db-1"])]);
+    let old = scene.fleet.act(scene.fleet.provision(&group("db")));
+    scene.carry_on(old).await;
+    scene.fleet.join(old);
+    let new = scene.fleet.act(scene.fleet.replace(old, Diagnosis::Gone));
+    assert_eq!(
+        scene
+            .fleet
+            .intent_of(new)
+            .current()
+            .map(|record| record.step),
+        Some(Step::Fence)
+    );
+    // The provider can't say whether it is off, and can't destroy it either.
+    scene.cloud.inject(
+        Call::ProveOff,
+        [Fault::Refuse(ProvisionError::unavailable("no answer"))],
+    );
+    let progress = scene.attempt(new).await;
+    assert!(
+        matches!(progress.result, StepResult::Error { .. }),
+        "{progress:?}"
+    );
+    assert_eq!(
+        scene.cloud.instances().len(),
+        1,
+        "nothing was made beside the old one"
+    );
+    scene.cloud.mend();
+    scene.carry_on(new).await;
+    let running: Vec<_> = scene
+        .cloud
+        .instances()
+        .into_iter()
+        .filter(|instance| instance.state != InstanceState::Stopped)
+        .collect();
+    assert_eq!(
+        running.len(),
+        1,
+        "the old one is gone, the new one is there"
+    );
+    assert_eq!(scene.fleet.phase(new), Some(Phase::Ordered));
+}
+
+fn any_fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        Just(Fault::LoseAnswer),
+        Just(Fault::LoseRequest),
+        Just(Fault::Refuse(ProvisionError::unavailable("down"))),
+        Just(Fault::Refuse(ProvisionError::capacity("full"))),
+        Just(Fault::Refuse(ProvisionError::Throttled {
+            retry_after: None
+        })),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Leaders come and go, each attempt's result may or may not be committed, and the provider misbehaves as it
+    /// likes: in the end there is exactly one machine for the order.
+    #[test]
+    fn one_order_makes_one_machine(
+        faults in prop::collection::vec((any_fault(), any::<bool>()), 0..6),
+        lost_reports in 0_usize..3,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime for tests");
+        runtime.block_on(async {
+            let mut scene = Scene::new(&[cattle("web", 3)]);
+            let machine = scene.fleet.act(scene.fleet.provision(&group("web")));
+            for (fault, on_describe) in faults {
+                let call = if on_describe { Call::Describe } else { Call::Provision };
+                scene.cloud.inject(call, [fault]);
+            }
+            for _ in 0..lost_reports {
+                let _lost_with_its_leader = scene.attempt(machine).await;
+            }
+            scene.carry_on(machine).await;
+            assert_eq!(scene.cloud.instances().len(), 1);
+        });
+    }
+}
