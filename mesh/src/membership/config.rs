@@ -82,6 +82,8 @@ pub(crate) struct Safeguards {
     pub(crate) local_health: bool,
     /// Round retransmissions up, as memberlist does; foca's own formula truncates.
     pub(crate) rounded_retransmits: bool,
+    /// Tell the neighbours in the ring besides random members.
+    pub(crate) ring_gossip: bool,
     /// Believe third parties in a state transfer only as far as a first-hand probe confirms it.
     pub(crate) verified_imports: bool,
     /// Forgive deadlines that passed while this process was not running.
@@ -96,6 +98,7 @@ impl Default for Safeguards {
             stale_timer_filter: true,
             local_health: true,
             rounded_retransmits: true,
+            ring_gossip: true,
             verified_imports: true,
             late_wake: true,
             second_path: true,

@@ -68,6 +68,8 @@ pub(super) struct Inquiry {
     /// The last pings, by the number on each and on its answer, and when they were sent. Each has its own number, so
     /// that a slow answer is not taken for the answer to a repetition.
     sent: VecDeque<(u8, Duration)>,
+    /// Whether another member has declared it down already: our own finding then decides.
+    pub(super) accused: bool,
     /// Requests to others to ping on our behalf, and how many of these were confirmed: by those we know whether our
     /// own network works.
     pub(super) requests: u32,
@@ -97,6 +99,7 @@ impl Inquiry {
             phase: Phase::Asking,
             tries: 0,
             sent: VecDeque::with_capacity(2),
+            accused: false,
             requests: 0,
             receipts: 0,
             heard_at: None,

@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::Membership;
-use super::event::{Command, PortAnswer, Status};
+use super::event::{Command, How, PortAnswer, Status};
 use super::health::smooth;
 use super::inquiry::{Finding, Inquiry, Phase};
 use super::life::Life;
@@ -26,15 +26,15 @@ const HINT_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Rounds {
     /// A random order of the members, followed to its end before the next.
     order: Vec<MachineId>,
-    /// Our successor in the ring, once computed: `Some(None)` when alone.
-    watched: Option<Option<MachineId>>,
+    /// Our neighbours in the ring, once computed: the next, whom we watch, and the one before.
+    neighbours: Option<[Option<MachineId>; 2]>,
     watch_next: bool,
     number: u8,
 }
 
 impl Rounds {
     pub(super) fn membership_changed(&mut self) {
-        self.watched = None;
+        self.neighbours = None;
     }
 }
 
@@ -56,7 +56,7 @@ impl Membership {
         let finding = inquiry.checked(now, answer);
         self.timers.set(Timer::Inquiry(machine), inquiry.next());
         if finding == Finding::Dead {
-            self.declare_refused(now, machine);
+            self.declare(now, machine, How::Refused);
         }
         self.flush(now);
     }
@@ -95,7 +95,8 @@ impl Membership {
 
         self.rounds.watch_next = !self.rounds.watch_next;
         let watched = if self.rounds.watch_next {
-            self.watched()
+            let [next, _] = self.neighbours();
+            next
         } else {
             None
         };
@@ -110,12 +111,11 @@ impl Membership {
         }
     }
 
-    fn watched(&mut self) -> Option<MachineId> {
+    /// Those next to us in the ring of active members: the next and the one before; the same if there is one only.
+    pub(super) fn neighbours(&mut self) -> [Option<MachineId>; 2] {
         let me = self.swim.me().machine;
-        *self
-            .rounds
-            .watched
-            .get_or_insert_with(|| self.table.ring_successor(me))
+        let find = || self.table.ring_neighbours(me);
+        *self.rounds.neighbours.get_or_insert_with(find)
     }
 
     fn next_in_round(&mut self) -> Option<MachineId> {

@@ -94,7 +94,7 @@ impl Membership {
         }
         .map_err(|_| WireError::Value)?;
         let touched = self.touched(&packet);
-        self.absorb(now, touched, How::Told);
+        self.absorb(now, touched, How::Told, true);
         self.react(now, from, &packet);
         Ok(())
     }
@@ -238,7 +238,15 @@ impl Membership {
     }
 
     /// Takes over what foca believes now of `machines`, and does what follows from each change.
-    pub(super) fn absorb(&mut self, now: Duration, mut machines: Vec<MachineId>, how: How) {
+    ///
+    /// `spread`: what changed is news to others too.
+    pub(super) fn absorb(
+        &mut self,
+        now: Duration,
+        mut machines: Vec<MachineId>,
+        how: How,
+        spread: bool,
+    ) {
         if machines.is_empty() {
             return;
         }
@@ -252,6 +260,9 @@ impl Membership {
             for event in self.table.absorb(now, belief, how) {
                 changed |= self.follow_up(now, &event);
                 self.events.push_back(event);
+                if spread {
+                    self.spread.tell_neighbours(belief);
+                }
             }
         }
         if changed {

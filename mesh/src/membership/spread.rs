@@ -1,5 +1,6 @@
 //! Passing news on: gossip while there is any, and a comparison of hashes to catch what gossip missed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -9,7 +10,7 @@ use super::config::retransmits;
 use super::event::{Command, Transmit};
 use super::hint::Hint;
 use super::life::Life;
-use super::swim::{Packet, SwimMessage};
+use super::swim::{Packet, SwimMessage, Update};
 use super::timers::Timer;
 use super::{Membership, TRANSMITS_MAX};
 use crate::identity::{MachineId, Peer};
@@ -27,12 +28,29 @@ const PULL_EVERY_PER_MEMBER: Duration = Duration::from_millis(3);
 /// One machine is told this often at most that it is believed dead.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
+/// News kept for our neighbours in the ring. More at once comes from a disaster, and then comparisons do the rest.
+const FOR_NEIGHBOURS_MAX: usize = 1024;
+/// News in one datagram to them: at 42 bytes, the longest, it fits.
+const NEWS_PER_DATAGRAM: usize = 22;
+
 /// When hashes may next lead to a transfer.
 #[derive(Debug, Default)]
 pub(super) struct Spread {
     pull_after: Duration,
     /// Comparisons in a row that found a difference, since the last change here.
     differed: u32,
+    /// News that our neighbours in the ring have yet to be told.
+    for_neighbours: BTreeMap<MachineId, Update>,
+}
+
+impl Spread {
+    /// Our neighbours in the ring will be told, besides whom foca chooses at random: those that chance leaves out have
+    /// neighbours that it does not.
+    pub(super) fn tell_neighbours(&mut self, news: Update) {
+        if self.for_neighbours.len() < FOR_NEIGHBOURS_MAX {
+            self.for_neighbours.insert(news.life.machine, news);
+        }
+    }
 }
 
 impl Membership {
@@ -42,10 +60,40 @@ impl Membership {
             return;
         }
         self.swim.gossip();
-        if self.swim.backlog() > 0 {
-            self.timers
-                .set(Timer::Gossip, now + self.config.gossip_interval);
+        if self.config.safeguards.ring_gossip {
+            self.gossip_to_neighbours();
+        } else {
+            self.spread.for_neighbours.clear();
         }
+        if self.has_news() {
+            let next = now + self.config.gossip_interval;
+            self.timers.set(Timer::Gossip, next);
+        }
+    }
+
+    fn gossip_to_neighbours(&mut self) {
+        let mut updates = Vec::new();
+        while updates.len() < NEWS_PER_DATAGRAM
+            && let Some((_, update)) = self.spread.for_neighbours.pop_first()
+        {
+            updates.push(update);
+        }
+        if updates.is_empty() {
+            return;
+        }
+        let [next, before] = self.neighbours();
+        let neighbours = [next, before.filter(|before| Some(*before) != next)];
+        for machine in neighbours.into_iter().flatten() {
+            if let Some(life) = self.table.get(machine).map(|row| row.life) {
+                let mut packet = self.swim.packet(life, SwimMessage::Gossip);
+                packet.updates.clone_from(&updates);
+                self.send(life, &packet.encode());
+            }
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.swim.backlog() > 0 || !self.spread.for_neighbours.is_empty()
     }
 
     /// Fits dissemination to the number of members and to measured loss.
@@ -178,7 +226,7 @@ impl Membership {
                 self.send(life, &bytes);
             }
         }
-        if self.swim.backlog() > 0
+        if self.has_news()
             && self.table.active_count() > 0
             && self.timers.get(Timer::Gossip).is_none()
             && !self.left

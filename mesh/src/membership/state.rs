@@ -99,6 +99,9 @@ impl Membership {
                 Judgement::Doubt => {
                     self.tell_dead(update.life);
                     self.inquire(now, update.life, true);
+                    if let Some(inquiry) = self.inquiries.get_mut(&update.life.machine) {
+                        inquiry.accused = true;
+                    }
                 }
                 Judgement::Believe { broadcast } => {
                     let room = self.table.get(update.life.machine).is_some()
@@ -110,7 +113,7 @@ impl Membership {
                 }
             }
         }
-        self.absorb(now, touched, How::Told);
+        self.absorb(now, touched, How::Told, !trusting);
         // The order of the sender's table is not random, but which of it is new to us is.
         for life in strangers.into_iter().take(KNOCKS_MAX) {
             self.knock(life);

@@ -94,12 +94,13 @@ impl Table {
         }
     }
 
-    /// The order in which members watch each other: a ring that all members agree on, unrelated to how IDs were given.
-    pub(super) fn ring_successor(&self, me: MachineId) -> Option<MachineId> {
+    /// Those next to `me` in a ring of the active members that all agree on, unrelated to how IDs were given: the next
+    /// and the one before.
+    pub(super) fn ring_neighbours(&self, me: MachineId) -> [Option<MachineId>; 2] {
         let from_me = scatter(me.get());
-        self.active()
-            .map(|row| row.life.machine)
-            .min_by_key(|machine| scatter(machine.get()).wrapping_sub(from_me))
+        let after_me = |machine: &MachineId| scatter(machine.get()).wrapping_sub(from_me);
+        let active = || self.active().map(|row| row.life.machine);
+        [active().min_by_key(after_me), active().max_by_key(after_me)]
     }
 
     /// Takes over what foca believes of one machine now, and says what changed.

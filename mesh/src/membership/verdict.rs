@@ -39,6 +39,9 @@ impl Membership {
         };
         // Lifeguard: if not even those that we asked for help got our request, the fault may be ours.
         let own_fault = inquiry.deaf();
+        if inquiry.accused && !own_fault {
+            return self.declare(now, life.machine, How::Told);
+        }
         inquiry.suspect(now);
         self.timers
             .set(Timer::Inquiry(life.machine), inquiry.next());
@@ -59,7 +62,7 @@ impl Membership {
                 },
                 true,
             );
-            self.absorb(now, vec![life.machine], How::Silent);
+            self.absorb(now, vec![life.machine], How::Silent, true);
         }
         let ends = now + lasts;
         self.suspicions.insert(
@@ -119,11 +122,12 @@ impl Membership {
         self.suspicions.remove(&machine);
         self.stats.verdicts += u64::from(holds);
         self.swim.end_suspicion(life, incarnation);
-        self.absorb(now, vec![machine], How::Silent);
+        self.absorb(now, vec![machine], How::Silent, true);
     }
 
-    /// Its host says that nothing listens on its port.
-    pub(super) fn declare_refused(&mut self, now: Duration, machine: MachineId) {
+    /// Declares a member down without a suspicion: its host says that nothing listens on its port, or we found it
+    /// silent where another member has declared it down before.
+    pub(super) fn declare(&mut self, now: Duration, machine: MachineId, how: How) {
         let Some(row) = self.table.get(machine).filter(|row| row.status.is_active()) else {
             return;
         };
@@ -137,6 +141,6 @@ impl Membership {
             },
             true,
         );
-        self.absorb(now, vec![machine], How::Refused);
+        self.absorb(now, vec![machine], how, true);
     }
 }
