@@ -14,15 +14,15 @@ pub const MEMBERS_MAX: usize = 16_384;
 pub struct Config {
     /// Between two probes of a healthy member. Default 1 s; costs one ping and one answer per period.
     pub probe_period: Duration,
-    /// From the first ping of a probe until the target is suspected. Default 600 ms; grows with the round-trip time,
+    /// From the first ping of a probe until the target is suspected. Default 500 ms; grows with the round-trip time,
     /// measured loss and this machine's own ill health.
     pub probe_window: Duration,
-    /// From the first ping until others are asked to ping and the port is tried. Default 250 ms. Each costs the
+    /// From the first ping until others are asked to ping and the port is tried. Default 200 ms. Each costs the
     /// work of three members and one packet of 1200 bytes, so it waits until a mere lost packet has been repeated.
     pub second_path_after: Duration,
-    /// From suspicion until the verdict, with up to ten members. Default 1.5 s.
+    /// From suspicion until the verdict, with up to ten members. Default 1.2 s.
     pub suspicion: Duration,
-    /// What `suspicion` grows by with each tenfold of members. Default 600 ms: a rumour needs longer to reach everybody.
+    /// What `suspicion` grows by with each tenfold of members. Default 700 ms: a rumour needs longer to reach everybody.
     pub suspicion_per_tenfold: Duration,
     /// Between two rounds of gossip while there is something to tell. Default 100 ms; nothing is sent otherwise.
     pub gossip_interval: Duration,
@@ -43,10 +43,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             probe_period: Duration::from_secs(1),
-            probe_window: Duration::from_millis(600),
-            second_path_after: Duration::from_millis(250),
-            suspicion: Duration::from_millis(1500),
-            suspicion_per_tenfold: Duration::from_millis(600),
+            probe_window: Duration::from_millis(500),
+            second_path_after: Duration::from_millis(200),
+            suspicion: Duration::from_millis(1200),
+            suspicion_per_tenfold: Duration::from_millis(700),
             gossip_interval: Duration::from_millis(100),
             gossip_fanout: 3,
             sync_interval: (Duration::from_secs(30), Duration::from_secs(60)),

@@ -120,7 +120,8 @@ mod tests {
         let ill = health.pace(&config, None);
         assert_eq!(ill.window, well.window * 2);
         assert_eq!(ill.spacing, well.spacing * 2);
-        assert_eq!(health.suspicion(&config, 10), config.suspicion * 2);
+        let suspicion = health.suspicion(&config, 10).as_secs_f32();
+        assert!((suspicion / config.suspicion.as_secs_f32() - 2.0).abs() < 0.001);
         for _ in 0..20 {
             health.worse();
         }
@@ -152,7 +153,7 @@ mod tests {
             [2, 10, 100, 10_000].map(|members| health.suspicion(&config, members).as_secs_f32());
         assert_eq!(
             seconds.map(|s| (s * 10.0).round()),
-            [15.0, 15.0, 21.0, 33.0]
+            [12.0, 12.0, 19.0, 33.0]
         );
     }
 }

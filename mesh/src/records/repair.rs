@@ -16,7 +16,7 @@ use crate::wire::{Reader, WIRE_VERSION, WireError, put_machine, put_varint};
 
 /// The shortest and the longest time between two comparisons with a random machine while nothing changes.
 const COMPARE_EVERY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
-/// After a change, a comparison comes within this time.
+/// After a change, a comparison comes within this time, and another one as much later.
 const COMPARE_SOON: (Duration, Duration) =
     (Duration::from_millis(500), Duration::from_millis(1500));
 /// The shortest time between two comparisons that lead to a pull of lines.
@@ -46,6 +46,9 @@ pub(super) struct Repair {
     /// By peer asked, when the pull expires.
     pulls: BTreeMap<MachineId, Duration>,
     compare_at: Option<Duration>,
+    /// Whether the next comparison is followed by another soon: whoever missed a change does not know that it should
+    /// compare, and one comparison by everybody else finds it with a probability of two thirds only.
+    compare_again: bool,
     pull_lines_after: Duration,
     pub(super) own_fetches: u32,
 }
@@ -154,11 +157,17 @@ impl Records {
             .retain(|_, want| want.from.machine != machine);
     }
 
+    /// Something changed, or a pull failed: see soon whether others agree, and once more a little later.
     pub(super) fn compare_soon(&mut self, now: Duration) {
+        self.repair.compare_again = true;
+        self.compare_within(now, COMPARE_SOON);
+    }
+
+    fn compare_within(&mut self, now: Duration, (shortest, longest): (Duration, Duration)) {
         if self.alive.is_empty() {
             return;
         }
-        let at = now + self.rng.random_range(COMPARE_SOON.0..=COMPARE_SOON.1);
+        let at = now + self.rng.random_range(shortest..=longest);
         let before = self.repair.compare_at.unwrap_or(at);
         self.repair.compare_at = Some(before.min(at));
     }
@@ -184,8 +193,8 @@ impl Records {
             .and_then(|machine| self.rows.get(machine));
         if let Some(peer) = chosen.map(|row| row.peer) {
             self.send_hash(peer, true);
-            let pause = self.rng.random_range(COMPARE_EVERY.0..=COMPARE_EVERY.1);
-            self.repair.compare_at = Some(now + pause);
+            let again = std::mem::take(&mut self.repair.compare_again);
+            self.compare_within(now, if again { COMPARE_SOON } else { COMPARE_EVERY });
         }
     }
 

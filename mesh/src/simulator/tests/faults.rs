@@ -127,3 +127,18 @@ fn a_wide_area_network_is_no_reason_to_suspect() {
     mesh.power_off(3);
     assert!(detection(&mut mesh, 3).last() < Some(&(9 * SECOND)));
 }
+
+#[test]
+fn starved_machines_do_not_bury_each_other() {
+    let mut mesh = mesh(1, 30);
+    // A fifth of all machines at a time gets no processor for most of a second.
+    for round in 0..120 {
+        let starved: Vec<usize> = (0..30).filter(|node| (node * 7 + round) % 5 == 0).collect();
+        starved.iter().for_each(|node| mesh.pause(*node));
+        mesh.run_for(Duration::from_millis(800));
+        starved.iter().for_each(|node| mesh.resume(*node));
+        mesh.run_for(Duration::from_millis(200));
+    }
+    assert_eq!(mesh.findings().deaths, []);
+    settle(&mut mesh, 20 * SECOND);
+}
