@@ -8,7 +8,7 @@ use super::diagnose::{Finding, diagnose_all};
 use super::gate::Gate;
 use super::quorum::quorum;
 use super::situation::Situation;
-use crate::fleet::{FleetState, Mandate};
+use crate::fleet::{FleetState, GroupId, Machine, Mandate};
 
 /// What one round of deciding looks at.
 pub(super) struct Board<'a> {
@@ -19,20 +19,42 @@ pub(super) struct Board<'a> {
     /// leader's, when an earlier leader's was.
     pub(super) clock_ms: u64,
     pub(super) findings: BTreeMap<MachineId, Finding>,
+    /// The machines of each declared group, in whatever phase.
+    members: BTreeMap<GroupId, Vec<MachineId>>,
     pub(super) mandate: Mandate,
     pub(super) quorum: Gate,
 }
 
 impl<'a> Board<'a> {
     pub(super) fn new(state: &FleetState, situation: &'a Situation) -> Self {
+        let mut members: BTreeMap<GroupId, Vec<MachineId>> = state
+            .groups
+            .keys()
+            .map(|id| (id.clone(), Vec::new()))
+            .collect();
+        for machine in state.machines.values() {
+            if let Some(group) = machine.group().and_then(|id| members.get_mut(id)) {
+                group.push(machine.id);
+            }
+        }
         let (mandate, gate) = quorum(state, &situation.authority, situation.now_ms);
         Self {
             situation,
             now_ms: situation.now_ms,
             clock_ms: state.clock_ms.max(situation.now_ms),
             findings: diagnose_all(state, situation),
+            members,
             mandate,
             quorum: gate,
         }
+    }
+    /// The machines that a group had when the round began, as they are in `state`.
+    pub(super) fn members<'s>(
+        &self,
+        state: &'s FleetState,
+        id: &GroupId,
+    ) -> impl Iterator<Item = &'s Machine> {
+        let ids = self.members.get(id).into_iter().flatten();
+        ids.filter_map(|id| state.machines.get(id))
     }
 }

@@ -26,7 +26,7 @@ pub struct Finding {
     pub since_ms: u64,
     /// In a sentence.
     pub summary: Text,
-    /// What was seen.
+    /// What was seen; nothing is kept of a machine that is well.
     pub evidence: Vec<Evidence>,
     /// Whether its provider proves that it is off.
     pub proved_off: bool,
@@ -63,7 +63,11 @@ pub fn diagnose(machine: &Machine, situation: &Situation, alive: usize) -> Findi
         diagnosis,
         since_ms,
         summary: summary.into(),
-        evidence: case.evidence(),
+        evidence: if diagnosis == Diagnosis::Healthy {
+            Vec::new()
+        } else {
+            case.evidence()
+        },
         proved_off: case.proof(0).is_some(),
     }
 }

@@ -27,7 +27,7 @@ fn patients(draft: &Draft<'_>) -> Vec<(Machine, Finding)> {
         let surplus: BTreeSet<_> = scale::surplus(state, draft.board, group)
             .into_iter()
             .collect();
-        for machine in state.group_machines(id) {
+        for machine in draft.board.members(state, id) {
             let Some(finding) = draft.board.findings.get(&machine.id) else {
                 continue;
             };

@@ -34,10 +34,10 @@ pub(super) fn scale(draft: &mut Draft<'_>) -> BTreeSet<Subject> {
 pub(super) fn surplus(state: &FleetState, board: &Board<'_>, group: &Group) -> Vec<MachineId> {
     let id = &group.spec.id;
     if group.destroying {
-        return state.group_machines(id).map(|machine| machine.id).collect();
+        return board.members(state, id).map(|machine| machine.id).collect();
     }
-    let filling = state
-        .group_machines(id)
+    let filling = board
+        .members(state, id)
         .filter(|machine| machine.fills_its_slot());
     let no_member = |machine: &&Machine| match (&group.spec.allocation, &machine.place) {
         (Allocation::Pets { members }, Some(place)) => match &place.member {
@@ -81,6 +81,14 @@ fn wellness(board: &Board<'_>, id: MachineId) -> u8 {
 }
 
 fn grow(draft: &mut Draft<'_>, id: &GroupId) -> bool {
+    let Some(group) = draft.state.groups.get(id) else {
+        return false;
+    };
+    // The usual case, without looking at any other machine than the group's.
+    let members = draft.board.members(&draft.state, id);
+    if members.filter(|machine| machine.fills_its_slot()).count() >= group.desired() {
+        return false;
+    }
     loop {
         let Some(group) = draft.state.groups.get(id) else {
             return false;

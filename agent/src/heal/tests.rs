@@ -2,6 +2,7 @@
 
 mod diagnosis;
 mod healing;
+mod histories;
 mod holding;
 mod scaling;
 mod table;

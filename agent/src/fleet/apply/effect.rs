@@ -1,7 +1,5 @@
 //! What an action does to the state when it is committed.
 
-use muster_mesh::identity::MachineId;
-
 use super::super::OperationId;
 use super::super::decision::{DecisionId, Order, Proposal};
 use super::super::event::EventKind;
@@ -34,7 +32,7 @@ impl FleetState {
         }
         let pet = removed.as_ref().is_some_and(Machine::is_pet);
         if let Some(old) = &removed {
-            self.take_away(context, old.id, &op, action, pet);
+            self.take_away(context, old, &op, action);
         }
         let named = action.makes().or(action.removes());
         let Some(machine) = named.and_then(|id| self.machines.get(&id)) else {
@@ -127,23 +125,23 @@ impl FleetState {
         }
     }
 
-    /// A machine that is replaced is refused by everyone from now on, unless it is a pet: that one may still turn
-    /// out to run and to be impossible to fence, and is refused only once it is proved off.
+    /// A machine that is replaced, or that left, is refused by everyone from now on. Not so a pet that is replaced:
+    /// it may still turn out to run and to be impossible to fence, and is refused only once it is proved off.
     fn take_away(
         &mut self,
         context: &Context<'_>,
-        old: MachineId,
+        old: &Machine,
         op: &OperationId,
         action: Action,
-        pet: bool,
     ) {
-        if let Some(machine) = self.machines.get_mut(&old) {
+        if let Some(machine) = self.machines.get_mut(&old.id) {
             machine.phase = Phase::Retiring;
             machine.intent = Some(op.clone());
         }
-        self.approvals.remove(&old);
-        if matches!(action, Action::Replace { .. }) && !pet {
-            self.condemn(context, old);
+        self.approvals.remove(&old.id);
+        let replaced = matches!(action, Action::Replace { .. }) && !old.is_pet();
+        if replaced || matches!(old.phase, Phase::Left { .. }) {
+            self.condemn(context, old.id);
         }
     }
 

@@ -1,0 +1,134 @@
+//! Random histories: machines that fail, leaders that change, commands that come late, twice or out of order,
+//! executors that lose their answers, providers that can't say, clocks that jump, people who change their minds.
+//!
+//! Each history is checked after every command (see [`oracle`]). Then everything that was broken is mended, and the
+//! fleet must come to rest as it was declared.
+
+mod oracle;
+mod sim;
+
+use proptest::prelude::*;
+
+use sim::{Condition, Effect, Sim};
+
+/// One thing that happens.
+#[derive(Debug, Clone)]
+enum Happening {
+    /// A machine's condition changes.
+    Befalls { machine: u8, condition: Condition },
+    /// Another machine leads.
+    LeaderChange { machine: u8, skew_ms: i32 },
+    /// The leader hears from so many machines only, or from all.
+    Isolation { hears: Option<u8> },
+    /// The leader decides; what it proposes is on its way.
+    Look,
+    /// A command that is on its way arrives, not necessarily the first.
+    Arrives { which: u8 },
+    /// A command that arrived before arrives once more.
+    ArrivesAgain { which: u8 },
+    /// A command that is on its way is lost.
+    Lost { which: u8 },
+    /// An executor does the next step of an intent, with or without success, and reports it or not.
+    Executes { which: u8, effect: Effect },
+    /// A machine that was made asks to be let in.
+    Joins { which: u8 },
+    /// Time passes.
+    Passes { ms: u32 },
+    /// The leader's clock jumps.
+    ClockJumps { ms: i32 },
+    /// The provider answers, or can't say.
+    Provider { answers: bool },
+    /// The cattle group is scaled.
+    Scaled { size: u8 },
+    /// The last pet is no member any more, or is one again.
+    PetMember { present: bool },
+    /// A pause begins or ends.
+    Pause { begins: bool },
+    /// The state is stored and loaded again.
+    Restart,
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    prop_oneof![
+        4 => Just(Condition::Dead),
+        2 => Just(Condition::Silent),
+        2 => Just(Condition::Slow),
+        1 => Just(Condition::AgentDown),
+        1 => Just(Condition::LeftForGood),
+        4 => Just(Condition::Up),
+    ]
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    let effect = prop_oneof![
+        6 => Just(Effect::Done),
+        1 => Just(Effect::DoneUnreported),
+        1 => Just(Effect::DoneAndError),
+        1 => Just(Effect::Error),
+        1 => Just(Effect::GaveUp),
+    ];
+    prop_oneof![
+        3 => (any::<u8>(), condition()).prop_map(|(machine, condition)| Befalls { machine, condition }),
+        1 => (any::<u8>(), -90_000..90_000).prop_map(|(machine, skew_ms)| LeaderChange { machine, skew_ms }),
+        1 => prop::option::of(0u8..8).prop_map(|hears| Isolation { hears }),
+        8 => Just(Look),
+        8 => any::<u8>().prop_map(|which| Arrives { which }),
+        1 => any::<u8>().prop_map(|which| ArrivesAgain { which }),
+        1 => any::<u8>().prop_map(|which| Lost { which }),
+        8 => (any::<u8>(), effect).prop_map(|(which, effect)| Executes { which, effect }),
+        4 => any::<u8>().prop_map(|which| Joins { which }),
+        4 => prop_oneof![1u32..2000, 1000u32..40_000, 60_000u32..1_800_000].prop_map(|ms| Passes { ms }),
+        1 => (-3_600_000..3_600_000).prop_map(|ms| ClockJumps { ms }),
+        1 => any::<bool>().prop_map(|answers| Provider { answers }),
+        1 => (0u8..7).prop_map(|size| Scaled { size }),
+        1 => any::<bool>().prop_map(|present| PetMember { present }),
+        1 => any::<bool>().prop_map(|begins| Pause { begins }),
+        1 => Just(Restart),
+    ]
+}
+
+fn happen(sim: &mut Sim, happening: &Happening) {
+    match *happening {
+        Happening::Befalls { machine, condition } => sim.befall(machine, condition),
+        Happening::LeaderChange { machine, skew_ms } => sim.elect(machine, skew_ms),
+        Happening::Isolation { hears } => sim.hears = hears.map(usize::from),
+        Happening::Look => sim.look(),
+        Happening::Arrives { which } => sim.arrive(which),
+        Happening::ArrivesAgain { which } => sim.arrive_again(which),
+        Happening::Lost { which } => sim.lose(which),
+        Happening::Executes { which, effect } => sim.execute(which, effect),
+        Happening::Joins { which } => sim.join(which),
+        Happening::Passes { ms } => sim.pass(u64::from(ms)),
+        Happening::ClockJumps { ms } => sim.skew_ms += i64::from(ms),
+        Happening::Provider { answers } => sim.provider_answers = answers,
+        Happening::Scaled { size } => sim.scale(u32::from(size)),
+        Happening::PetMember { present } => sim.declare_pets(present),
+        Happening::Pause { begins } => sim.pause(begins),
+        Happening::Restart => sim.restart(),
+    }
+}
+
+/// So many histories are tried: 200, or as many as `PROPTEST_CASES` says. One that fails is made small and printed with
+/// its seed, which belongs into `proptest-regressions/`.
+fn cases() -> u32 {
+    let given = std::env::var("PROPTEST_CASES").ok();
+    given.and_then(|cases| cases.parse().ok()).unwrap_or(200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_invariants_hold_and_the_fleet_comes_to_rest(
+        happenings in prop::collection::vec(happening(), 1..160),
+    ) {
+        let mut sim = Sim::new();
+        for happening in &happenings {
+            happen(&mut sim, happening);
+        }
+        sim.mend();
+        sim.come_to_rest();
+        sim.replay();
+    }
+}

@@ -1,0 +1,288 @@
+//! What must hold after every command, told from outside of the state machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_mesh::identity::MachineId;
+
+use super::sim::Made;
+use crate::fleet::limits::{DECISIONS_MAX, EVENTS_MAX, HOUR_MS, PROPOSALS_MAX};
+use crate::fleet::*;
+use crate::heal::{Plan, Situation};
+
+/// Remembers what has to be remembered to judge a history.
+#[derive(Default)]
+pub(super) struct Oracle {
+    /// Every command, as bytes.
+    pub(super) log: Vec<Vec<u8>>,
+    spent: BTreeMap<GroupId, Vec<u64>>,
+    ids: BTreeSet<MachineId>,
+    seats: BTreeSet<u64>,
+    decided: u64,
+}
+
+impl Oracle {
+    /// What a leader proposes.
+    pub(super) fn looked(
+        &self,
+        state: &FleetState,
+        situation: &Situation,
+        plan: &Plan,
+        is_slow: impl Fn(MachineId) -> bool,
+    ) {
+        assert!(plan.proposals.len() <= PROPOSALS_MAX);
+        assert!(
+            plan.refused.is_empty(),
+            "the rules and the state disagree: {:?}",
+            plan.refused
+        );
+        for proposal in &plan.proposals {
+            explains_itself(proposal);
+            let Outcome::Act { action, .. } = &proposal.outcome else {
+                continue;
+            };
+            let electors: BTreeSet<_> = state.electors().map(|machine| machine.id).collect();
+            let heard = electors
+                .intersection(&situation.authority.acknowledged)
+                .count();
+            let gone = |id: &&MachineId| {
+                let since_ms = situation.authority.proven_gone.get(*id);
+                let stood = since_ms.map(|at_ms| situation.now_ms.saturating_sub(*at_ms));
+                !situation.authority.acknowledged.contains(*id)
+                    && stood.is_some_and(|stood_ms| stood_ms >= 60_000)
+            };
+            let counted = electors.iter().filter(|id| !gone(id)).count();
+            assert!(heard * 2 > counted, "a minority acts: {heard} of {counted}");
+            if let Action::Replace { old, .. } = action {
+                let reports = &situation.machines[old].witnesses;
+                let joined = state.machines[old].phase == Phase::Joined;
+                let heard = reports
+                    .iter()
+                    .any(|report| report.answer == Answer::Answered);
+                assert!(!(joined && heard), "somebody gets an answer from {old}");
+                assert!(!(joined && is_slow(*old) && heard), "slow is not dead");
+            }
+        }
+    }
+
+    /// An executor has an instance made.
+    pub(super) fn provisions(
+        &self,
+        made: &BTreeMap<OperationId, Made>,
+        op: &OperationId,
+        place: &Place,
+    ) {
+        if !place.member.is_pet() {
+            return;
+        }
+        let copy = made.iter().find(|(other, made)| {
+            *other != op && made.running && made.place.member == place.member
+        });
+        assert!(
+            copy.is_none(),
+            "two copies of {} run: {copy:?}",
+            place.member
+        );
+    }
+
+    /// A command was applied.
+    pub(super) fn applied(
+        &mut self,
+        before: &FleetState,
+        after: &FleetState,
+        envelope: &Envelope,
+        reply: &Reply,
+        bytes: Vec<u8>,
+    ) {
+        self.log.push(bytes);
+        if let Reply::Refused(refusal) = reply {
+            assert!(before == after, "refused and yet changed: {refusal}");
+            return;
+        }
+        assert!(after.clock_ms >= before.clock_ms, "time goes backwards");
+        self.spending(before, after);
+        self.identities(before, after);
+        if let (Command::Decide(proposals), Reply::Decided(results)) = (&envelope.command, reply) {
+            for (proposal, result) in proposals.iter().zip(results) {
+                if result.is_ok() {
+                    explains_itself(proposal);
+                    assert!(envelope.term >= before.term, "a leader of the past decides");
+                }
+            }
+        }
+        one_intent_for_one_failure(after);
+        bounded(after);
+        places(after);
+    }
+
+    /// Never more than the budget, in any window of the fleet's time, whoever led.
+    fn spending(&mut self, before: &FleetState, after: &FleetState) {
+        for intent in after.open_intents().filter(|intent| intent.paid) {
+            if before
+                .intents
+                .get(&intent.op)
+                .is_none_or(|old| !old.is_open())
+            {
+                self.spent
+                    .entry(intent.group.clone())
+                    .or_default()
+                    .push(intent.opened_ms);
+            }
+        }
+        for (id, spent) in &self.spent {
+            let Some(group) = after.groups.get(id) else {
+                continue;
+            };
+            let per_hour = u64::from(group.per_hour());
+            for (at, first) in spent.iter().enumerate() {
+                for (number, last) in spent[at..].iter().enumerate() {
+                    let earned = (last - first).saturating_mul(per_hour) / HOUR_MS;
+                    let allowed = per_hour + earned + 1;
+                    assert!(
+                        (number as u64) < allowed,
+                        "{id} spent more than its budget: {spent:?}"
+                    );
+                }
+            }
+        }
+        for (id, group) in &after.groups {
+            let (now, was) = (after.removals(id), before.removals(id));
+            assert!(
+                now <= group.at_once().max(was),
+                "{now} removals at once in {id}"
+            );
+        }
+    }
+
+    /// No machine ID, seat or decision number is given out twice.
+    fn identities(&mut self, before: &FleetState, after: &FleetState) {
+        for id in after
+            .machines
+            .keys()
+            .filter(|id| !before.machines.contains_key(id))
+        {
+            assert!(self.ids.insert(*id), "machine ID {id} is given out twice");
+        }
+        for seat in after
+            .seats
+            .keys()
+            .filter(|seat| !before.seats.contains_key(seat))
+        {
+            assert!(self.seats.insert(seat.0), "seat {seat} is given out twice");
+        }
+        assert!(after.next_decision.0 >= self.decided);
+        self.decided = after.next_decision.0;
+    }
+
+    /// Whether the fleet is what it should be. If so, nothing may be left over.
+    pub(super) fn is_calm(&self, state: &FleetState, serves: impl Fn(MachineId) -> bool) -> bool {
+        let whole = state.groups.iter().all(|(id, group)| {
+            let machines: Vec<_> = state.group_machines(id).collect();
+            machines.len() == group.desired()
+                && machines
+                    .iter()
+                    .all(|machine| machine.phase == Phase::Joined && serves(machine.id))
+        });
+        whole && state.open_intents().next().is_none() && state.concerns.is_empty()
+    }
+}
+
+/// A decision's checks lead to its outcome.
+fn explains_itself(proposal: &Proposal) {
+    let held: Vec<_> = proposal
+        .checks
+        .iter()
+        .filter(|check| check.holds())
+        .collect();
+    let first = held
+        .iter()
+        .find(|check| check.rule != Rule::Mode)
+        .or(held.first());
+    assert!(proposal.checks.is_sorted_by(|one, two| one.rule < two.rule));
+    assert!(proposal.checks.iter().all(|check| !check.margin.is_empty()));
+    match (&proposal.outcome, first) {
+        (Outcome::Act { .. } | Outcome::Clear, None) => {}
+        (Outcome::Hold { rule, detail }, Some(check)) => {
+            assert_eq!((*rule, detail), (check.rule, &check.margin));
+        }
+        (outcome, first) => panic!("{outcome:?} does not follow from {first:?}"),
+    }
+}
+
+fn one_intent_for_one_failure(state: &FleetState) {
+    let mut machines = BTreeSet::new();
+    let mut members = BTreeSet::new();
+    for intent in state.open_intents() {
+        for machine in [intent.action.makes(), intent.action.removes()]
+            .into_iter()
+            .flatten()
+        {
+            assert!(machines.insert(machine), "two intents for {machine}");
+            // The old machine goes before the intent ends; whoever is there knows who deals with it.
+            if let Some(machine) = state.machines.get(&machine) {
+                assert_eq!(machine.intent.as_ref(), Some(&intent.op));
+            }
+        }
+        let member = (intent.group.clone(), intent.member.clone());
+        assert!(
+            members.insert(member),
+            "two intents for member {}",
+            intent.member
+        );
+        assert!(intent.current().is_some(), "an open intent without a step");
+    }
+    for machine in state.machines.values() {
+        let open = machine
+            .intent
+            .as_ref()
+            .map(|op| state.intents[op].is_open());
+        assert_ne!(
+            open,
+            Some(false),
+            "{} is busy with what has ended",
+            machine.name
+        );
+        let busy = matches!(machine.phase, Phase::Ordered | Phase::Retiring);
+        assert!(
+            !busy || open == Some(true),
+            "{} is {} for ever",
+            machine.name,
+            machine.phase
+        );
+    }
+}
+
+fn bounded(state: &FleetState) {
+    assert!(state.events.len() <= EVENTS_MAX);
+    assert!(state.decisions.len() <= DECISIONS_MAX);
+    let subjects = state.machines.len() + state.groups.len();
+    assert!(
+        state.concerns.len() <= subjects,
+        "something stands on record about nobody"
+    );
+}
+
+/// Names are unique, except while one machine replaces another; no pet has two machines, except then.
+fn places(state: &FleetState) {
+    let mut names: BTreeMap<&str, Vec<&Machine>> = BTreeMap::new();
+    for machine in state.machines.values() {
+        names
+            .entry(machine.name.as_str())
+            .or_default()
+            .push(machine);
+    }
+    for (name, machines) in names.iter().filter(|(_, machines)| machines.len() > 1) {
+        let replaced = machines
+            .iter()
+            .filter(|machine| machine.phase == Phase::Retiring)
+            .count();
+        assert_eq!(
+            (machines.len(), replaced),
+            (2, 1),
+            "{name} is the name of too many"
+        );
+        assert_eq!(
+            machines[0].intent, machines[1].intent,
+            "{name} has two machines"
+        );
+    }
+}
