@@ -20,6 +20,8 @@ enum Happening {
     LeaderChange { machine: u8, skew_ms: i32 },
     /// The leader hears from so many machines only, or from all.
     Isolation { hears: Option<u8> },
+    /// All goes well for a moment: the leader decides, it is committed, carried out and reported.
+    Round,
     /// The leader decides; what it proposes is on its way.
     Look,
     /// A command that is on its way arrives, not necessarily the first.
@@ -69,21 +71,22 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Effect::GaveUp),
     ];
     prop_oneof![
-        3 => (any::<u8>(), condition()).prop_map(|(machine, condition)| Befalls { machine, condition }),
+        6 => (any::<u8>(), condition()).prop_map(|(machine, condition)| Befalls { machine, condition }),
         1 => (any::<u8>(), -90_000..90_000).prop_map(|(machine, skew_ms)| LeaderChange { machine, skew_ms }),
-        1 => prop::option::of(0u8..8).prop_map(|hears| Isolation { hears }),
-        8 => Just(Look),
-        8 => any::<u8>().prop_map(|which| Arrives { which }),
+        1 => prop::option::weighted(0.3, 0u8..8).prop_map(|hears| Isolation { hears }),
+        10 => Just(Round),
+        4 => Just(Look),
+        5 => any::<u8>().prop_map(|which| Arrives { which }),
         1 => any::<u8>().prop_map(|which| ArrivesAgain { which }),
         1 => any::<u8>().prop_map(|which| Lost { which }),
-        8 => (any::<u8>(), effect).prop_map(|(which, effect)| Executes { which, effect }),
-        4 => any::<u8>().prop_map(|which| Joins { which }),
+        4 => (any::<u8>(), effect).prop_map(|(which, effect)| Executes { which, effect }),
+        2 => any::<u8>().prop_map(|which| Joins { which }),
         4 => prop_oneof![1u32..2000, 1000u32..40_000, 60_000u32..1_800_000].prop_map(|ms| Passes { ms }),
         1 => (-3_600_000..3_600_000).prop_map(|ms| ClockJumps { ms }),
-        1 => any::<bool>().prop_map(|answers| Provider { answers }),
-        1 => (0u8..7).prop_map(|size| Scaled { size }),
+        1 => prop::bool::weighted(0.7).prop_map(|answers| Provider { answers }),
+        1 => prop_oneof![4 => 3u8..7, 1 => 0u8..3].prop_map(|size| Scaled { size }),
         1 => any::<bool>().prop_map(|present| PetMember { present }),
-        1 => any::<bool>().prop_map(|begins| Pause { begins }),
+        1 => prop::bool::weighted(0.3).prop_map(|begins| Pause { begins }),
         1 => Just(Restart),
     ]
 }
@@ -93,6 +96,7 @@ fn happen(sim: &mut Sim, happening: &Happening) {
         Happening::Befalls { machine, condition } => sim.befall(machine, condition),
         Happening::LeaderChange { machine, skew_ms } => sim.elect(machine, skew_ms),
         Happening::Isolation { hears } => sim.hears = hears.map(usize::from),
+        Happening::Round => sim.round(),
         Happening::Look => sim.look(),
         Happening::Arrives { which } => sim.arrive(which),
         Happening::ArrivesAgain { which } => sim.arrive_again(which),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_mesh::identity::{Generation, MachineId};
 
 use super::oracle::Oracle;
+use crate::fleet::limits::DAY_MS;
 use crate::fleet::testing::{Fleet, SECRET, cattle, cluster, group, instance, pets};
 use crate::fleet::*;
 use crate::heal::testing::fill_tokens;
@@ -114,6 +115,8 @@ impl Sim {
             })
             .to_vec();
         sim.now(Command::ApplySpecs(changes));
+        sim.come_to_rest();
+        sim.pass(DAY_MS);
         sim
     }
 
@@ -536,9 +539,14 @@ impl Sim {
         self.under_way.clear();
         self.elect(0, 0);
         let now_ms = self.fleet.now_ms;
-        for truth in self.truths.values_mut() {
+        let roster = &self.fleet.state.machines;
+        for (id, truth) in &mut self.truths {
             let dead = matches!(truth.condition, Condition::Dead | Condition::LeftForGood);
-            if !dead {
+            // What nobody else can replace, a person starts again.
+            let by_hand = roster
+                .get(id)
+                .is_some_and(|machine| machine.order.is_none());
+            if !dead || by_hand {
                 *truth = Truth {
                     condition: Condition::Up,
                     since_ms: now_ms,
@@ -551,21 +559,27 @@ impl Sim {
         self.pass(ahead_ms);
     }
 
-    /// Decides, commits, executes and joins until the fleet is what it should be.
+    /// The leader decides, and everything is committed, carried out and reported.
+    pub(super) fn round(&mut self) {
+        self.look();
+        self.arrive_all();
+        for which in 0..short(self.fleet.state.open_intents().count()) {
+            self.execute(which, Effect::Done);
+        }
+        (0..short(self.made.len())).for_each(|which| self.join(which));
+        self.arrive_all();
+    }
+
+    fn arrive_all(&mut self) {
+        while !self.under_way.is_empty() {
+            self.arrive(0);
+        }
+    }
+
+    /// Rounds until the fleet is what it should be.
     pub(super) fn come_to_rest(&mut self) {
         for _ in 0..3000 {
-            self.look();
-            while !self.under_way.is_empty() {
-                self.arrive(0);
-            }
-            for which in 0..=u8::try_from(self.fleet.state.open_intents().count()).unwrap_or(255) {
-                self.execute(which, Effect::Done);
-            }
-            let made = u8::try_from(self.made.len().min(255)).unwrap_or(255);
-            (0..made).for_each(|which| self.join(which));
-            while !self.under_way.is_empty() {
-                self.arrive(0);
-            }
+            self.round();
             if self.oracle.is_calm(&self.fleet.state, |id| self.serves(id)) {
                 return;
             }
@@ -605,4 +619,8 @@ impl Sim {
         );
         assert_eq!(state.cluster_id(), Some(cluster()));
     }
+}
+
+fn short(count: usize) -> u8 {
+    u8::try_from(count).unwrap_or(u8::MAX)
 }
