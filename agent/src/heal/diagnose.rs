@@ -125,11 +125,17 @@ impl Case<'_> {
     }
 
     fn judge_joined(&self) -> Judgement {
-        // A machine that a leader never heard of is treated as one that fell silent when the leader took over.
-        let member = self.seen.member;
-        let (status, since_ms) = member
-            .map_or((MemberStatus::Down, self.situation.leader_since_ms), |m| {
-                (m.status, m.since_ms)
+        // A machine that a leader never heard of counts as silent since the leader took over or, if that is later, since
+        // it joined.
+        let unheard_ms = self
+            .situation
+            .leader_since_ms
+            .max(self.machine.joined_ms.unwrap_or(0));
+        let (status, since_ms) = self
+            .seen
+            .member
+            .map_or((MemberStatus::Down, unheard_ms), |member| {
+                (member.status, member.since_ms)
             });
         if status == MemberStatus::Alive {
             return self.judge_alive(since_ms);

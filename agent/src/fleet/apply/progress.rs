@@ -288,12 +288,11 @@ impl FleetState {
         let Some(intent) = self.intents.get_mut(op) else {
             return;
         };
-        let Some(step) = intent.current().map(|record| record.step) else {
+        let Some(record) = intent.current_mut() else {
             return;
         };
-        if let Some(record) = intent.current_mut() {
-            record.last_error = Some(error.clone());
-        }
+        record.last_error = Some(error.clone());
+        let (step, attempts) = (record.step, record.attempts);
         intent.state = IntentState::Failed {
             at_ms: now_ms,
             step,
@@ -317,7 +316,7 @@ impl FleetState {
         };
         self.note(context, EventKind::Failed, about.decided(intent.decision));
         if let Some(id) = makes {
-            self.give_up_new(context, id, step);
+            self.give_up_new(context, id, step, attempts);
         }
         if let Some(id) = removes {
             self.give_back_old(context, id, &intent);
@@ -329,14 +328,20 @@ impl FleetState {
     }
 
     /// A machine that may exist stays on the roster, to be replaced, and may still turn up: after an error it is not
-    /// known whether an instance was made. One that nobody began to make is forgotten.
-    fn give_up_new(&mut self, context: &Context<'_>, id: MachineId, step: Step) {
+    /// known whether an instance was made. One that nobody began to make, or that the provider would not make at the
+    /// first try, is forgotten; unless it is a pet, of which two copies must never run.
+    fn give_up_new(&mut self, context: &Context<'_>, id: MachineId, step: Step, attempts: u32) {
         let Some(machine) = self.machines.get_mut(&id) else {
             return;
         };
         machine.intent = None;
+        let may_exist = match step {
+            Step::AwaitJoin => true,
+            Step::Provision => attempts > 0 || machine.is_pet(),
+            Step::Fence | Step::Drain | Step::Destroy => false,
+        };
         match machine.phase {
-            Phase::Ordered if step >= Step::Provision => {
+            Phase::Ordered if may_exist => {
                 machine.phase = Phase::Lost {
                     at_ms: context.now_ms,
                 };

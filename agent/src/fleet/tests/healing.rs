@@ -381,26 +381,17 @@ fn a_machine_that_never_joins_is_given_up_in_time_and_not_before() {
 fn three_failed_orders_in_an_hour_suspend_the_group() {
     let mut fleet = Fleet::new();
     fleet.declare(cattle("web", 1));
-    let mut machine = fleet.act(fleet.provision(&group("web")));
     for _ in 0..3 {
-        if fleet.intent_of(machine).current().unwrap().step == Step::Destroy {
-            fleet.done(machine);
-        }
-        let result = StepResult::GiveUp {
-            error: "no capacity".into(),
-        };
-        assert_eq!(fleet.report(machine, result), Reply::Done);
-        assert!(matches!(fleet.phase(machine), Some(Phase::Lost { .. })));
+        let machine = fleet.act(fleet.provision(&group("web")));
+        let error = "denied".into();
+        assert_eq!(
+            fleet.report(machine, StepResult::GiveUp { error }),
+            Reply::Done
+        );
+        assert_eq!(fleet.phase(machine), None, "the provider would not make it");
         fleet.pass(BACKOFF_MS_MIN * 4);
-        let again = fleet.replace(machine, Diagnosis::NeverJoined);
-        if fleet.state.groups[&group("web")]
-            .backoff(fleet.now_ms)
-            .is_none()
-        {
-            machine = fleet.act(again);
-        }
     }
-    let fourth = fleet.replace(machine, Diagnosis::NeverJoined);
+    let fourth = fleet.provision(&group("web"));
     assert_eq!(
         held(&fleet.refused(decide(fourth.clone()))),
         Some(Rule::Backoff)
@@ -420,6 +411,34 @@ fn three_failed_orders_in_an_hour_suspend_the_group() {
     resumed.act(fourth.clone());
     fleet.pass(HOUR_MS);
     fleet.act(fourth);
+}
+
+#[test]
+fn what_may_have_been_made_is_not_forgotten() {
+    for (spec, errors) in [(cattle("web", 1), 1), (pets("web", &["web-1"]), 0)] {
+        let mut fleet = Fleet::new();
+        fleet.declare(spec);
+        let machine = fleet.act(fleet.provision(&group("web")));
+        for _ in 0..errors {
+            let error = "timed out".into();
+            let result = StepResult::Error { error, retry_ms: 0 };
+            assert_eq!(fleet.report(machine, result), Reply::Done);
+        }
+        let error = "denied".into();
+        assert_eq!(
+            fleet.report(machine, StepResult::GiveUp { error }),
+            Reply::Done
+        );
+        assert!(matches!(fleet.phase(machine), Some(Phase::Lost { .. })));
+        assert_eq!(fleet.state.existing(&group("web")), 1);
+        fleet.pass(BACKOFF_MS_MIN);
+        let new = fleet.act(fleet.replace(machine, Diagnosis::NeverJoined));
+        assert!(fleet.state.machines[&machine].order.is_some());
+        assert!(matches!(
+            fleet.intent_of(new).plan[0].step,
+            Step::Fence | Step::Destroy
+        ));
+    }
 }
 
 #[test]

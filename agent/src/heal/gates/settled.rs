@@ -65,7 +65,11 @@ fn silences(question: &Question<'_>) -> Vec<u64> {
         match member {
             Some(member) if member.status == MemberStatus::Alive => None,
             Some(member) => Some(member.since_ms),
-            None => Some(situation.leader_since_ms),
+            None => Some(
+                situation
+                    .leader_since_ms
+                    .max(machine.joined_ms.unwrap_or(0)),
+            ),
         }
     };
     question.state.electors().filter_map(silence).collect()

@@ -1,0 +1,103 @@
+//! How a history ends: everything is mended, and the fleet comes to rest.
+
+use muster_mesh::identity::MachineId;
+
+use super::{Condition, Effect, Sim, Truth};
+use crate::fleet::testing::cluster;
+use crate::fleet::*;
+use crate::heal::decide;
+
+impl Sim {
+    /// Everything that was broken is mended, except what is dead.
+    pub(in super::super) fn mend(&mut self) {
+        self.hears = None;
+        self.provider_answers = true;
+        self.skew_ms = 0;
+        self.under_way.clear();
+        self.elect(0, 0);
+        let now_ms = self.fleet.now_ms;
+        let roster = &self.fleet.state.machines;
+        for (id, truth) in &mut self.truths {
+            let dead = matches!(truth.condition, Condition::Dead | Condition::LeftForGood);
+            // What nobody else can replace, a person starts again.
+            let by_hand = roster
+                .get(id)
+                .is_some_and(|machine| machine.order.is_none());
+            if !dead || by_hand {
+                *truth = Truth {
+                    condition: Condition::Up,
+                    since_ms: now_ms,
+                };
+            }
+        }
+        self.pause(false);
+        // A leader that was ahead has taken the fleet's clock along: wait until ours is there.
+        let ahead_ms = self.fleet.state.clock_ms.saturating_sub(now_ms);
+        self.pass(ahead_ms);
+    }
+
+    /// The leader decides, and everything is committed, carried out and reported.
+    pub(in super::super) fn round(&mut self) {
+        self.look();
+        self.arrive_all();
+        for which in 0..short(self.fleet.state.open_intents().count()) {
+            self.execute(which, Effect::Done);
+        }
+        (0..short(self.made.len())).for_each(|which| self.join(which));
+        self.arrive_all();
+    }
+
+    fn arrive_all(&mut self) {
+        while !self.under_way.is_empty() {
+            self.arrive(0);
+        }
+    }
+
+    /// Rounds until the fleet is what it should be.
+    pub(in super::super) fn come_to_rest(&mut self) {
+        for _ in 0..3000 {
+            self.round();
+            if self.oracle.is_calm(&self.fleet.state, |id| self.serves(id)) {
+                return;
+            }
+            self.pass(20_000);
+        }
+        let situation = self.situation();
+        let state = &self.fleet.state;
+        panic!(
+            "the fleet does not come to rest: {:#?} {:#?} {:#?}",
+            state.concerns,
+            state.open_intents().collect::<Vec<_>>(),
+            decide(&self.fleet.state, &situation).proposals,
+        );
+    }
+
+    fn serves(&self, id: MachineId) -> bool {
+        let machine = &self.fleet.state.machines[&id];
+        let runs = machine
+            .order
+            .as_ref()
+            .and_then(|op| self.made.get(op))
+            .is_some_and(|m| m.running);
+        runs && machine.joined_ms.is_some() && self.truth(id).condition == Condition::Up
+    }
+
+    /// The log, applied to nothing, gives the same bytes.
+    pub(in super::super) fn replay(&self) {
+        let mut state = FleetState::default();
+        for bytes in &self.oracle.log {
+            state.apply_bytes(bytes);
+        }
+        let bytes = self.fleet.state.to_snapshot();
+        assert!(state.to_snapshot() == bytes, "a replay gives another state");
+        assert!(
+            self.shadow.to_snapshot() == bytes,
+            "the stored copy is another state"
+        );
+        assert_eq!(state.cluster_id(), Some(cluster()));
+    }
+}
+
+fn short(count: usize) -> u8 {
+    u8::try_from(count).unwrap_or(u8::MAX)
+}
