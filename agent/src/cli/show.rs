@@ -17,7 +17,7 @@ pub(super) use status::status;
 
 use super::output::{Output, Tone};
 use super::time;
-use crate::api::types::{AsOf, GroupState, HealthLevel, Hold, MachineState};
+use crate::api::types::{AsOf, GroupState, GroupStatus, HealthLevel, Hold, MachineState};
 
 #[cfg(test)]
 mod tests;
@@ -54,7 +54,7 @@ pub(crate) fn health_tone(health: HealthLevel) -> Tone {
 pub(crate) fn diagnosis_tone(diagnosis: &str) -> Tone {
     match diagnosis {
         "healthy" => Tone::Plain,
-        "left" | "rebooting" | "starting" | "suspected" => Tone::Warn,
+        "left" | "rebooting" | "starting" | "suspected" | "too few" | "too many" => Tone::Warn,
         _ => Tone::Bad,
     }
 }
@@ -69,10 +69,18 @@ fn answered(as_of: &AsOf, out: &Output) -> String {
     out.paint.tone(Tone::Dim, text)
 }
 
+/// The group's holds that aren't only the whole fleet's said again.
+pub(crate) fn own_holds<'a>(
+    group: &'a GroupStatus,
+    fleet: &'a [Hold],
+) -> impl Iterator<Item = &'a Hold> {
+    group.holds.iter().filter(|hold| !fleet.contains(hold))
+}
+
 /// What isn't done, and which rule stops it; one line each.
-fn holds(of: &str, holds: &[Hold], out: &Output) -> String {
+fn holds<'a>(of: &str, holds: impl IntoIterator<Item = &'a Hold>, out: &Output) -> String {
     holds
-        .iter()
+        .into_iter()
         .map(|hold| {
             let rule = out
                 .paint

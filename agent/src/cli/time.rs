@@ -31,9 +31,15 @@ pub(crate) fn precise(ms: u64) -> String {
 /// How long from now, in one unit, for what may be over.
 pub(crate) fn until(at_ms: u64, now_ms: u64) -> String {
     if at_ms <= now_ms {
-        "over".into()
-    } else {
-        format!("in {}", span(at_ms - now_ms))
+        return "over".into();
+    }
+    // What was given 24 h a moment ago ends in 24 h, not in 23.
+    let seconds = (at_ms - now_ms).div_ceil(1000);
+    match seconds {
+        0..100 => format!("in {seconds}s"),
+        100..6_000 => format!("in {}m", (seconds + 30) / 60),
+        6_000..172_800 => format!("in {}h", (seconds + 1_800) / 3_600),
+        _ => format!("in {}d", (seconds + 43_200) / 86_400),
     }
 }
 
@@ -89,6 +95,8 @@ mod tests {
         assert_eq!(age(10, 5), "0s");
         assert_eq!(until(5, 10), "over");
         assert_eq!(until(65_000, 5_000), "in 60s");
+        assert_eq!(until(24 * 3_600_000 - 1, 0), "in 24h");
+        assert_eq!(until(90 * 86_400_000 - 5_000, 0), "in 90d");
         assert_eq!(
             [precise(240), precise(1_590), precise(12_345)],
             ["240 ms", "1.5 s", "12 s"]

@@ -35,6 +35,8 @@ pub async fn run(feed: &mut Feed<'_>, stop: impl Future<Output = ()>) -> io::Res
     // Also installs a hook that gives the terminal back before a panic is reported.
     let mut terminal = ratatui::try_init()?;
     let _restored = Restored;
+    // Whoever had the alternate screen before may have left something on it, by being killed for example.
+    terminal.clear()?;
     let mut keys = Keys::read();
     tokio::pin!(stop);
     loop {

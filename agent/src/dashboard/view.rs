@@ -9,9 +9,13 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Row, Table};
 
 use super::view::space::{Heights, share};
-use crate::api::types::{DecisionRow, EventRow, GroupStatus, MachineRow, MachineState, Status};
+use crate::api::types::{
+    DecisionRow, EventRow, GroupStatus, Hold, MachineRow, MachineState, Status,
+};
 use crate::cli::output::{Tone, clean};
-use crate::cli::show::{diagnosis_tone, event_tone, group_tone, health_tone, outcome, state_tone};
+use crate::cli::show::{
+    diagnosis_tone, event_tone, group_tone, health_tone, outcome, own_holds, state_tone,
+};
 use crate::cli::time;
 
 mod space;
@@ -22,7 +26,7 @@ mod tests;
 const EVENTS_KEPT_MAX: usize = 200;
 
 /// From this width on there is room for addresses.
-const WIDE: u16 = 100;
+const WIDE: u16 = 104;
 
 /// What is known of the fleet.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -54,10 +58,11 @@ impl Snapshot {
 /// Draws the snapshot as of `now_ms`. Fits whatever the size: what matters less goes first.
 pub fn render(frame: &mut Frame<'_>, snapshot: &Snapshot, now_ms: u64) {
     let area = frame.area();
-    let (groups, machines) = match &snapshot.status {
-        Some(status) => (group_lines(status), status.machines.len()),
-        None => (0, 0),
+    let (group_lines, machines) = match &snapshot.status {
+        Some(status) => (group_lines(status, area.width), status.machines.len()),
+        None => (Vec::new(), 0),
     };
+    let groups = group_lines.len();
     let heights = share(area.height, groups, machines, snapshot.decisions.len());
     let mut top = area.y;
     let mut take = |height: u16| {
@@ -80,7 +85,7 @@ pub fn render(frame: &mut Frame<'_>, snapshot: &Snapshot, now_ms: u64) {
     draw_head(frame, take(head), snapshot);
     match &snapshot.status {
         Some(status) => {
-            draw_groups(frame, take(groups), status);
+            draw_groups(frame, take(groups), group_lines);
             draw_machines(frame, take(machines), status, now_ms);
         }
         None => {
@@ -192,57 +197,77 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
 
 // === groups ===
 
-/// One line a group, and one a hold.
-fn group_lines(status: &Status) -> usize {
-    status.groups.len()
-        + status.holds.len()
-        + status
-            .groups
-            .iter()
-            .map(|group| group.holds.len())
-            .sum::<usize>()
-}
-
-fn draw_groups(frame: &mut Frame<'_>, area: Rect, status: &Status) {
-    let mut lines = vec![heading(format!(
-        "{:<16}{:<8}{:<10}{:<14}{:<9}",
-        "GROUP", "KIND", "RUNNING", "STATE", "HEALS"
-    ))];
+/// The groups, and below each what holds it, as lines of at most `width`.
+fn group_lines(status: &Status, width: u16) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
     for hold in &status.holds {
-        lines.push(hold_line("the fleet", &hold.rule, &hold.detail));
+        lines.extend(hold_lines("the fleet", hold, width));
     }
     for group in &status.groups {
         lines.push(group_line(group));
-        lines.extend(
-            group
-                .holds
-                .iter()
-                .map(|hold| hold_line(&group.id, &hold.rule, &hold.detail)),
-        );
+        for hold in own_holds(group, &status.holds) {
+            lines.extend(hold_lines(&group.id, hold, width));
+        }
     }
-    cut(&mut lines, area.height, "groups and holds");
+    lines
+}
+
+fn draw_groups(frame: &mut Frame<'_>, area: Rect, rows: Vec<Line<'static>>) {
+    let headings = format!(
+        "{:<16}{:<8}{:<10}{:<14}{:<9}",
+        "GROUP", "KIND", "RUNNING", "STATE", "HEALS"
+    );
+    let mut lines = vec![heading(headings)];
+    lines.extend(rows);
+    cut(&mut lines, area.height);
     frame.render_widget(Paragraph::new(lines), area);
 }
 
 fn group_line(group: &GroupStatus) -> Line<'static> {
-    let whole = group.running == group.desired;
+    let tone = if group.running == group.desired {
+        Tone::Good
+    } else {
+        Tone::Warn
+    };
+    let running = format!("{}/{}", group.running, group.desired);
     Line::from(vec![
         span(Tone::Bold, format!("{:<16}", group.id)),
         span(Tone::Plain, format!("{:<8}", group.kind)),
-        span(
-            if whole { Tone::Good } else { Tone::Warn },
-            format!("{:<10}", format!("{}/{}", group.running, group.desired)),
-        ),
+        span(tone, format!("{running:<10}")),
         span(group_tone(group.state), format!("{:<14}", group.state)),
         span(Tone::Dim, format!("{:<9}", group.heal_mode)),
     ])
 }
 
-fn hold_line(of: &str, rule: &str, detail: &str) -> Line<'static> {
-    Line::from(vec![
-        span(Tone::Bad, format!("  {of} holds, {rule}: ")),
-        span(Tone::Plain, detail),
-    ])
+/// Why nothing is done is what people look for here, so it is wrapped and not cut.
+fn hold_lines(of: &str, hold: &Hold, width: u16) -> Vec<Line<'static>> {
+    let head = format!("  {of} holds, {}: ", hold.rule);
+    let text = clean(&format!("{head}{}", hold.detail));
+    let mut lines = wrap(&text, usize::from(width)).into_iter();
+    let first = lines.next().unwrap_or_default();
+    let first = match first.split_at_checked(head.len()) {
+        Some((head, rest)) => Line::from(vec![span(Tone::Bad, head), span(Tone::Plain, rest)]),
+        None => Line::from(span(Tone::Bad, first)),
+    };
+    std::iter::once(first)
+        .chain(lines.map(|line| Line::from(span(Tone::Plain, format!("    {line}")))))
+        .collect()
+}
+
+/// Cuts a text between words into lines of at most `width` characters, four fewer from the second on.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_inclusive(' ') {
+        let indent = if lines.len() > 1 { 4 } else { 0 };
+        let Some(line) = lines.last_mut() else { break };
+        let used = indent + line.chars().count() + word.trim_end().chars().count();
+        if used > width && !line.trim().is_empty() {
+            lines.push(word.to_owned());
+        } else {
+            line.push_str(word);
+        }
+    }
+    lines
 }
 
 // === machines ===
@@ -374,7 +399,8 @@ fn draw_decisions(frame: &mut Frame<'_>, area: Rect, decisions: &[DecisionRow], 
     if decisions.is_empty() {
         lines.push(Line::from(span(Tone::Dim, "nothing had to be decided yet")));
     }
-    lines.truncate(usize::from(area.height));
+    // The last line stays blank, unless that would leave nothing but the heading.
+    lines.truncate(usize::from(area.height.saturating_sub(1).max(2)));
     frame.render_widget(Paragraph::new(lines), area);
 }
 
@@ -401,14 +427,14 @@ fn heading(text: String) -> Line<'static> {
 }
 
 /// Cuts lines to a height, and says so on the last one.
-fn cut(lines: &mut Vec<Line<'static>>, height: u16, what: &str) {
+fn cut(lines: &mut Vec<Line<'static>>, height: u16) {
     let height = usize::from(height);
     if lines.len() > height && height > 0 {
         let more = lines.len() - height + 1;
         lines.truncate(height - 1);
         lines.push(Line::from(span(
             Tone::Dim,
-            format!("  and {more} more {what}"),
+            format!("  and {more} more lines"),
         )));
     }
 }

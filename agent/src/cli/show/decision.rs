@@ -149,17 +149,24 @@ pub(crate) fn event(event: &EventRow, out: &Output) -> String {
         .as_ref()
         .or(event.group.as_ref())
         .map_or("-", String::as_str);
-    let mut text = format!(
+    let decision = event
+        .decision
+        .map(|decision| format!("(decision {decision})"));
+    let detail = paint.tone(Tone::Plain, &event.detail);
+    let decision = decision.map(|decision| paint.tone(Tone::Dim, decision));
+    let rest: Vec<_> = [Some(detail), decision]
+        .into_iter()
+        .flatten()
+        .filter(|part| !part.is_empty())
+        .collect();
+    let line = format!(
         "{}  {}  {}  {}",
         paint.tone(Tone::Dim, time::clock(event.at_ms)),
         paint.tone(Tone::Bold, format!("{subject:<12}")),
         paint.tone(event_tone(&event.kind), format!("{:<17}", event.kind)),
-        paint.tone(Tone::Plain, &event.detail),
+        rest.join(" "),
     );
-    if let Some(decision) = event.decision {
-        text += &paint.tone(Tone::Dim, format!(" (decision {decision})"));
-    }
-    text.trim_end().to_owned()
+    line.trim_end().to_owned()
 }
 
 /// How an event is meant, by its kind.

@@ -98,10 +98,10 @@ pub(in crate::cli) fn group(detail: &GroupDetail, out: &Output) -> String {
 }
 
 /// What is being done; nothing where there is nothing.
-pub(super) fn intents(intents: &[IntentRow], out: &Output) -> String {
-    if intents.is_empty() {
-        return String::new();
-    }
+pub(super) fn intents<'a>(
+    intents: impl IntoIterator<Item = &'a IntentRow>,
+    out: &Output,
+) -> String {
     let mut grid = Grid::new(
         out.paint,
         &["DOING", "MACHINE", "STEP", "TRIES", "NEXT", "LAST ERROR"],
@@ -120,5 +120,9 @@ pub(super) fn intents(intents: &[IntentRow], out: &Output) -> String {
             (Tone::Bad, intent.last_error.clone().unwrap_or_default()),
         ]);
     }
-    format!("\n{}", grid.render(""))
+    if grid.is_empty() {
+        String::new()
+    } else {
+        format!("\n{}", grid.render(""))
+    }
 }

@@ -101,7 +101,9 @@ pub(in crate::cli) fn machine(detail: &MachineDetail, out: &Output) -> String {
         }
         text += &readings(health);
     }
-    text += &group::intents(&detail.intents, out);
+    // What is over is told by decisions and events.
+    let open = detail.intents.iter().filter(|intent| intent.step != "done");
+    text += &group::intents(open, out);
     if !detail.decisions.is_empty() {
         text += &heading("DECISIONS", out);
         text += &decision::table(&detail.decisions, out);

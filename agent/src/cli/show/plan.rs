@@ -13,15 +13,18 @@ pub(in crate::cli) fn plan(plan: &Plan, out: &Output) -> String {
         };
         return format!("nothing to change: {groups} as the spec says\n");
     }
-    plan.groups.iter().map(|group| one(group, out)).collect()
+    plan.groups
+        .iter()
+        .map(|group| one(group, plan.applied, out))
+        .collect()
 }
 
-fn one(group: &GroupPlan, out: &Output) -> String {
+fn one(group: &GroupPlan, applied: bool, out: &Output) -> String {
     let (sign, tone, what) = match group.change {
         Change::Create => ("+", Tone::Good, "is new".to_owned()),
         Change::Scale => ("~", Tone::Warn, "changes in size".to_owned()),
         Change::Update => {
-            let next = group.revision.unwrap_or(0) + 1;
+            let next = group.revision.unwrap_or(0) + u64::from(!applied);
             ("~", Tone::Warn, format!("gets a new spec, revision {next}"))
         }
         Change::Unchanged => (" ", Tone::Dim, "stays as it is".to_owned()),

@@ -182,6 +182,26 @@ fn everything_is_on_a_small_terminal() {
 }
 
 #[test]
+fn holds_are_told_in_full_and_only_once() {
+    let mut snapshot = snapshot();
+    let status = snapshot.status.as_mut().expect("set");
+    let hold = Hold {
+        rule: "quorum".into(),
+        detail: "one of three coordinators answers ".repeat(4),
+    };
+    status.holds = vec![hold.clone()];
+    status.groups[1].holds = vec![hold];
+    let screen = screen(&snapshot, 80, 24);
+    assert!(
+        screen[3].starts_with("  the fleet holds, quorum: one of three"),
+        "{screen:#?}"
+    );
+    assert!(screen[4].starts_with("    "), "it goes on: {screen:#?}");
+    let told = screen.join(" ").matches("coordinators answers").count();
+    assert_eq!(told, 4, "{screen:#?}");
+}
+
+#[test]
 fn a_wide_terminal_shows_addresses() {
     let screen = screen(&snapshot(), 120, 40);
     assert!(
