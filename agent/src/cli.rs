@@ -11,6 +11,7 @@ pub(crate) mod grid;
 pub(crate) mod output;
 mod remote;
 pub(crate) mod show;
+pub(crate) mod signals;
 pub(crate) mod time;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub use screen::{Ended, run};
 pub use view::{Snapshot, render};
 
 use crate::cli::failure::Failure;
+use crate::cli::signals::Signals;
 
 /// Shows the fleet until the user has seen enough.
 ///
@@ -22,6 +23,7 @@ pub(crate) async fn watch(nodes: &dyn Nodes) -> Result<(), Failure> {
     let mut feed = Feed::new(nodes);
     // A node that isn't there at all is an error, not an empty screen.
     feed.connect().await?;
-    run(&mut feed, std::future::pending()).await?;
+    let mut signals = Signals::listen()?;
+    run(&mut feed, signals.next()).await?;
     Ok(())
 }

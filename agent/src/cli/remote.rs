@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use muster_mesh::clock::unix_ms;
 use muster_mesh::pki::OperatorCredentials;
 use muster_mesh::transport::{DialError, FrameStream, OperatorClient, RequestError, StreamKind};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc};
 
 use super::failure::Failure;
 use crate::api::client::{ANSWER_BYTES_MAX, Carrier, Client, LineSource};
@@ -66,6 +66,9 @@ fn identity_path(given: Option<&Path>) -> Result<PathBuf, Failure> {
     }
 }
 
+/// Frames that were read ahead; each is at most a few hundred kilobytes.
+const FRAMES_QUEUED_MAX: usize = 4;
+
 /// Requests over one connection, which is made when it is first needed.
 struct MeshCarrier {
     address: SocketAddr,
@@ -86,9 +89,10 @@ impl Carrier for MeshCarrier {
             .stream(StreamKind::API, request, CONNECT)
             .await
             .map_err(|error| refused(self.address, error))?;
+        let (tx, rx) = mpsc::channel(FRAMES_QUEUED_MAX);
+        tokio::spawn(read_frames(self.address, frames, tx));
         Ok(Box::new(MeshLines {
-            address: self.address,
-            frames,
+            frames: rx,
             buffer: BytesMut::new(),
             searched: 0,
         }))
@@ -97,11 +101,36 @@ impl Carrier for MeshCarrier {
 
 /// The lines of an answer, which comes in frames that are cut anywhere.
 struct MeshLines {
-    address: SocketAddr,
-    frames: FrameStream,
+    frames: mpsc::Receiver<Result<Bytes, ApiError>>,
     buffer: BytesMut,
     /// So many bytes at the front of `buffer` are known to hold no newline.
     searched: usize,
+}
+
+/// Reads frames on a task of its own: whoever waits for a line may give up at any moment, and half a frame that was
+/// read by then must not be lost. Ends when nobody waits any more.
+async fn read_frames(
+    address: SocketAddr,
+    mut frames: FrameStream,
+    to: mpsc::Sender<Result<Bytes, ApiError>>,
+) {
+    loop {
+        let next = tokio::select! {
+            () = to.closed() => return,
+            next = frames.next(PIECE) => next,
+        };
+        let next = match next {
+            Ok(None) => return,
+            // Nothing happened for long; what is followed may go on all the same.
+            Err(RequestError::Deadline) => continue,
+            Ok(Some(frame)) => Ok(frame),
+            Err(error) => Err(refused(address, error)),
+        };
+        let over = next.is_err();
+        if to.send(next).await.is_err() || over {
+            return;
+        }
+    }
 }
 
 #[async_trait]
@@ -112,17 +141,17 @@ impl LineSource for MeshLines {
                 return Ok(Some(line));
             }
             if self.buffer.len() > ANSWER_BYTES_MAX {
-                return Err(ApiError::new(
-                    ErrorKind::TooLarge,
-                    "the answer is too large to be true",
-                ));
+                let what = "the answer is too large to be true";
+                return Err(ApiError::new(ErrorKind::TooLarge, what));
             }
-            match self.frames.next(PIECE).await {
-                Ok(Some(frame)) => self.buffer.extend_from_slice(&frame),
-                Ok(None) if self.buffer.is_empty() => return Ok(None),
+            match self.frames.recv().await {
+                Some(frame) => self.buffer.extend_from_slice(&frame?),
+                None if self.buffer.is_empty() => return Ok(None),
                 // An answer without a last newline is whole all the same: the stream ended as it should.
-                Ok(None) => return Ok(Some(self.buffer.split().freeze())),
-                Err(error) => return Err(refused(self.address, error)),
+                None => {
+                    self.searched = 0;
+                    return Ok(Some(self.buffer.split().freeze()));
+                }
             }
         }
     }
@@ -170,5 +199,61 @@ fn refused(address: SocketAddr, error: RequestError) -> ApiError {
             format!("asking the agent at {address}: {other}"),
         )
         .remedy("try again, or ask another machine"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn lines(frames: &[&'static [u8]]) -> Vec<Bytes> {
+        let (tx, rx) = mpsc::channel(frames.len() + 1);
+        for frame in frames {
+            tx.send(Ok(Bytes::from_static(frame)))
+                .await
+                .expect("there is room");
+        }
+        drop(tx);
+        let mut source = MeshLines {
+            frames: rx,
+            buffer: BytesMut::new(),
+            searched: 0,
+        };
+        let mut lines = Vec::new();
+        while let Some(line) = source.next().await.expect("no errors") {
+            lines.push(line);
+        }
+        lines
+    }
+
+    #[tokio::test]
+    async fn frames_may_be_cut_anywhere() {
+        let whole = lines(&[b"one\ntwo\nthree\n"]).await;
+        assert_eq!(whole, ["one", "two", "three"]);
+        assert_eq!(
+            lines(&[b"on", b"e\nt", b"wo", b"\n", b"three\n"]).await,
+            whole
+        );
+        assert_eq!(
+            lines(&[b"one\ntwo\nthree"]).await,
+            whole,
+            "the last newline may be missing"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_endless_line_is_refused() {
+        let (tx, rx) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let frame = Bytes::from(vec![b'x'; 1 << 20]);
+            while tx.send(Ok(frame.clone())).await.is_ok() {}
+        });
+        let mut source = MeshLines {
+            frames: rx,
+            buffer: BytesMut::new(),
+            searched: 0,
+        };
+        let error = source.next().await.expect_err("too large");
+        assert_eq!(error.kind, ErrorKind::TooLarge);
     }
 }

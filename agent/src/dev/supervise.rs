@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_provisioners::{Deadline, InstanceState};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::place::Machines;
@@ -16,6 +15,7 @@ use super::{DIR_DEFAULT, applying, founding};
 use crate::api::types::{EventsRequest, Request, Response, Status};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
+use crate::cli::signals::Signals;
 use crate::cli::time;
 use crate::dashboard::{self, Feed, Nodes, Update};
 
@@ -254,31 +254,6 @@ async fn bring_down(root: &FleetRoot, say: Say) -> Result<(), Failure> {
             time::precise(took)
         ),
     )
-}
-
-/// The signals that mean "stop".
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]
