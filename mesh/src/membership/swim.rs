@@ -74,6 +74,13 @@ impl Packet {
             dst,
             message,
         } = read_header(&mut reader)?;
+        // None of ours says these: a feed would have us believe third parties without looking, see `state`.
+        if matches!(
+            message,
+            Message::Announce | Message::Feed | Message::Broadcast
+        ) {
+            return Err(WireError::Value);
+        }
         let mut updates = Vec::new();
         if !reader.is_empty() {
             // Bounded by the input's length: a count that promises more fails when the bytes run out.

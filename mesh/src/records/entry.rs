@@ -29,6 +29,11 @@ impl Tag {
         (self.0 % buckets as u64) as usize
     }
 
+    #[cfg(test)]
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+
     fn put(self, out: &mut BytesMut) {
         out.put_uint(self.0, 6);
     }

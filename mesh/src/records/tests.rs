@@ -1,5 +1,6 @@
 //! The records, input by input. Whole meshes run in `crate::simulator`.
 
+use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
@@ -259,6 +260,28 @@ fn rubbish_is_counted_and_changes_nothing() {
     assert_eq!(records.handle_pull(&[1, 1, 3, 0]), Err(WireError::Length));
     assert!(records.handle_pull(&[1, 9]).is_err());
     assert_eq!(before, records.iter().cloned().collect::<Vec<_>>());
+}
+
+/// The bytes that `docs/wire.md` describes. If this fails, other builds no longer understand this one.
+#[test]
+fn a_digest_of_one_line() {
+    let (now, mut all) = mesh(2);
+    let figures = [Some(-1), None, Some(100), None, None, None, None, None];
+    all[0].set_vitals(
+        now,
+        Vitals {
+            level: 2,
+            reasons: 5,
+            figures,
+        },
+    );
+    let tag = Tag::new(peer(1).machine, Generation(100));
+    let mut expected = BytesMut::from(&[1, 0x11][..]);
+    expected.put_uint(tag.number(), 6);
+    // Versions of profile and vitals, level, reasons, which figures, and those.
+    expected.extend_from_slice(&[1, 2, 2, 5, 0b101, 1, 0xc8, 1]);
+    assert_eq!(all[0].digest([peer(1).machine].into_iter()).0, expected);
+    assert_eq!(tag.number(), 0x8a64_ea47_bf54, "how a life is named");
 }
 
 /// A digest with a line for each member of a mesh, an answer with their profiles, and requests for both.
