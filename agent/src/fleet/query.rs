@@ -1,6 +1,6 @@
 //! Questions to the fleet state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_mesh::consensus::Seat;
 use muster_mesh::identity::{ClusterId, MachineId};
@@ -8,10 +8,10 @@ use muster_mesh::identity::{ClusterId, MachineId};
 use super::decision::{Decision, DecisionId};
 use super::intent::Intent;
 use super::limits::APPROVAL_MS;
-use super::machine::{Machine, Phase};
+use super::machine::{Machine, Phase, Place};
 use super::names::{GroupId, MachineName, Member};
 use super::pause::{Pause, PauseScope};
-use super::spec::Template;
+use super::spec::{Allocation, Template};
 use super::state::{Approval, Cluster, FleetState};
 use super::{Group, OperationId};
 
@@ -117,6 +117,35 @@ impl FleetState {
     /// The intent of this operation ID, open or recently ended.
     pub fn intent(&self, op: &OperationId) -> Option<&Intent> {
         self.intents.get(op)
+    }
+
+    /// Whether the roster is what was declared and nothing is under way, on record as wrong, or about to be taken away.
+    /// While it is, and every machine answers, there is nothing to decide. One pass over the roster.
+    pub fn is_at_rest(&self) -> bool {
+        let mut members: BTreeMap<&GroupId, Vec<&Member>> = BTreeMap::new();
+        // Nobody takes care of machines that are not of a declared group.
+        let declared = |place: &&Place| self.groups.contains_key(&place.group);
+        for machine in self.machines.values() {
+            let Some(place) = machine.place.as_ref().filter(declared) else {
+                continue;
+            };
+            if machine.phase != Phase::Joined {
+                return false;
+            }
+            members.entry(&place.group).or_default().push(&place.member);
+        }
+        let is_whole = |(id, group): (&GroupId, &Group)| {
+            let members = members.get(id).map_or(&[][..], Vec::as_slice);
+            let declared = |member: &&Member| match (&group.spec.allocation, member) {
+                (Allocation::Pets { members }, Member::Pet(name)) => members.contains_key(name),
+                (Allocation::Cattle { .. }, Member::Cattle(_)) => true,
+                _ => false,
+            };
+            !group.destroying && members.len() == group.desired() && members.iter().all(declared)
+        };
+        self.concerns.is_empty()
+            && self.open_intents().next().is_none()
+            && self.groups.iter().all(is_whole)
     }
 
     // === decisions ===

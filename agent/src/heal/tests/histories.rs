@@ -135,4 +135,22 @@ proptest! {
         sim.come_to_rest();
         sim.replay();
     }
+
+    #[test]
+    fn damaged_commands_are_refused_or_do_something_else_and_never_panic(
+        happenings in prop::collection::vec(happening(), 1..60),
+        damages in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 40),
+    ) {
+        let mut sim = Sim::new();
+        for happening in &happenings {
+            happen(&mut sim, happening);
+        }
+        for (command, at, byte) in damages {
+            let log = &sim.oracle.log;
+            let mut bytes = log[command.index(log.len())].clone();
+            let at = at.index(bytes.len());
+            bytes[at] ^= byte;
+            sim.damaged(&bytes);
+        }
+    }
 }

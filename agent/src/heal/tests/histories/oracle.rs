@@ -109,9 +109,14 @@ impl Oracle {
                 }
             }
         }
-        one_intent_for_one_failure(after);
-        bounded(after);
-        places(after);
+        self.sound(after);
+    }
+
+    /// What holds for every state, however it came about.
+    pub(super) fn sound(&self, state: &FleetState) {
+        one_intent_for_one_failure(state);
+        bounded(state);
+        places(state);
     }
 
     /// Never more than the budget, in any window of the fleet's time, whoever led.
@@ -173,16 +178,9 @@ impl Oracle {
         self.decided = after.next_decision.0;
     }
 
-    /// Whether the fleet is what it should be. If so, nothing may be left over.
+    /// Whether the fleet is what it should be, and all of it works.
     pub(super) fn is_calm(&self, state: &FleetState, serves: impl Fn(MachineId) -> bool) -> bool {
-        let whole = state.groups.iter().all(|(id, group)| {
-            let machines: Vec<_> = state.group_machines(id).collect();
-            machines.len() == group.desired()
-                && machines
-                    .iter()
-                    .all(|machine| machine.phase == Phase::Joined && serves(machine.id))
-        });
-        whole && state.open_intents().next().is_none() && state.concerns.is_empty()
+        state.is_at_rest() && state.machines.values().all(|machine| serves(machine.id))
     }
 }
 

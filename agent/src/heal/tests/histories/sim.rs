@@ -389,6 +389,18 @@ impl Sim {
         self.arrived.push(envelope);
     }
 
+    /// Bytes that nobody meant arrive.
+    pub(super) fn damaged(&mut self, bytes: &[u8]) {
+        let before = self.fleet.state.clone();
+        let reply = self.fleet.state.apply_bytes(bytes);
+        let refused = matches!(reply, Reply::Refused(_));
+        assert!(
+            !refused || before == self.fleet.state,
+            "refused and yet changed"
+        );
+        self.oracle.sound(&self.fleet.state);
+    }
+
     fn apply(&mut self, envelope: Envelope) {
         let bytes = envelope.encode();
         let before = self.fleet.state.clone();

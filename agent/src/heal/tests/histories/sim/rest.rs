@@ -74,11 +74,8 @@ impl Sim {
 
     fn serves(&self, id: MachineId) -> bool {
         let machine = &self.fleet.state.machines[&id];
-        let runs = machine
-            .order
-            .as_ref()
-            .and_then(|op| self.made.get(op))
-            .is_some_and(|m| m.running);
+        let made = machine.order.as_ref().map(|op| self.made.get(op));
+        let runs = made.is_none_or(|made| made.is_some_and(|made| made.running));
         runs && machine.joined_ms.is_some() && self.truth(id).condition == Condition::Up
     }
 
