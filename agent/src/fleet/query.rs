@@ -84,10 +84,9 @@ impl FleetState {
 
     /// The first ordinal from `from` on whose machine name nobody has.
     pub fn free_ordinal(&self, id: &GroupId, from: u64) -> u64 {
-        let names: BTreeSet<&str> = self.machines.values().map(|m| m.name.as_str()).collect();
         let is_free = |ordinal: &u64| {
             let name: MachineName = Member::Cattle(*ordinal).machine_name(id);
-            !names.contains(name.as_str())
+            self.machines.values().all(|machine| machine.name != name)
         };
         (from..).find(is_free).unwrap_or(from)
     }

@@ -8,7 +8,7 @@ use super::diagnose::{Finding, diagnose_all};
 use super::gate::Gate;
 use super::quorum::quorum;
 use super::situation::Situation;
-use crate::fleet::{FleetState, GroupId, Machine, Mandate};
+use crate::fleet::{FleetState, GroupId, Machine, Mandate, MemberStatus};
 
 /// What one round of deciding looks at.
 pub(super) struct Board<'a> {
@@ -19,6 +19,8 @@ pub(super) struct Board<'a> {
     /// leader's, when an earlier leader's was.
     pub(super) clock_ms: u64,
     pub(super) findings: BTreeMap<MachineId, Finding>,
+    /// Since when each machine that should answer does not, in milliseconds since 1970.
+    pub(super) silences: Vec<u64>,
     /// The machines of each declared group, in whatever phase.
     members: BTreeMap<GroupId, Vec<MachineId>>,
     pub(super) mandate: Mandate,
@@ -43,6 +45,7 @@ impl<'a> Board<'a> {
             now_ms: situation.now_ms,
             clock_ms: state.clock_ms.max(situation.now_ms),
             findings: diagnose_all(state, situation),
+            silences: silences(state, situation),
             members,
             mandate,
             quorum: gate,
@@ -57,4 +60,20 @@ impl<'a> Board<'a> {
         let ids = self.members.get(id).into_iter().flatten();
         ids.filter_map(|id| state.machines.get(id))
     }
+}
+
+fn silences(state: &FleetState, situation: &Situation) -> Vec<u64> {
+    let silence = |machine: &Machine| {
+        let seen = situation.machines.get(&machine.id);
+        match seen.and_then(|seen| seen.member) {
+            Some(member) if member.status == MemberStatus::Alive => None,
+            Some(member) => Some(member.since_ms),
+            None => Some(
+                situation
+                    .leader_since_ms
+                    .max(machine.joined_ms.unwrap_or(0)),
+            ),
+        }
+    };
+    state.electors().filter_map(silence).collect()
 }

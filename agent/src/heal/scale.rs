@@ -54,6 +54,9 @@ pub(super) fn surplus(state: &FleetState, board: &Board<'_>, group: &Group) -> V
     }
     let mut machines: Vec<&Machine> = filling.collect();
     let count = machines.len().saturating_sub(group.desired());
+    if count == 0 {
+        return Vec::new();
+    }
     machines.sort_by_key(|machine| {
         let generation = machine.place.as_ref().map_or(0, |place| place.generation);
         (wellness(board, machine.id), std::cmp::Reverse(generation))

@@ -1,7 +1,7 @@
 //! `settled`: have leadership and membership stood still for a moment?
 
 use super::Question;
-use crate::fleet::{MemberStatus, Rule, count, span};
+use crate::fleet::{Rule, count, span};
 use crate::heal::gate::Gate;
 use crate::heal::timing::{DETECTION_MS, MOVING_MS, RETURN_MS};
 
@@ -15,8 +15,7 @@ const MISSING_SHARE: usize = 4;
 pub(super) fn settled(question: &Question<'_>) -> Gate {
     let board = question.board;
     let (now_ms, since_ms) = (board.now_ms, board.situation.leader_since_ms);
-    let silent: Vec<u64> = silences(question);
-    let roster = question.state.electors().count();
+    let (silent, roster) = (&board.silences, board.mandate.roster as usize);
     if roster <= 1 {
         return Gate::pass(Rule::Settled, "there is one machine, and it leads");
     }
@@ -52,25 +51,4 @@ pub(super) fn settled(question: &Question<'_>) -> Gate {
         Rule::Settled,
         format!("the leader has led for {}", span(led_ms)),
     )
-}
-
-/// Since when each machine that should answer does not.
-fn silences(question: &Question<'_>) -> Vec<u64> {
-    let situation = question.board.situation;
-    let silence = |machine: &crate::fleet::Machine| {
-        let member = situation
-            .machines
-            .get(&machine.id)
-            .and_then(|seen| seen.member);
-        match member {
-            Some(member) if member.status == MemberStatus::Alive => None,
-            Some(member) => Some(member.since_ms),
-            None => Some(
-                situation
-                    .leader_since_ms
-                    .max(machine.joined_ms.unwrap_or(0)),
-            ),
-        }
-    };
-    question.state.electors().filter_map(silence).collect()
 }
