@@ -1,3 +1,5 @@
 //! The repository's own rules, and scenarios over real processes. One binary, so that there is one thing to link.
 
+mod fleet;
+mod network;
 mod rules;

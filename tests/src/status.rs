@@ -95,6 +95,9 @@ pub struct MachineRow {
     pub diagnosis: Option<String>,
     /// How it feels.
     pub health: Option<String>,
+    /// Whether it coordinates.
+    #[serde(default)]
+    pub coordinator: bool,
     /// From when the row is.
     pub as_of_ms: u64,
 }
@@ -179,6 +182,25 @@ impl Status {
         if self.leader.is_none() || !self.quorum {
             return Err(format!("leader {:?}, quorum {}", self.leader, self.quorum));
         }
+        // Three can spare one; with fewer machines than that there is no such thing.
+        let wanted = if self.machines.len() < 3 { 1 } else { 3 };
+        let coordinators = self
+            .machines
+            .iter()
+            .filter(|machine| machine.coordinator)
+            .count();
+        if coordinators.min(self.coordinators.len()) < wanted {
+            let names = &self.coordinators;
+            return Err(format!(
+                "{coordinators} coordinators of {wanted}: {names:?}"
+            ));
+        }
+        if let Some(machine) = self.machines.iter().find(|machine| !machine.is_described()) {
+            return Err(format!(
+                "nobody has described {} yet: {machine:?}",
+                machine.name
+            ));
+        }
         if self.groups.is_empty() || self.machines.is_empty() {
             return Err("there is nothing in it".to_owned());
         }
@@ -187,6 +209,16 @@ impl Status {
 }
 
 impl MachineRow {
+    /// Whether everything is known that its provisioner and it itself have to tell.
+    fn is_described(&self) -> bool {
+        let by_hand = self.group.is_none();
+        let pid = self
+            .instance
+            .as_ref()
+            .is_some_and(|made| made.properties.contains_key("pid"));
+        by_hand || (pid && self.api.as_ref().is_some_and(|api| api.starts_with('/')))
+    }
+
     /// The number of its process.
     #[track_caller]
     pub fn pid(&self) -> u32 {
@@ -230,6 +262,9 @@ impl MachineRow {
             .instance
             .as_ref()
             .unwrap_or_else(|| panic!("no instance: {self:?}"));
-        &instance.properties[key]
+        instance
+            .properties
+            .get(key)
+            .unwrap_or_else(|| panic!("no {key}: {self:?}"))
     }
 }

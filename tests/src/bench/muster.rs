@@ -114,8 +114,8 @@ impl System for Muster {
             };
             let machine = field("machine")?;
             match field("kind")?.as_str() {
-                "down" => Some(News::Down(machine)),
-                "up" => Some(News::Up(machine)),
+                "member_down" => Some(News::Down(machine)),
+                "member_up" => Some(News::Up(machine)),
                 _ => None,
             }
         }
