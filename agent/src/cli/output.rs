@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use crossterm::style::{Color, Stylize};
+use muster_mesh::clock::unix_ms;
 use serde::Serialize;
 
 use super::args::ColorWhen;
@@ -56,7 +57,7 @@ impl Output {
         Self {
             json,
             paint,
-            now_ms: now_ms(),
+            now_ms: unix_ms(),
         }
     }
 
@@ -151,11 +152,6 @@ pub(crate) fn clean(text: &str) -> String {
             other => other,
         })
         .collect()
-}
-
-/// The wall clock in milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use muster_mesh::clock::unix_ms;
 use tokio::time::{Instant, sleep_until};
 
 use super::view::Snapshot;
@@ -158,6 +159,9 @@ impl<'n> Feed<'n> {
             return Ok(());
         };
         if let Response::Status(status) = client.call(&Request::Status).await? {
+            if status.is_whole() {
+                self.snapshot.whole_ms.get_or_insert_with(unix_ms);
+            }
             self.snapshot.status = Some(*status);
         }
         let request = Request::Decisions {

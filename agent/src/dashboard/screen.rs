@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use muster_mesh::clock::unix_ms;
 use tokio::sync::mpsc;
 
 use super::feed::Feed;
 use super::view::render;
-use crate::cli::output::now_ms;
 
 /// How soon the reader of keys notices that the view is over.
 const KEY_POLL: Duration = Duration::from_millis(100);
@@ -41,7 +41,7 @@ pub async fn run(feed: &mut Feed<'_>, stop: impl Future<Output = ()>) -> io::Res
     tokio::pin!(stop);
     loop {
         let snapshot = feed.snapshot();
-        terminal.draw(|frame| render(frame, snapshot, now_ms()))?;
+        terminal.draw(|frame| render(frame, snapshot, unix_ms()))?;
         tokio::select! {
             () = &mut stop => return Ok(Ended::Stopped),
             event = keys.next() => match event {

@@ -39,6 +39,10 @@ pub struct Snapshot {
     pub trouble: Option<String>,
     /// What the one who runs the view has to say, below everything else.
     pub note: String,
+    /// When the fleet began to come up, in milliseconds since 1970; where someone waits for it.
+    pub begun_ms: Option<u64>,
+    /// When it was seen whole for the first time, in milliseconds since 1970.
+    pub whole_ms: Option<u64>,
     /// What leaving the view is called.
     pub leave: String,
     /// The last events, oldest first.
@@ -189,6 +193,10 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
         &snapshot.leave
     };
     let mut spans = vec![span(Tone::Bold, leave)];
+    if let Some((begun_ms, whole_ms)) = snapshot.begun_ms.zip(snapshot.whole_ms) {
+        let took = time::precise(whole_ms.saturating_sub(begun_ms));
+        spans.push(span(Tone::Good, format!("   whole after {took}")));
+    }
     if !snapshot.note.is_empty() {
         spans.push(span(Tone::Dim, format!("   {}", snapshot.note)));
     }

@@ -1,8 +1,10 @@
 //! What `muster dev` has to say beside what the fleet says, in the form of the fleet's events.
 
+use muster_mesh::clock::unix_ms;
+
 use crate::api::types::EventRow;
 use crate::cli::failure::Failure;
-use crate::cli::output::{Output, now_ms};
+use crate::cli::output::Output;
 use crate::cli::{show, time};
 
 /// Says what happens, one line each.
@@ -23,7 +25,7 @@ impl Say {
         machine: Option<&str>,
         detail: impl Into<String>,
     ) -> Result<(), Failure> {
-        let at_ms = now_ms();
+        let at_ms = unix_ms();
         self.event(&EventRow {
             seq: 0,
             at: time::rfc3339(at_ms),

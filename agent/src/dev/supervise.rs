@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use muster_mesh::clock::unix_ms;
 use muster_provisioners::{Deadline, InstanceState};
 use tokio::time::Instant;
 
@@ -12,12 +13,12 @@ use super::root::{FleetRoot, failed};
 use super::say::Say;
 use super::specs::{Applied, wanted};
 use super::{DIR_DEFAULT, applying, founding};
-use crate::api::types::{EventsRequest, Request, Response, Status};
+use crate::api::types::{EventsRequest, Request, Response};
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::cli::signals::Signals;
 use crate::cli::time;
-use crate::dashboard::{self, Feed, Nodes, Update};
+use crate::dashboard::{self, Feed, Nodes, Snapshot, Update};
 
 /// How long bringing machines back may take.
 const RESUME: Duration = Duration::from_secs(60);
@@ -41,7 +42,7 @@ pub(crate) struct DevOptions {
 /// # Errors
 /// When it can't be brought up, or down; it is brought down in either case.
 pub(crate) async fn run(options: DevOptions, out: Output) -> Result<(), Failure> {
-    let began = Instant::now();
+    let begun_ms = unix_ms();
     // Before anything is made: a signal in between must not leave a fleet behind.
     let mut signals = Signals::listen()?;
     let specs = wanted(&options.files, options.machines)?;
@@ -54,7 +55,7 @@ pub(crate) async fn run(options: DevOptions, out: Output) -> Result<(), Failure>
         up = bring_up(&root, &options, specs, say) => up.map(Some),
     };
     let watched = match up {
-        Ok(Some(up)) => watch(&root, up, began, &mut signals, out).await,
+        Ok(Some(up)) => watch(&root, up, begun_ms, &mut signals, out).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
@@ -145,7 +146,7 @@ async fn last_event(root: &FleetRoot) -> Option<u64> {
 async fn watch(
     root: &FleetRoot,
     up: Up,
-    began: Instant,
+    begun_ms: u64,
     signals: &mut Signals,
     out: Output,
 ) -> Result<(), Failure> {
@@ -155,9 +156,10 @@ async fn watch(
         Some(seq) => feed.skip_events_until(seq),
         None => feed.tell_all_events(),
     }
+    feed.snapshot_mut().begun_ms = Some(begun_ms);
     let ask = how_to_ask(&root.dir);
     if out.json || !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-        return watch_lines(&mut feed, began, signals, Say::new(out), &ask).await;
+        return watch_lines(&mut feed, signals, Say::new(out), &ask).await;
     }
     feed.snapshot_mut().leave = "Ctrl-C stops the fleet".into();
     feed.snapshot_mut().note = format!("ask it from another shell: {ask}");
@@ -168,7 +170,6 @@ async fn watch(
 /// One event a line, until a signal.
 async fn watch_lines(
     feed: &mut Feed<'_>,
-    began: Instant,
     signals: &mut Signals,
     say: Say,
     ask: &str,
@@ -190,31 +191,32 @@ async fn watch_lines(
             Update::Lost(_) => {}
             Update::Status => {
                 lost = false;
-                let whole = feed
-                    .snapshot()
-                    .status
-                    .as_ref()
-                    .filter(|status| is_whole(status));
-                if let Some(status) = whole.filter(|_| !ready) {
+                let Snapshot {
+                    status,
+                    begun_ms,
+                    whole_ms,
+                    ..
+                } = feed.snapshot();
+                if let (Some(status), Some((begun_ms, whole_ms)), false) =
+                    (status, begun_ms.zip(*whole_ms), ready)
+                {
                     ready = true;
-                    say.own("ready", None, ready_line(status, began, ask))?;
+                    let took_ms = whole_ms.saturating_sub(begun_ms);
+                    say.own(
+                        "ready",
+                        None,
+                        ready_line(status.machines.len(), took_ms, ask),
+                    )?;
                 }
             }
         }
     }
 }
 
-/// Whether the fleet is as its specs say for the first time. No groups yet is not whole, merely empty.
-fn is_whole(status: &Status) -> bool {
-    !status.groups.is_empty() && status.complaints().is_empty()
-}
-
-fn ready_line(status: &Status, began: Instant, ask: &str) -> String {
-    let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+fn ready_line(machines: usize, took_ms: u64, ask: &str) -> String {
     format!(
-        "{} machines run after {}; ask them with `{ask}`",
-        status.machines.len(),
-        time::precise(took)
+        "{machines} machines run after {}; ask them with `{ask}`",
+        time::precise(took_ms)
     )
 }
 

@@ -231,6 +231,11 @@ display_as! {
 // === impl Status ===
 
 impl Status {
+    /// Whether all is as the specs say. A fleet without groups has nothing to be whole by.
+    pub fn is_whole(&self) -> bool {
+        !self.groups.is_empty() && self.complaints().is_empty()
+    }
+
     /// Why the fleet isn't healthy, one sentence each; empty when it is. `status --check` exits with 4 unless empty.
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
