@@ -9,14 +9,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use muster_mesh::identity::MachineId;
-use muster_provisioners::{
-    Deadline, InstanceId, OperationId, ProvisionError, Provisioner, Provisioners,
-};
+use muster_provisioners::{Deadline, OperationId, ProvisionError, Provisioner, Provisioners};
 
 use crate::fleet::{Progress, Step, StepResult, Text};
 
 pub(crate) use job::peers;
-pub use job::{Job, JobError, Surroundings, Work, job};
+pub use job::{Job, JobError, Surroundings, Target, Work, job};
 
 mod call;
 mod job;

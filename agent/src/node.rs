@@ -18,7 +18,7 @@ use muster_mesh::state_dir::StateDir;
 use muster_mesh::transport::{EndpointKeys, InboundRequest, Transport, TransportConfig};
 use muster_provisioners::{Deadline, Provisioners, Registry};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::desk::NodeDesk;
@@ -123,10 +123,10 @@ pub async fn run(
     .await?;
     sit_down(&shared, identity.founding, Arc::clone(&network)).await?;
     let mut tasks = JoinSet::new();
-    let mesh_task = tokio::spawn(task.run());
+    let mut mesh_task = tokio::spawn(task.run());
     spawn_tasks(&mut tasks, &shared, requests, network, publish, revoke).await?;
     tasks.spawn(company::run(Arc::clone(&shared), identity.peers));
-    let ended = run_until_told(&shared, &mut tasks).await?;
+    let ended = run_until_told(&shared, &mut tasks, &mut mesh_task).await?;
     departure::say_goodbye(&shared, ended).await;
     shared.stop.cancel();
     let drained = tokio::time::timeout(DRAIN_GRACE, async {
@@ -140,6 +140,9 @@ pub async fn run(
     }
     shared.transport.close(Duration::from_millis(200)).await;
     mesh_task.abort();
+    if ended == Ended::Left {
+        start::note_left(&shared.state_dir)?;
+    }
     tracing::info!(?ended, "the agent has ended");
     Ok(ended)
 }
@@ -302,16 +305,28 @@ async fn spawn_tasks(
     Ok(())
 }
 
-/// Waits until the agent is told to stop or to leave. A task that ends before that is a defect that ends the agent.
-async fn run_until_told(shared: &Shared, tasks: &mut JoinSet<()>) -> anyhow::Result<Ended> {
-    tokio::select! {
-        () = shared.stop.cancelled() => Ok(Ended::Stopped),
-        () = shared.leave.cancelled() => Ok(Ended::Left),
-        Some(ended) = tasks.join_next() => {
-            ended.context("a part of the agent has failed")?;
-            // Tasks end early only when the agent is stopping.
-            shared.stop.cancelled().await;
-            Ok(Ended::Stopped)
+/// Waits until the agent is told to stop or to leave. A task that ends before that is a defect, and ends the agent:
+/// its supervisor starts a whole one.
+async fn run_until_told(
+    shared: &Shared,
+    tasks: &mut JoinSet<()>,
+    mesh: &mut JoinHandle<()>,
+) -> anyhow::Result<Ended> {
+    loop {
+        tokio::select! {
+            // What was asked for comes before what follows from it.
+            biased;
+            () = shared.stop.cancelled() => return Ok(Ended::Stopped),
+            () = shared.leave.cancelled() => return Ok(Ended::Left),
+            ended = &mut *mesh => {
+                ended.context("the mesh task has failed")?;
+                anyhow::bail!("the mesh task has ended, because the endpoint was closed");
+            }
+            Some(ended) = tasks.join_next() => {
+                ended.context("a part of the agent has failed")?;
+                let told = shared.stop.is_cancelled() || shared.leave.is_cancelled();
+                anyhow::ensure!(told, "a part of the agent has ended by itself");
+            }
         }
     }
 }

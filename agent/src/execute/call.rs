@@ -1,10 +1,11 @@
 //! The calls to provisioners, each safe to repeat.
 
-use super::{Deadline, InstanceId, OperationId, ProvisionError, Provisioner, StepResult};
+use super::{Deadline, OperationId, ProvisionError, Provisioner, StepResult, Target};
 use crate::fleet::Instance;
+use muster_mesh::clock::unix_ms;
 use std::time::Duration;
 
-use muster_provisioners::{MachineSpec, Proof, Properties, Tags, tag};
+use muster_provisioners::{InstanceId, MachineSpec, Proof, Properties, Tags, tag};
 
 /// How often a new instance is looked at before it goes on record without its properties.
 const LOOKS_MAX: usize = 5;
@@ -17,10 +18,13 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// Destroying keeps what is attached. Success is a proof, never the acceptance of a request.
 pub(super) async fn fence(
     provisioner: &dyn Provisioner,
-    instance: &InstanceId,
+    target: &Target,
     op: &OperationId,
     deadline: Deadline,
 ) -> Result<StepResult, ProvisionError> {
+    let Some(instance) = &resolve(provisioner, target, deadline).await? else {
+        return Ok(StepResult::Done);
+    };
     if provisioner.prove_off(instance, deadline).await?.is_off() {
         return Ok(StepResult::Done);
     }
@@ -39,14 +43,40 @@ pub(super) async fn fence(
 /// Destroys an instance; one that is gone already is fine.
 pub(super) async fn destroy(
     provisioner: &dyn Provisioner,
-    instance: &InstanceId,
+    target: &Target,
     op: &OperationId,
     deadline: Deadline,
 ) -> Result<StepResult, ProvisionError> {
+    let Some(instance) = &resolve(provisioner, target, deadline).await? else {
+        return Ok(StepResult::Done);
+    };
     match provisioner.destroy(instance, op, deadline).await {
         Ok(_) | Err(ProvisionError::NotFound(_)) => Ok(StepResult::Done),
         Err(error) => Err(error),
     }
+}
+
+/// The instance that a step is about; `None` when an order made none, which counts only once the list can't lag any
+/// more.
+async fn resolve(
+    provisioner: &dyn Provisioner,
+    target: &Target,
+    deadline: Deadline,
+) -> Result<Option<InstanceId>, ProvisionError> {
+    let (op, ordered_ms) = match target {
+        Target::Known(id) => return Ok(Some(id.clone())),
+        Target::Ordered { op, ordered_ms } => (op, *ordered_ms),
+    };
+    if let Some(found) = find(provisioner, op, deadline).await? {
+        return Ok(Some(found.id));
+    }
+    let age = Duration::from_millis(unix_ms().saturating_sub(ordered_ms));
+    if age < provisioner.capabilities().list_lag {
+        return Err(ProvisionError::unavailable(
+            "the provider's list may not show yet what was made a moment ago",
+        ));
+    }
+    Ok(None)
 }
 
 /// Makes an instance, or finds the one that this operation made before.

@@ -30,7 +30,7 @@ pub enum Work {
         /// The provisioner's name.
         provisioner: String,
         /// Which instance.
-        instance: InstanceId,
+        instance: Target,
     },
     /// Let a machine's workload hand over its duties.
     Drain {
@@ -42,7 +42,7 @@ pub enum Work {
         /// The provisioner's name.
         provisioner: String,
         /// Which instance.
-        instance: InstanceId,
+        instance: Target,
     },
     /// Make an instance.
     Provision {
@@ -53,6 +53,20 @@ pub enum Work {
     },
     /// The step concerns nothing that exists: no instance was ever made, or none by a provisioner of ours.
     Nothing,
+}
+
+/// Which instance a step is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// One that is on record.
+    Known(InstanceId),
+    /// Whatever an order made, if it made anything: nobody lived to say so.
+    Ordered {
+        /// The order.
+        op: OperationId,
+        /// When it was given, in milliseconds since 1970.
+        ordered_ms: u64,
+    },
 }
 
 /// What the state doesn't say: where the mesh can be found just now, and the new machine's token.
@@ -110,10 +124,24 @@ pub fn job(
     }))
 }
 
-fn old_instance(state: &FleetState, intent: &Intent) -> Option<(String, InstanceId)> {
+/// What is to be taken away, and its provisioner's name; `None` for a machine that no provisioner made.
+fn old_instance(state: &FleetState, intent: &Intent) -> Option<(String, Target)> {
     let machine = state.machines.get(&intent.action.removes()?)?;
-    let instance = machine.instance.as_ref()?;
-    Some((instance.provisioner.clone(), instance.id.clone()))
+    if let Some(instance) = &machine.instance {
+        return Some((
+            instance.provisioner.clone(),
+            Target::Known(instance.id.clone()),
+        ));
+    }
+    let op = machine.order.clone()?;
+    let provisioner = state.template(machine)?.instance.provisioner.clone();
+    Some((
+        provisioner,
+        Target::Ordered {
+            op,
+            ordered_ms: machine.ordered_ms,
+        },
+    ))
 }
 
 fn provision(

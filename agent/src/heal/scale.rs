@@ -162,6 +162,7 @@ fn shrink(draft: &mut Draft<'_>, id: &GroupId) -> bool {
     };
     let (destroying, desired) = (group.destroying, group.desired());
     let rules = if destroying { DESTROY } else { SCALE_IN };
+    let mut any_held = false;
     for machine in surplus(&draft.state, draft.board, group) {
         let Some(machine) = draft.state.machines.get(&machine).cloned() else {
             continue;
@@ -199,7 +200,14 @@ fn shrink(draft: &mut Draft<'_>, id: &GroupId) -> bool {
         };
         match held(&checks).cloned() {
             // One after the other is how it goes, and no news.
-            Some(check) if check.rule == Rule::Budget => return false,
+            Some(check) if check.rule == Rule::Budget => return any_held,
+            // What stands in the way of one machine's going does not keep the others.
+            Some(check) if matches!(check.rule, Rule::Fence | Rule::LastGoodReplica) => {
+                if !any_held {
+                    hold(draft, id, cause, checks, &check);
+                }
+                any_held = true;
+            }
             Some(check) => {
                 hold(draft, id, cause, checks, &check);
                 return true;
@@ -210,7 +218,7 @@ fn shrink(draft: &mut Draft<'_>, id: &GroupId) -> bool {
             }
         }
     }
-    false
+    any_held
 }
 
 fn hold(draft: &mut Draft<'_>, id: &GroupId, cause: Cause, checks: Vec<Check>, check: &Check) {

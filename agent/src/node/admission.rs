@@ -8,13 +8,13 @@ use bytes::Bytes;
 use muster_mesh::clock::unix_ms;
 use muster_mesh::identity::{MachineId, Peer};
 use muster_mesh::pki::{
-    ClusterCa, ClusterTrust, Envelope, EnvelopeError, TokenHash, public_key_hash,
+    ClusterCa, ClusterTrust, Envelope, EnvelopeError, JoinToken, public_key_hash,
 };
-use muster_mesh::transport::StreamKind;
 use serde::{Deserialize, Serialize};
 
 use super::propose::{ProposeFailure, propose};
 use super::route::{RouteError, ask_leader};
+use super::services::FORWARDED_JOIN;
 use super::shared::Shared;
 use crate::fleet::{Admit, Command, KeyHash, MachineName, Reply, SecretHash, TokenId};
 
@@ -32,10 +32,9 @@ pub(super) const REJOIN_PURPOSE: &str = "rejoin";
 pub(super) enum JoinRequest {
     /// A new machine wants to come in.
     New {
-        /// The token's public number.
-        token: u64,
-        /// What its secret hashes to.
-        secret: TokenHash,
+        /// The token, secret included: only who knows the secret may come in, and the log that everybody has knows
+        /// its hash.
+        token: String,
         /// The certificate request (PKCS #10, DER).
         request: Vec<u8>,
         /// The name that the machine would like; an ordered machine has its name already.
@@ -87,7 +86,7 @@ pub(super) async fn answer_join(shared: &Shared, body: Bytes) -> JoinAnswer {
             "the request to join cannot be read; is it the same version?".to_owned(),
         );
     }
-    match ask_leader(shared, StreamKind::JOIN, body, ADMISSION_DEADLINE).await {
+    match ask_leader(shared, FORWARDED_JOIN, body, ADMISSION_DEADLINE).await {
         Ok(answer) => postcard::from_bytes(&answer).unwrap_or_else(|_| {
             JoinAnswer::Unavailable("the leader's answer cannot be read".to_owned())
         }),
@@ -101,7 +100,6 @@ pub(super) async fn admit(shared: &Shared, ca: &ClusterCa, body: &[u8]) -> JoinA
     match postcard::from_bytes(body) {
         Ok(JoinRequest::New {
             token,
-            secret,
             request,
             name,
             advertise,
@@ -115,7 +113,11 @@ pub(super) async fn admit(shared: &Shared, ca: &ClusterCa, body: &[u8]) -> JoinA
                 Ok(hash) => KeyHash(hash),
                 Err(error) => return JoinAnswer::Refused(error.to_string()),
             };
-            let (token, secret) = (TokenId(token), SecretHash(secret.0));
+            let token: JoinToken = match token.parse() {
+                Ok(token) => token,
+                Err(error) => return JoinAnswer::Refused(error.to_string()),
+            };
+            let (token, secret) = (TokenId(token.id().0), SecretHash(token.hash().0));
             let admit = Admit {
                 token,
                 secret,

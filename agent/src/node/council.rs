@@ -184,8 +184,11 @@ pub(super) async fn reopen(
 pub(super) async fn run(shared: Arc<Shared>, network: Arc<dyn Network>) {
     let mut applied = shared.replica.watch();
     let mut council = shared.council.watch();
-    // A seat that was lost here. The state that this machine knows may go on naming it for a while.
-    let mut lost = None;
+    // A seat that was lost here. The state that this machine knows may go on naming it for a while. A seat whose log
+    // could not be opened at the start is lost, too: it has voted, and must never vote from an empty log.
+    let mut lost = stored_seat(&shared.state_dir)
+        .unwrap_or_default()
+        .filter(|_| shared.council.coordinator().is_none());
     loop {
         let coordinator = council.borrow_and_update().clone();
         let running = coordinator.as_ref().map(Coordinator::seat);
@@ -286,6 +289,10 @@ async fn take(shared: &Arc<Shared>, seat: Seat, network: Arc<dyn Network>) -> an
     )?;
     let config = coordinator_config(&shared.state_dir, ca.cluster(), seat);
     // A log left behind by a start that was cut off before the seat was remembered has voted on nothing.
+    anyhow::ensure!(
+        stored_seat(&shared.state_dir)? != Some(seat),
+        "seat {seat} has a log here already, and it could not be opened"
+    );
     let _ = tokio::fs::remove_file(&config.path).await;
     let coordinator = Coordinator::create(config, shared.replica.clone(), network).await?;
     store_seat(&shared.state_dir, seat)?;

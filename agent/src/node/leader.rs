@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::mesh::Input;
-use super::propose::{ProposeFailure, propose};
+use super::propose::{ProposeFailure, propose_in};
 use super::shared::Shared;
 use crate::fleet::{FleetState, SecretHash};
 use crate::heal;
@@ -244,7 +244,7 @@ impl Reign {
             tracing::warn!(%refusal, "the rules let it pass, and it can't be done all the same");
         }
         for command in plan.into_commands() {
-            match propose(&self.shared, None, command).await {
+            match propose_in(&self.shared, Some(self.term), None, command).await {
                 Ok(_) => {}
                 Err(ProposeFailure::Unknown) => {
                     tracing::warn!("whether decisions were committed is unknown; looking again");

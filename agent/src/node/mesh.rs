@@ -29,6 +29,9 @@ const INBOX_MAX: usize = 256;
 /// How long an exchange of tables or records may take.
 const EXCHANGE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// A wall clock that moved by more than this against the monotonic one has been set.
+const CLOCK_STEP_MS: u64 = 1000;
+
 /// Inputs taken in one go before timers are looked at again.
 const BATCH_MAX: usize = 64;
 
@@ -81,9 +84,15 @@ pub enum Input {
 pub struct Mesh {
     inbox: mpsc::Sender<Input>,
     world: watch::Receiver<Arc<World>>,
+    clock: Monotonic,
 }
 
 impl Mesh {
+    /// The monotonic clock that pictures are painted by.
+    pub fn clock(&self) -> Monotonic {
+        self.clock
+    }
+
     /// Tells the task something, waiting for a place in its inbox. After the task has ended nothing happens.
     pub async fn tell(&self, input: Input) {
         // An error means that the task has ended, with the agent; there is nobody left to tell.
@@ -115,7 +124,7 @@ pub struct MeshTask {
     events: Arc<LocalEvents>,
     state_dir: Arc<StateDir>,
     clock: Monotonic,
-    /// Wall clock at the origin of `clock`, to tell people when things happened.
+    /// Wall clock at the origin of `clock`, as of the last painting: the wall clock may be set.
     origin_ms: u64,
     changed: bool,
     leaving: Option<oneshot::Sender<()>>,
@@ -154,8 +163,8 @@ impl MeshTask {
         let mesh = Mesh {
             inbox: own_inbox.clone(),
             world: watched,
+            clock: parts.clock,
         };
-        let elapsed = u64::try_from(parts.clock.now().as_millis()).unwrap_or(u64::MAX);
         let task = Self {
             membership,
             records: parts.records,
@@ -169,7 +178,7 @@ impl MeshTask {
             events: parts.events,
             state_dir: parts.state_dir,
             clock: parts.clock,
-            origin_ms: now_ms.saturating_sub(elapsed),
+            origin_ms: origin_ms(&parts.clock),
             changed: true,
             leaving: None,
         };
@@ -314,6 +323,11 @@ impl MeshTask {
             self.transport.send(transmit.to, transmit.bytes);
         }
         if std::mem::take(&mut self.changed) {
+            let origin_ms = origin_ms(&self.clock);
+            // Only when the wall clock was set, so that times don't tremble.
+            if origin_ms.abs_diff(self.origin_ms) > CLOCK_STEP_MS {
+                self.origin_ms = origin_ms;
+            }
             self.world.send_replace(Arc::new(self.paint()));
         }
     }
@@ -437,6 +451,12 @@ impl MeshTask {
         tracing::info!(%machine, %kind, "{machine} {detail}");
         self.events.push(unix_ms(), kind, machine, detail);
     }
+}
+
+/// What the wall clock shows now, less what has passed on `clock`: the wall-clock time of its origin.
+fn origin_ms(clock: &Monotonic) -> u64 {
+    let elapsed = u64::try_from(clock.now().as_millis()).unwrap_or(u64::MAX);
+    unix_ms().saturating_sub(elapsed)
 }
 
 fn earliest(one: Option<Duration>, two: Option<Duration>) -> Option<Duration> {

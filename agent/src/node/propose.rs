@@ -34,6 +34,19 @@ pub(super) async fn propose(
     actor: Option<Text>,
     command: Command,
 ) -> Result<Reply, ProposeFailure> {
+    propose_in(shared, None, actor, command).await
+}
+
+/// [`propose`], if this machine leads in the term that `expected` says: what one reign decided is nothing for the next.
+///
+/// # Errors
+/// See [`ProposeFailure`].
+pub(super) async fn propose_in(
+    shared: &Shared,
+    expected: Option<u64>,
+    actor: Option<Text>,
+    command: Command,
+) -> Result<Reply, ProposeFailure> {
     let not_proposed = |why: &str| ProposeFailure::NotProposed(why.to_owned());
     let coordinator = shared
         .council
@@ -44,8 +57,8 @@ pub(super) async fn propose(
         let status = status.borrow();
         (status.term, status.role)
     };
-    if role != Role::Leader {
-        return Err(not_proposed("this machine does not lead"));
+    if role != Role::Leader || expected.is_some_and(|expected| expected != term) {
+        return Err(not_proposed("this machine does not lead, or not any more"));
     }
     let name = command.name();
     let envelope = Envelope {

@@ -24,6 +24,8 @@ pub(super) enum Routed {
     Done(Vec<u8>),
     /// The asked machine doesn't lead.
     NotLeader(Option<MachineId>),
+    /// The leader does not do this, and says why.
+    Refused(String),
 }
 
 impl Routed {
@@ -69,11 +71,10 @@ pub(super) async fn ask_leader(
     loop {
         if shared.leads() {
             // Boxed, because what the leader does itself may have it ask the leader.
-            let here = Box::pin(services::as_leader(shared, shared.me, kind, &body)).await;
-            match here {
-                Ok(Routed::Done(done)) => return Ok(done),
-                Ok(Routed::NotLeader(_)) => {}
-                Err(why) => return Err(RouteError::Refused(why)),
+            match Box::pin(services::as_leader(shared, shared.me, kind, &body)).await {
+                Routed::Done(done) => return Ok(done),
+                Routed::Refused(why) => return Err(RouteError::Refused(why)),
+                Routed::NotLeader(_) => {}
             }
         }
         for machine in candidates(shared) {
@@ -92,6 +93,7 @@ pub(super) async fn ask_leader(
                 match asked.await {
                     Ok(answer) => match Routed::decode(&answer) {
                         Some(Routed::Done(done)) => return Ok(done),
+                        Some(Routed::Refused(why)) => return Err(RouteError::Refused(why)),
                         Some(Routed::NotLeader(leader)) => {
                             last = format!("{} does not lead", shared.name(machine));
                             next = leader.filter(|leader| *leader != machine);
@@ -101,7 +103,6 @@ pub(super) async fn ask_leader(
                     Err(error) if may_have_arrived(&error) && !kind.is_repeatable() => {
                         return Err(RouteError::Unknown);
                     }
-                    Err(RequestError::Refused(why)) => return Err(RouteError::Refused(why)),
                     Err(error) => last = format!("{}: {error}", shared.name(machine)),
                 }
             }

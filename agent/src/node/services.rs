@@ -24,6 +24,9 @@ use crate::answers::Answers;
 /// Draining this machine's workload, asked by the leader before the machine is taken away.
 pub(super) const DRAIN: StreamKind = StreamKind(12);
 
+/// A machine's request to join, passed on to the leader by the machine that it asked.
+pub(super) const FORWARDED_JOIN: StreamKind = StreamKind(13);
+
 /// Requests served at once; more wait in the transport's channel.
 const SERVED_MAX: usize = 256;
 
@@ -146,14 +149,19 @@ async fn machine_asks(
             if ballot.leader != machine {
                 return Err("a machine can ask only for itself".to_owned());
             }
+            // A promise is for ever: nobody gets one who could not be elected, or for a log that is not ours.
+            let could_lead = shared.replica.read(|state, _| has_seat(state, machine));
+            if !could_lead || ballot.generation != shared.replica.generation().0 {
+                return Err("only coordinators of this log are acknowledged".to_owned());
+            }
             Ok(acknowledge(shared, ballot).await?.encode().into())
         }
         StreamKind::WITNESS => {
             let suspect = postcard::from_bytes(&body).map_err(|_| "that is no machine")?;
             Ok(witness(shared, suspect).await.encode().into())
         }
-        StreamKind::JOIN | StreamKind::RENEW | StreamKind::CA_KEY => {
-            Ok(as_leader(shared, machine, kind, &body).await?.encode())
+        FORWARDED_JOIN | StreamKind::RENEW | StreamKind::CA_KEY => {
+            Ok(as_leader(shared, machine, kind, &body).await.encode())
         }
         DRAIN => {
             if !shared.replica.read(|state, _| has_seat(state, machine)) {
@@ -171,33 +179,31 @@ fn flavors_deadline() -> muster_provisioners::Deadline {
 }
 
 /// Does what only the leader does, for a machine that asks; or says who leads.
-///
-/// # Errors
-/// Why the leader does not do it.
 pub(super) async fn as_leader(
     shared: &Shared,
     machine: MachineId,
     kind: StreamKind,
     body: &[u8],
-) -> Result<Routed, String> {
+) -> Routed {
     let Some(ca) = shared.council.ca().filter(|_| shared.leads()) else {
-        return Ok(Routed::NotLeader(
-            shared.leader().filter(|leader| *leader != shared.me),
-        ));
+        return Routed::NotLeader(shared.leader().filter(|leader| *leader != shared.me));
     };
-    let done = match kind {
-        StreamKind::JOIN => {
+    let refused = |why: &str| Routed::Refused(why.to_owned());
+    match kind {
+        FORWARDED_JOIN => {
             let answer = admission::admit(shared, &ca, body).await;
-            postcard::to_stdvec(&answer).expect("plain data serializes into memory")
+            Routed::Done(postcard::to_stdvec(&answer).expect("plain data serializes into memory"))
         }
-        StreamKind::RENEW => admission::renew(shared, &ca, machine, body)?,
+        StreamKind::RENEW => match admission::renew(shared, &ca, machine, body) {
+            Ok(certificate) => Routed::Done(certificate),
+            Err(why) => Routed::Refused(why),
+        },
         StreamKind::CA_KEY if shared.replica.read(|state, _| has_seat(state, machine)) => {
-            ca.export().to_vec()
+            Routed::Done(ca.export().to_vec())
         }
-        StreamKind::CA_KEY => return Err("only coordinators get the CA's key".to_owned()),
-        _ => return Err("that is nothing for a leader".to_owned()),
-    };
-    Ok(Routed::Done(done))
+        StreamKind::CA_KEY => refused("only coordinators get the CA's key"),
+        _ => refused("that is nothing for a leader"),
+    }
 }
 
 /// This machine's promise, read once and stored before each grant that raises it.

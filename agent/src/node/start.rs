@@ -50,6 +50,28 @@ const FOUNDING: FileKind = FileKind {
     size_max: 64 * 1024,
 };
 
+const LEFT: FileKind = FileKind {
+    tag: *b"LEFT",
+    version: 1,
+    what: "the note that this machine has left its mesh",
+    remedy: "Delete the whole directory to have the machine join a mesh again.",
+    size_max: 64,
+};
+
+/// Notes that this machine has left for good, so that its supervisor doesn't bring it back, and deletes what only a
+/// coordinator may have.
+///
+/// # Errors
+/// When the note can't be written.
+pub(super) fn note_left(state_dir: &StateDir) -> anyhow::Result<()> {
+    LEFT.write(&state_dir.file("left"), &[])?;
+    for name in ["ca.sealed", "ca.kek"] {
+        // There is nothing to delete on most machines.
+        let _ = std::fs::remove_file(state_dir.file(name));
+    }
+    Ok(())
+}
+
 const FIRST_BOOT: FileKind = FileKind {
     tag: *b"BOOT",
     version: 1,
@@ -101,6 +123,11 @@ pub(super) async fn identify(
     founding: Option<Founding>,
 ) -> anyhow::Result<Identity> {
     let addr = advertised(config)?;
+    ensure!(
+        LEFT.read(&state_dir.file("left"))?.is_none(),
+        "this machine has left its mesh for good; to have it join one again, delete {}",
+        state_dir.path().display()
+    );
     if let Some(credentials) = Credentials::load(&state_dir.file(CREDENTIALS))? {
         let founding = unfinished(state_dir)?;
         let identity = Identity {
@@ -111,10 +138,13 @@ pub(super) async fn identify(
             peers: Vec::new(),
             founding,
         };
-        if identity.credentials.is_expired(unix_ms()) {
-            return rejoin(config, state_dir, identity).await;
+        if !identity.credentials.is_expired(unix_ms()) {
+            return Ok(identity);
         }
-        return Ok(identity);
+        return match open_ca(&council::key_file(state_dir)?, &council::ca_path(state_dir))? {
+            Some(ca) => renew_here(state_dir, identity, &ca),
+            None => rejoin(config, state_dir, identity).await,
+        };
     }
     match founding.or_else(|| configured_founding(config)) {
         Some(founding) => found(state_dir, addr, founding),
@@ -320,8 +350,7 @@ async fn join(
     let token = token(config)?;
     let key = LeafKey::generate()?;
     let request = JoinRequest::New {
-        token: token.id().0,
-        secret: token.hash(),
+        token: token.reveal().to_string(),
         request: key.request()?,
         name: config.machine.name.clone(),
         advertise: addr,
@@ -329,6 +358,28 @@ async fn join(
     };
     let welcome = ask_to_join(config, token.ca_hash(), &request).await?;
     admit(state_dir, addr, &key, welcome)
+}
+
+/// Signs a coordinator's own certificate anew after a fleet was switched off for longer than certificates live: it has
+/// the CA's key, and there is nobody else to ask until somebody is back.
+fn renew_here(
+    state_dir: &StateDir,
+    identity: Identity,
+    ca: &ClusterCa,
+) -> anyhow::Result<Identity> {
+    tracing::warn!(
+        "this coordinator's certificate has run out while it was away; signing a new one"
+    );
+    let key = LeafKey::generate()?;
+    let machine = identity.credentials.machine();
+    let leaf = ca.sign_machine(&key.request()?, machine, unix_ms())?;
+    let ca = identity.credentials.ca_certificate().to_vec();
+    let credentials = Credentials::assemble(&key, leaf, ca, unix_ms())?;
+    credentials.save(&state_dir.file(CREDENTIALS))?;
+    Ok(Identity {
+        credentials,
+        ..identity
+    })
 }
 
 /// Comes back with the old identity after its certificate has run out.

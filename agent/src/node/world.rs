@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use muster_mesh::identity::{Generation, MachineId, Peer};
 
@@ -16,6 +17,9 @@ use crate::health::{Level, Readings};
 pub struct World {
     /// The machine that sees it.
     pub me: MachineId,
+    /// When this was painted: by this machine's wall clock, in milliseconds since 1970, and by its monotonic clock.
+    /// A wall clock that is set makes the times in here wrong by as much; see [`shift_ms`](Self::shift_ms).
+    pub painted: (u64, Duration),
     /// All machines that it knows of, itself included.
     pub members: BTreeMap<MachineId, Seen>,
 }
@@ -67,6 +71,15 @@ pub struct Said {
 }
 
 impl World {
+    /// By how much the wall clock has been set since this was painted, in milliseconds: what has to be added to the
+    /// times in here to compare them with the present `now_ms`. `now` is by the clock that it was painted by.
+    pub fn shift_ms(&self, now_ms: u64, now: Duration) -> i64 {
+        let (painted_ms, painted) = self.painted;
+        let elapsed_ms = i64::try_from(now.saturating_sub(painted).as_millis()).unwrap_or(i64::MAX);
+        let difference = i128::from(now_ms) - i128::from(painted_ms) - i128::from(elapsed_ms);
+        i64::try_from(difference).unwrap_or(0)
+    }
+
     /// A picture of nothing but the machine itself.
     pub fn alone(me: Peer, generation: Generation, now_ms: u64) -> Self {
         let seen = Seen {
@@ -79,6 +92,7 @@ impl World {
         };
         Self {
             me: me.machine,
+            painted: (now_ms, Duration::ZERO),
             members: BTreeMap::from([(me.machine, seen)]),
         }
     }

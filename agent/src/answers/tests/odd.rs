@@ -182,6 +182,7 @@ fn odd_world(state: &FleetState, me: MachineId, others: Vec<(u64, u8, u64, bool)
             Some((on_roster.copied().or(MachineId::new(id))?, seen))
         });
     World {
+        painted: Default::default(),
         me,
         members: members.collect(),
     }

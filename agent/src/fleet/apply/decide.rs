@@ -154,6 +154,12 @@ impl FleetState {
         };
         if over {
             self.concerns.remove(&proposal.subject);
+            if let (Subject::Machine(machine), Outcome::Clear) =
+                (&proposal.subject, &proposal.outcome)
+            {
+                // An approval was for that failure, not for the next.
+                self.approvals.remove(machine);
+            }
             return;
         }
         let since_ms = match self.concerns.get(&proposal.subject) {

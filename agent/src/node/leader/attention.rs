@@ -2,29 +2,44 @@
 //!
 //! Judging asks provisioners, witnesses and half of the roster. A calm fleet is spared all that.
 
-use crate::fleet::{FleetState, MemberStatus, Phase};
+use crate::fleet::{Allocation, FleetState, Machine, Member, MemberStatus, Phase};
 use crate::node::world::World;
 
 /// Whether anything is under way, on record as wrong, or different from what it should be.
 pub(super) fn is_needed(state: &FleetState, world: &World) -> bool {
     state.open_intents().next().is_some()
         || !state.concerns.is_empty()
-        || state.machines.values().any(|machine| {
-            !matches!(machine.phase, Phase::Joined)
-                || world.status(machine.id) != Some(MemberStatus::Alive)
-                || said_goodbye(world, machine)
-        })
+        || state
+            .machines
+            .values()
+            .filter(|machine| concerns_us(machine))
+            .any(|machine| {
+                !matches!(machine.phase, Phase::Joined)
+                    || world.status(machine.id) != Some(MemberStatus::Alive)
+                    || said_goodbye(world, machine)
+            })
         || state.groups.iter().any(|(id, group)| {
             let existing = state
                 .machines
                 .values()
                 .filter(|machine| machine.group() == Some(id) && machine.fills_its_slot())
                 .count();
-            existing != group.desired() || group.destroying
+            let exchanged = match &group.spec.allocation {
+                Allocation::Cattle { .. } => false,
+                Allocation::Pets { members } => !members
+                    .keys()
+                    .all(|name| state.is_taken(id, &Member::Pet(name.clone()))),
+            };
+            existing != group.desired() || exchanged || group.destroying
         })
 }
 
-fn said_goodbye(world: &World, machine: &crate::fleet::Machine) -> bool {
+/// One that left, and belonged to no group, is nobody's concern any more.
+fn concerns_us(machine: &Machine) -> bool {
+    machine.place.is_some() || !matches!(machine.phase, Phase::Left { .. })
+}
+
+fn said_goodbye(world: &World, machine: &Machine) -> bool {
     world
         .members
         .get(&machine.id)

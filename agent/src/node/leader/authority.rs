@@ -86,6 +86,10 @@ impl Support {
         if let Some(rival) = self.tally.superseded_by() {
             tracing::warn!(leader = %rival.leader, term = rival.term, "some machines have promised another leader");
         }
+        if self.tally.superseded_by().is_some() {
+            // Somebody has promised another leader: this one must not act, however many still stand behind it.
+            return BTreeSet::new();
+        }
         self.tally
             .fresh(self.clock.now())
             .filter(|machine| electors.contains(machine))

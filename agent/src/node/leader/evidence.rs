@@ -10,12 +10,14 @@ use futures::future::join_all;
 use muster_mesh::clock::unix_ms;
 use muster_mesh::identity::{MachineId, Peer};
 use muster_mesh::transport::StreamKind;
-use muster_provisioners::{Deadline, Instance, InstanceState, Provisioner, Tags, tag};
+use muster_provisioners::{
+    Deadline, Instance, InstanceId, InstanceState, OperationId, Provisioner, Tags, tag,
+};
 use tokio::time::Instant;
 
 use crate::fleet::{
-    self, Answer, FleetState, Health, MemberEvidence, MemberStatus, Path, ProviderEvidence,
-    ProviderWord, RecordEvidence, Text, WitnessEvidence,
+    Allocation, Answer, FleetState, Health, Machine, MemberEvidence, MemberStatus, Path,
+    ProviderEvidence, ProviderWord, RecordEvidence, Text, WitnessEvidence,
 };
 use crate::heal::{MachineEvidence, Stranger};
 use crate::health::Level;
@@ -28,6 +30,9 @@ const DESCRIBE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long a provisioner's word is believed without asking again.
 const WORD_FRESH: Duration = Duration::from_millis(400);
+
+/// Older lists say nothing about instances that nobody knows: they may have been destroyed since.
+const LIST_FRESH: Duration = Duration::from_secs(15);
 
 /// How long a witness has, its own probe included.
 const WITNESS_DEADLINE: Duration = Duration::from_millis(1500);
@@ -64,9 +69,14 @@ pub(super) struct Observed {
 /// A machine of the roster, as far as evidence is concerned.
 struct Suspect {
     machine: MachineId,
-    instance: Option<fleet::Instance>,
+    provisioner: Option<String>,
+    instance: Option<InstanceId>,
+    order: Option<OperationId>,
     zone: Option<String>,
+    /// It doesn't answer, or never came.
     troubled: bool,
+    /// Its provisioner's word is needed: it is in trouble, or is to be taken away.
+    asked: bool,
 }
 
 impl Observer {
@@ -75,11 +85,12 @@ impl Observer {
         let suspects = shared.replica.read(|state, _| suspects(state, world));
         self.ask_provisioners(shared, &suspects).await;
         self.ask_witnesses(shared, world, &suspects).await;
+        let shift_ms = world.shift_ms(unix_ms(), shared.mesh.clock().now());
         let mut machines = BTreeMap::new();
         for suspect in &suspects {
             let seen = world.members.get(&suspect.machine);
             let evidence = MachineEvidence {
-                member: seen.map(member_evidence),
+                member: seen.map(|seen| member_evidence(seen, shift_ms)),
                 record: seen.and_then(record_evidence),
                 provider: self.provider_evidence(suspect),
                 witnesses: self
@@ -121,8 +132,8 @@ impl Observer {
     async fn ask_provisioners(&mut self, shared: &Arc<Shared>, suspects: &[Suspect]) {
         let names: BTreeSet<&str> = suspects
             .iter()
-            .filter(|suspect| suspect.troubled)
-            .filter_map(|suspect| Some(suspect.instance.as_ref()?.provisioner.as_str()))
+            .filter(|suspect| suspect.asked)
+            .filter_map(|suspect| suspect.provisioner.as_deref())
             .collect();
         let cluster = shared
             .replica
@@ -173,16 +184,13 @@ impl Observer {
     }
 
     fn provider_evidence(&self, suspect: &Suspect) -> Option<ProviderEvidence> {
-        let instance = suspect.instance.as_ref()?;
-        let listed = self
-            .lists
-            .get(&instance.provisioner)
-            .filter(|_| suspect.troubled)?;
+        let provisioner = suspect.provisioner.as_ref()?;
+        let listed = self.lists.get(provisioner).filter(|_| suspect.asked)?;
         let word = match &listed.said {
             Err(why) => ProviderWord::CannotSay {
                 why: Text::from(why.clone()),
             },
-            Ok(instances) => match instances.iter().find(|known| known.id == instance.id) {
+            Ok(instances) => match instances.iter().find(|known| suspect.is(known)) {
                 Some(known) => word(known.state),
                 None => ProviderWord::Unknown,
             },
@@ -204,7 +212,8 @@ impl Observer {
             .map(|instance| (instance.provisioner.as_str(), instance.id.as_str()))
             .collect();
         let mut strangers = Vec::new();
-        for (name, listed) in &self.lists {
+        let fresh = |listed: &Listed| listed.at.elapsed() <= LIST_FRESH;
+        for (name, listed) in self.lists.iter().filter(|(_, listed)| fresh(listed)) {
             for instance in listed.said.iter().flatten() {
                 if !ours.contains(&(name.as_str(), instance.id.as_str())) {
                     strangers.push(Stranger {
@@ -221,20 +230,55 @@ impl Observer {
     }
 }
 
+impl Suspect {
+    /// Whether an instance is this machine's: by its ID, or by the order that made it when nobody lived to say the ID.
+    fn is(&self, instance: &Instance) -> bool {
+        match &self.instance {
+            Some(id) => instance.id == *id,
+            None => self.order.is_some() && instance.operation() == self.order,
+        }
+    }
+}
+
+/// Whether a machine is about to be taken away although it may be well.
+fn is_to_go(state: &FleetState, machine: &Machine) -> bool {
+    let Some(place) = &machine.place else {
+        return false;
+    };
+    let Some(group) = state.groups.get(&place.group) else {
+        return false;
+    };
+    let surplus = match &group.spec.allocation {
+        Allocation::Cattle { .. } => state.existing(&place.group) > group.desired(),
+        Allocation::Pets { members } => !members.keys().any(|name| *name == machine.name),
+    };
+    group.destroying || machine.intent.is_some() || surplus
+}
+
 fn suspects(state: &FleetState, world: &World) -> Vec<Suspect> {
     state
         .machines
         .values()
         .map(|machine| {
-            let status = world.status(machine.id);
+            let troubled = world.status(machine.id) != Some(MemberStatus::Alive);
             Suspect {
                 machine: machine.id,
-                instance: machine.instance.clone(),
+                provisioner: machine
+                    .instance
+                    .as_ref()
+                    .map(|instance| instance.provisioner.clone())
+                    .or_else(|| Some(state.template(machine)?.instance.provisioner.clone())),
+                instance: machine
+                    .instance
+                    .as_ref()
+                    .map(|instance| instance.id.clone()),
+                order: machine.order.clone(),
+                asked: troubled || is_to_go(state, machine),
                 zone: machine
                     .zone
                     .clone()
                     .or_else(|| machine.labels.get("zone").cloned()),
-                troubled: status != Some(MemberStatus::Alive),
+                troubled,
             }
         })
         .collect()
@@ -355,10 +399,11 @@ async fn ask(shared: &Shared, witness: MachineId, suspect: Peer) -> Option<Witne
     })
 }
 
-fn member_evidence(seen: &Seen) -> MemberEvidence {
+/// `shift_ms` is by how much the wall clock was set since the picture was painted.
+fn member_evidence(seen: &Seen, shift_ms: i64) -> MemberEvidence {
     MemberEvidence {
         status: seen.status,
-        since_ms: seen.since_ms,
+        since_ms: seen.since_ms.saturating_add_signed(shift_ms),
         generation: seen.generation,
     }
 }

@@ -1,6 +1,6 @@
 //! Carrying out open intents: each due step in a task of its own, its result committed when it comes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use muster_mesh::consensus::Coordinator;
 use muster_mesh::identity::MachineId;
 use muster_mesh::pki::{ClusterCa, JoinToken};
 use muster_provisioners::{OperationId, Secret};
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 
 use crate::execute::{self, Helpers, Job, Surroundings};
-use crate::fleet::{Command, FleetState, Progress, StepResult, Text};
+use crate::fleet::{Command, FleetState, Progress, Refusal, StepResult, Text};
 use crate::node::propose::{ProposeFailure, propose};
 use crate::node::services::DRAIN;
 use crate::node::shared::Shared;
@@ -35,6 +35,7 @@ const UNWORKABLE_RETRY_MS: u64 = 30_000;
 #[derive(Default)]
 pub(super) struct Orders {
     under_way: BTreeSet<OperationId>,
+    names: HashMap<task::Id, OperationId>,
     tasks: JoinSet<(OperationId, Option<Progress>)>,
 }
 
@@ -55,9 +56,10 @@ impl Orders {
             seeds: seeds(shared),
             token: &token,
         };
-        let now_ms = unix_ms();
         let mut jobs = Vec::new();
         shared.replica.read(|state, _| {
+            // Times in the state are by the state's clock, which an earlier leader may have put ahead of ours.
+            let now_ms = state.clock_ms.max(unix_ms());
             for intent in state.intents.values() {
                 let due = intent.due(now_ms).is_some() && !self.under_way.contains(&intent.op);
                 if due && self.under_way.len() + jobs.len() < STEPS_MAX {
@@ -69,7 +71,8 @@ impl Orders {
             self.under_way.insert(op.clone());
             let shared = Arc::clone(shared);
             let coordinator = coordinator.clone();
-            self.tasks.spawn(async move {
+            let named = op.clone();
+            let task = self.tasks.spawn(async move {
                 let progress = match job {
                     Ok(Some(job)) => carry_out(&shared, &coordinator, &job).await,
                     Ok(None) => None,
@@ -77,15 +80,25 @@ impl Orders {
                 };
                 (op, progress)
             });
+            self.names.insert(task.id(), named);
         }
     }
 
     /// The next result; `None` while nothing is under way.
     pub(super) async fn next(&mut self) -> Option<(OperationId, Option<Progress>)> {
         loop {
-            match self.tasks.join_next().await? {
-                Ok(ended) => return Some(ended),
-                Err(error) => tracing::error!(%error, "a step's task ended badly"),
+            match self.tasks.join_next_with_id().await? {
+                Ok((id, ended)) => {
+                    self.names.remove(&id);
+                    return Some(ended);
+                }
+                Err(error) => {
+                    // A defect in a step must not keep its intent, or others, from being carried out.
+                    tracing::error!(%error, "a step's task ended badly");
+                    if let Some(op) = self.names.remove(&error.id()) {
+                        return Some((op, None));
+                    }
+                }
             }
         }
     }
@@ -102,8 +115,26 @@ impl Orders {
         tracing::info!(%op, %step, attempt, result = ?progress.result, "a step has ended");
         match propose(shared, None, Command::Progress(progress)).await {
             Ok(_) => {}
+            Err(ProposeFailure::Refused(Refusal::StaleProgress { .. } | Refusal::NoIntent(_))) => {
+                tracing::info!(%op, %step, "the step's result is out of date");
+            }
             Err(ProposeFailure::Refused(refusal)) => {
-                tracing::info!(%op, %step, %refusal, "the step's result is out of date");
+                // What the state doesn't take now it won't take in a moment either: wait like after any failure.
+                tracing::warn!(%op, %step, %refusal, "the step's result was refused");
+                let error = Text::from(format!("its result was refused: {refusal}"));
+                let result = StepResult::Error {
+                    error,
+                    retry_ms: UNWORKABLE_RETRY_MS,
+                };
+                let progress = Progress {
+                    op,
+                    step,
+                    attempt,
+                    result,
+                };
+                if let Err(error) = propose(shared, None, Command::Progress(progress)).await {
+                    tracing::warn!(%step, %error, "a step's failure was not committed");
+                }
             }
             Err(error) => tracing::warn!(%op, %step, %error, "a step's result was not committed"),
         }

@@ -31,6 +31,8 @@ pub(super) struct SeatKeeper {
     clock: Monotonic,
     /// Since when each machine has been well without a break.
     well_since: BTreeMap<MachineId, Duration>,
+    /// Since when each seat has been among those that this leader knows.
+    seats_since: BTreeMap<Seat, Duration>,
     /// How many machines there were at the last look, and since when.
     roster: (usize, Duration),
 }
@@ -40,6 +42,7 @@ impl SeatKeeper {
         Self {
             clock,
             well_since: BTreeMap::new(),
+            seats_since: BTreeMap::new(),
             roster: (0, clock.now()),
         }
     }
@@ -110,7 +113,15 @@ impl SeatKeeper {
         if self.roster.0 != machines.len() {
             self.roster = (machines.len(), now);
         }
-        coordinator.council(machines, now.saturating_sub(self.roster.1))
+        let mut view = coordinator.council(machines, now.saturating_sub(self.roster.1))?;
+        self.seats_since
+            .retain(|seat, _| view.seats.contains_key(seat));
+        for (seat, seen) in &mut view.seats {
+            // A seat can't have been silent for longer than it has been there.
+            let since = *self.seats_since.entry(*seat).or_insert(now);
+            seen.silent_for = seen.silent_for.min(now.saturating_sub(since));
+        }
+        Some(view)
     }
 
     fn machines(

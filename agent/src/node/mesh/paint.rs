@@ -47,6 +47,7 @@ impl MeshTask {
         let members = std::iter::once((me.machine, own)).chain(others).collect();
         World {
             me: me.machine,
+            painted: (self.wall_ms(self.clock.now()), self.clock.now()),
             members,
         }
     }
