@@ -18,6 +18,8 @@ use crate::identity::{Generation, MachineId, Peer};
 const INQUIRIES_MAX: usize = 64;
 /// How many others are asked to ping on our behalf, and how many check a suspicion that they heard of.
 pub(super) const HELPERS: usize = 3;
+/// Every this many periods, a member in random order is probed besides our successor.
+const ROUND_EVERY: u32 = 4;
 /// One machine is looked into this often at most because the runtime could not reach it.
 const HINT_EVERY: Duration = Duration::from_secs(2);
 
@@ -28,7 +30,8 @@ pub(super) struct Rounds {
     order: Vec<MachineId>,
     /// Our neighbours in the ring, once computed: the next, whom we watch, and the one before.
     neighbours: Option<[Option<MachineId>; 2]>,
-    watch_next: bool,
+    /// Periods since somebody other than our successor was probed.
+    watched_in_a_row: u32,
     number: u8,
 }
 
@@ -80,9 +83,9 @@ impl Membership {
         self.flush(now);
     }
 
-    /// Probes the next member. Every other probe goes to our successor in a ring that all agree on, so that each
-    /// member is looked at every two periods by somebody; the others go round all members in random order, so that
-    /// no single watcher's view decides.
+    /// Probes our successor in a ring that all agree on, so that somebody looks at each member every period; and every
+    /// few periods, in the same wake-up, another member in a random order that goes round all, so that no single
+    /// watcher's death or bad network leaves its successor unwatched.
     pub(super) fn probe_next(&mut self, now: Duration) {
         if self.table.active_count() == 0 {
             return;
@@ -93,21 +96,24 @@ impl Membership {
         let jitter = self.rng.random_range(0.9..1.1);
         self.timers.set(Timer::Probe, now + period.mul_f64(jitter));
 
-        self.rounds.watch_next = !self.rounds.watch_next;
-        let watched = if self.rounds.watch_next {
-            let [next, _] = self.neighbours();
-            next
+        let [next, _] = self.neighbours();
+        let watched = next.filter(|machine| !self.inquiries.contains_key(machine));
+        self.rounds.watched_in_a_row += 1;
+        let round = watched.is_none() || self.rounds.watched_in_a_row >= ROUND_EVERY;
+        let other = if round && self.table.active_count() > 1 {
+            self.rounds.watched_in_a_row = 0;
+            self.next_in_round()
         } else {
             None
         };
-        let free = |machine: &MachineId| !self.inquiries.contains_key(machine);
-        let Some(machine) = watched.filter(free).or_else(|| self.next_in_round()) else {
-            return;
-        };
-        if let Some(row) = self.table.get(machine) {
-            let life = row.life;
-            self.stats.probes += 1;
-            self.inquire(now, life, false);
+        for machine in [watched, other.filter(|other| Some(*other) != watched)]
+            .into_iter()
+            .flatten()
+        {
+            if let Some(life) = self.table.get(machine).map(|row| row.life) {
+                self.stats.probes += 1;
+                self.inquire(now, life, false);
+            }
         }
     }
 

@@ -100,7 +100,7 @@ fn three_members_find_each_other_through_one_seed() {
 }
 
 #[test]
-fn an_idle_member_pings_once_a_period_and_says_nothing_else() {
+fn an_idle_member_pings_once_a_second_and_says_nothing_else() {
     let (mut now, mut members) = mesh(5);
     run(&mut now, 30 * SECOND, &mut members);
     let before: u64 = members
@@ -113,7 +113,7 @@ fn an_idle_member_pings_once_a_period_and_says_nothing_else() {
         .map(|member| member.stats().datagrams_out)
         .sum::<u64>()
         - before;
-    // A ping and an answer a second and member, and a hash every 30 to 60 s.
+    // About a ping and an answer a second and member, and a hash every 30 to 60 s.
     assert!(
         (900..1150).contains(&sent),
         "{sent} datagrams in 100 s among five"
