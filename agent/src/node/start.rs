@@ -15,6 +15,7 @@ use muster_mesh::pki::{
 use muster_mesh::state_dir::{FileKind, StateDir};
 use muster_mesh::transport::DialError;
 use muster_mesh::transport::joining::{self, JoinAttemptError, JoinError};
+use muster_provisioners::{Deadline, Properties};
 use rand::TryRng;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,14 @@ const FOUNDING: FileKind = FileKind {
     what: "the note about the mesh that this machine is founding",
     remedy: "Delete the whole directory and found the mesh again; it has no other members yet.",
     size_max: 64 * 1024,
+};
+
+const PEERS: FileKind = FileKind {
+    tag: *b"PEER",
+    version: 1,
+    what: "the machines that this one was told about when it joined",
+    remedy: "Delete it, and name some machines of the mesh as `seeds` in the configuration.",
+    size_max: 16 * 1024,
 };
 
 const LEFT: FileKind = FileKind {
@@ -135,7 +144,7 @@ pub(super) async fn identify(
             addr,
             name: String::new(),
             cluster_name: String::new(),
-            peers: Vec::new(),
+            peers: known_peers(state_dir)?,
             founding,
         };
         if !identity.credentials.is_expired(unix_ms()) {
@@ -226,6 +235,16 @@ fn found(state_dir: &StateDir, addr: SocketAddr, founding: Founding) -> anyhow::
     })
 }
 
+/// The machines that this one was told about when it joined; none on a founder.
+fn known_peers(state_dir: &StateDir) -> anyhow::Result<Vec<Peer>> {
+    let path = state_dir.file("peers");
+    let Some(bytes) = PEERS.read(&path)? else {
+        return Ok(Vec::new());
+    };
+    let peers = postcard::from_bytes(&bytes);
+    Ok(peers.map_err(|_| PEERS.damaged(&path, "its content makes no sense"))?)
+}
+
 fn unfinished(state_dir: &StateDir) -> anyhow::Result<Option<Founded>> {
     let path = state_dir.file("founding");
     let Some(bytes) = FOUNDING.read(&path)? else {
@@ -269,7 +288,7 @@ pub(super) async fn found_log(
     }
     shared.council.seat(coordinator, Arc::new(ca));
     let deadline = tokio::time::Instant::now() + FOUND_DEADLINE;
-    let command = first_command(shared, &founded, here)?;
+    let command = first_command(shared, &founded, here).await?;
     while shared.replica.read(|state, _| state.cluster.is_none()) {
         if let Err(error) = propose(shared, None, command.clone()).await {
             tracing::debug!(%error, "the mesh is not founded yet");
@@ -285,7 +304,7 @@ pub(super) async fn found_log(
     Ok(())
 }
 
-fn first_command(shared: &Shared, founded: &Founded, here: Peer) -> anyhow::Result<Command> {
+async fn first_command(shared: &Shared, founded: &Founded, here: Peer) -> anyhow::Result<Command> {
     let config = &shared.config;
     let machine_name: MachineName = machine_name(config)?.parse()?;
     let place = match (&config.instance.group, &config.instance.member) {
@@ -300,7 +319,7 @@ fn first_command(shared: &Shared, founded: &Founded, here: Peer) -> anyhow::Resu
         (Some(provisioner), Some(id)) => Some(fleet::Instance {
             provisioner: provisioner.clone(),
             id: id.parse()?,
-            properties: Default::default(),
+            properties: own_properties(shared, provisioner).await,
         }),
         _ => None,
     };
@@ -315,6 +334,19 @@ fn first_command(shared: &Shared, founded: &Founded, here: Peer) -> anyhow::Resu
         place,
         instance,
     })))
+}
+
+/// What the founding machine's provisioner says of it; nothing when it can't be asked now, which does no harm.
+async fn own_properties(shared: &Shared, provisioner: &str) -> Properties {
+    let config = &shared.config.instance;
+    let operation = config.operation.as_deref().and_then(|op| op.parse().ok());
+    let (Some(op), Some(built)) = (operation, shared.provisioners.get(provisioner)) else {
+        return Properties::new();
+    };
+    let made = built.made_by(&op, Deadline::after(FOUND_DEADLINE)).await;
+    let mut made = made.unwrap_or_default().into_iter();
+    let own = made.find(|instance| Some(instance.id.as_str()) == config.id.as_deref());
+    own.map(|instance| instance.properties).unwrap_or_default()
 }
 
 /// Which member of its group the founding machine is: a pet by its name, cattle by its number.
@@ -416,6 +448,9 @@ fn admit(
     welcome: Welcome,
 ) -> anyhow::Result<Identity> {
     let credentials = Credentials::assemble(key, welcome.certificate, welcome.ca, unix_ms())?;
+    // Peers first: with an identity and without them, the next start would not know where to begin.
+    let peers = postcard::to_stdvec(&welcome.peers).expect("plain data serializes into memory");
+    PEERS.write(&state_dir.file("peers"), &peers)?;
     credentials.save(&state_dir.file(CREDENTIALS))?;
     tracing::info!(machine = %welcome.machine, name = welcome.name, "this machine has joined");
     Ok(Identity {

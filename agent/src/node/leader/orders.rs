@@ -18,6 +18,7 @@ use crate::fleet::{Command, FleetState, Progress, Refusal, StepResult, Text};
 use crate::node::propose::{ProposeFailure, propose};
 use crate::node::services::DRAIN;
 use crate::node::shared::Shared;
+use crate::node::world::World;
 
 /// Steps under way at once. A provider that is asked for more at a time tends to throttle.
 const STEPS_MAX: usize = 16;
@@ -57,12 +58,32 @@ impl Orders {
             token: &token,
         };
         let mut jobs = Vec::new();
+        let world = shared.mesh.look();
+        let voters: Vec<MachineId> = shared
+            .replica
+            .seats()
+            .voters
+            .values()
+            .map(|node| node.machine)
+            .collect();
         shared.replica.read(|state, _| {
+            let mut leaving = BTreeSet::new();
             // Times in the state are by the state's clock, which an earlier leader may have put ahead of ours.
             let now_ms = state.clock_ms.max(unix_ms());
             for intent in state.intents.values() {
                 let due = intent.due(now_ms).is_some() && !self.under_way.contains(&intent.op);
-                if due && self.under_way.len() + jobs.len() < STEPS_MAX {
+                let room = self.under_way.len() + jobs.len() < STEPS_MAX;
+                if let Some(machine) = intent.action.removes().filter(|_| intent.is_open()) {
+                    let stays = voters.contains(&machine)
+                        && world.is_active(machine)
+                        && !can_spare(state, &world, &voters, &leaving, machine);
+                    leaving.insert(machine);
+                    if stays && due {
+                        tracing::debug!(op = %intent.op, "waits until another machine has its seat");
+                        continue;
+                    }
+                }
+                if due && room {
                     jobs.push((intent.op.clone(), work_out(state, intent, &surroundings)));
                 }
             }
@@ -139,6 +160,24 @@ impl Orders {
             Err(error) => tracing::warn!(%op, %step, %error, "a step's result was not committed"),
         }
     }
+}
+
+/// Whether the coordinators still have a quorum when a voter that is alive is taken away, and with it those that are on
+/// their way out already. If not, its seat has to go to another machine first, which the seat keeper sees to.
+fn can_spare(
+    state: &FleetState,
+    world: &World,
+    voters: &[MachineId],
+    leaving: &BTreeSet<MachineId>,
+    machine: MachineId,
+) -> bool {
+    let staying = voters.iter().filter(|voter| {
+        **voter != machine
+            && !leaving.contains(voter)
+            && world.is_active(**voter)
+            && state.machines.contains_key(voter)
+    });
+    staying.count() > voters.len() / 2
 }
 
 fn work_out(
