@@ -4,8 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use muster_tests::fleet::PATIENCE;
+use muster_tests::process::Process;
 use muster_tests::system::{may_make_namespaces, require};
-use muster_tests::{Fleet, MachineRow, Options, wait};
+use muster_tests::{Fleet, MachineRow, Options, Status, wait};
 
 fn in_namespace() -> Options {
     Options {
@@ -27,8 +28,57 @@ fn addresses<'a>(machines: impl IntoIterator<Item = &'a MachineRow>) -> Vec<Stri
     machines.into_iter().map(address).collect()
 }
 
+/// Cuts the leader and the machine that `companion` prefers off from the other three.
+#[track_caller]
+fn cut_off_leader(
+    fleet: &Fleet,
+    before: &Status,
+    companion: fn(&MachineRow) -> bool,
+) -> (Vec<MachineRow>, Vec<MachineRow>) {
+    let leader = before.leader.as_deref().expect("a whole fleet has one");
+    let mut small = before.machines.clone();
+    small.sort_by_key(|machine| (machine.name != leader, !companion(machine)));
+    let large = small.split_off(2);
+    fleet
+        .namespace()
+        .part(&addresses(&small), &addresses(&large));
+    (small, large)
+}
+
+/// Waits until all of these know that they may not act.
+#[track_caller]
+fn wait_holding(fleet: &Fleet, machines: &[MachineRow]) {
+    for machine in machines {
+        wait::until("it knows that it may not act", PATIENCE, || {
+            let status = fleet.status_of(machine.api())?;
+            let alone = status.members.alive as usize == machines.len();
+            let held = status.groups.iter().flat_map(|group| &group.holds);
+            let held = held.filter(|hold| hold.rule == "quorum").count();
+            if alone && !status.quorum && held > 0 {
+                Ok(())
+            } else {
+                Err(format!("{status:#?}"))
+            }
+        });
+    }
+}
+
+/// Waits until all is well again, and fails if anything exists twice.
+#[track_caller]
+fn expect_well(fleet: &Fleet) -> Status {
+    fleet.namespace().heal();
+    let after = fleet.wait_whole();
+    let mut names: Vec<_> = after.machines.iter().map(|machine| &machine.name).collect();
+    names.dedup();
+    assert_eq!(names.len(), 5, "{names:?}");
+    let agents = |process: &&Process| process.command.contains(" agent ");
+    let count = fleet.processes().iter().filter(agents).count();
+    assert_eq!(count, 5, "{:?}", fleet.processes());
+    after
+}
+
 #[test]
-fn the_smaller_side_of_a_partition_holds_and_all_is_well_after_it() {
+fn the_larger_side_of_a_partition_goes_on_and_the_smaller_one_holds() {
     if !require(
         "the right to make network namespaces",
         may_make_namespaces(),
@@ -37,56 +87,54 @@ fn the_smaller_side_of_a_partition_holds_and_all_is_well_after_it() {
     }
     let fleet = Fleet::start_with(in_namespace());
     let before = fleet.wait_whole();
-    // The leader and one more are cut off from the other three.
-    let leader = before.leader.clone().expect("a whole fleet has one");
-    let mut machines = before.machines.clone();
-    machines.sort_by_key(|machine| {
-        (
-            machine.name != leader,
-            !before.coordinators.contains(&machine.name),
-        )
-    });
-    let (small, large) = machines.split_at(2);
-    fleet.namespace().part(&addresses(small), &addresses(large));
-
-    for machine in small {
-        wait::until(
-            "the smaller side knows that it may not act",
-            PATIENCE,
-            || {
-                let status = fleet.status_of(machine.api())?;
-                if status.quorum || status.members.alive > 2 {
-                    Err(format!("{status:#?}"))
-                } else {
-                    Ok(())
-                }
-            },
-        );
-    }
-    for machine in large {
+    let (small, large) = cut_off_leader(&fleet, &before, |machine| !machine.coordinator);
+    wait_holding(&fleet, &small);
+    for machine in &large {
         wait::until("the larger side has a leader of its own", PATIENCE, || {
             let status = fleet.status_of(machine.api())?;
-            match &status.leader {
-                Some(name)
-                    if large.iter().any(|machine| machine.name == *name) && status.quorum =>
-                {
-                    Ok(())
-                }
+            let leader = status.leader.as_ref().filter(|_| status.quorum);
+            match leader {
+                Some(name) if large.iter().any(|machine| machine.name == *name) => Ok(()),
                 _ => Err(format!("{status:#?}")),
             }
         });
     }
-    // The provisioner says that both run, and the larger side cannot know better: give it time to do wrong.
-    thread::sleep(Duration::from_secs(20));
+    let held = fleet.status_of(small[0].api()).expect("it answers");
+    assert_eq!(
+        held.identities(),
+        before.identities(),
+        "the smaller side ordered something"
+    );
+    expect_well(&fleet);
+}
+
+#[test]
+fn without_most_coordinators_no_side_of_a_partition_acts() {
+    if !require(
+        "the right to make network namespaces",
+        may_make_namespaces(),
+    ) {
+        return;
+    }
+    let fleet = Fleet::start_with(in_namespace());
+    let before = fleet.wait_whole();
+    // Two of three coordinators are among the two that are cut off: a majority of coordinators on one side, of
+    // machines on the other.
+    let (small, large) = cut_off_leader(&fleet, &before, |machine| machine.coordinator);
+    wait_holding(&fleet, &small);
+    wait_holding(&fleet, &large);
+    // Long enough that a fleet which would act by mistake had acted.
+    thread::sleep(Duration::from_secs(15));
     for machine in &before.machines {
         assert!(
             fleet.process(machine).is_some(),
             "{} was destroyed while it lived",
             machine.name
         );
+        let status = fleet.status_of(machine.api()).expect("it answers");
+        assert_eq!(status.identities(), before.identities());
     }
-    fleet.namespace().heal();
-    let after = fleet.wait_whole();
+    let after = expect_well(&fleet);
     assert_eq!(after.identities(), before.identities());
 }
 
