@@ -2,7 +2,7 @@
 //!
 //! Each key is defined once, in `section!`, with its type, default and description; file,
 //! variable (`MUSTER_HEALTH_INTERVAL`), flag (`--health-interval`) and the reference that
-//! [`render`] prints all come from that definition. Nothing here does I/O except [`load`], which reads the one
+//! [`render()`] prints all come from that definition. Nothing here does I/O except [`load`], which reads the one
 //! file. Reading reports **all** problems at once, each with its place and a remedy.
 
 use std::collections::BTreeMap;

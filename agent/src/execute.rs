@@ -1,6 +1,6 @@
 //! The hands: carries out the steps of committed intents through provisioners, and says how it went.
 //!
-//! One step at a time, and each from the state alone ([`job`]): whoever leads next derives the same job, with the
+//! One step at a time, and each from the state alone ([`job()`]): whoever leads next derives the same job, with the
 //! same operation ID, and finishes what was begun. Nothing here decides: what may be done was decided, committed,
 //! and confirmed again by the caller a moment ago.
 

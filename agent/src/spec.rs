@@ -1,8 +1,8 @@
 //! Group specs as people write them: TOML or JSON, checked whole before anything is stored.
 //!
 //! [`load`] reads files, [`parse`] is its pure part; both give the canonical [`GroupSpec`]s that the fleet state
-//! keeps, or *everything* that is wrong, each problem with file, line, column, field and remedy. [`document`] turns
-//! a canonical spec back into what a person would write, and [`plan`] says what applying one would change.
+//! keeps, or *everything* that is wrong, each problem with file, line, column, field and remedy. [`document()`] turns
+//! a canonical spec back into what a person would write, and [`plan()`] says what applying one would change.
 //!
 //! A file holds one group, or several: in TOML as `[[group]]` tables, in JSON as a list or as `{"group": […]}`.
 
