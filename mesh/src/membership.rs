@@ -93,6 +93,7 @@ pub struct Membership {
     renewal: Renewal,
     hint: Option<Hint>,
     hint_reported: Option<Hint>,
+    heard_at: Option<Duration>,
     left: bool,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -125,6 +126,7 @@ impl Membership {
             renewal: Renewal::default(),
             hint: None,
             hint_reported: None,
+            heard_at: None,
             left: false,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -202,6 +204,12 @@ impl Membership {
     /// How many members are alive or suspect, this one excepted.
     pub fn active_count(&self) -> usize {
         self.table.active_count()
+    }
+
+    /// When the last datagram of any member arrived. Members ping each other every few seconds at most, so a machine that
+    /// has heard nothing for longer is cut off, and what it believes of others is of that time.
+    pub fn last_heard(&self) -> Option<Duration> {
+        self.heard_at
     }
 
     /// What happened so far, and the state of health.

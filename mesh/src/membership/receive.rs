@@ -26,7 +26,10 @@ impl Membership {
             return;
         }
         match self.read_datagram(now, from, datagram) {
-            Ok(()) => self.stats.datagrams_in += 1,
+            Ok(()) => {
+                self.stats.datagrams_in += 1;
+                self.heard_at = Some(now);
+            }
             Err(_) => self.stats.malformed += 1,
         }
         self.flush(now);

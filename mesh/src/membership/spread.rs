@@ -10,7 +10,7 @@ use super::config::retransmits;
 use super::event::{Command, Transmit};
 use super::hint::Hint;
 use super::life::Life;
-use super::swim::{Packet, SwimMessage, Update};
+use super::swim::{Packet, State, SwimMessage, Update};
 use super::timers::Timer;
 use super::{Membership, TRANSMITS_MAX};
 use crate::identity::{MachineId, Peer};
@@ -28,6 +28,8 @@ const PULL_EVERY_PER_MEMBER: Duration = Duration::from_millis(3);
 /// One machine is told this often at most that it is believed dead.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
+/// A death is passed on for this long after we learned of it. Gossip takes a second, half of a big mesh at once some more.
+const DEATH_IS_NEWS: Duration = Duration::from_secs(20);
 /// News kept for our neighbours in the ring. More at once comes from a disaster, and then comparisons do the rest.
 const FOR_NEIGHBOURS_MAX: usize = 1024;
 /// News in one datagram to them: at 42 bytes, the longest, it fits.
@@ -222,9 +224,12 @@ impl Membership {
             self.want_generation(now, me.generation, me);
         }
         for (life, bytes) in self.swim.take_sends() {
-            if self.may_send(now, life, &bytes) {
+            if let Some(bytes) = self.fit_to_send(now, life, bytes) {
                 self.send(life, &bytes);
             }
+        }
+        if self.table.active_count() == 0 {
+            self.spread.for_neighbours.clear();
         }
         if self.has_news()
             && self.table.active_count() > 0
@@ -235,21 +240,43 @@ impl Membership {
         }
     }
 
-    /// Two members that believe each other dead would tell each other so at the speed of the network.
-    fn may_send(&mut self, now: Duration, life: Life, bytes: &Bytes) -> bool {
-        let tells =
-            Packet::decode(bytes).is_ok_and(|packet| packet.message == SwimMessage::TurnUndead);
-        if !tells {
-            return true;
-        }
-        let Some(row) = self.table.get_mut(life.machine) else {
-            return true;
+    /// What of foca's message may go out; `None` if nothing.
+    ///
+    /// Two members that believe each other dead would tell each other so at the speed of the network, so that is rationed.
+    /// And foca keeps updates until they were passed on often enough, so a member that was alone for hours would come
+    /// back with its verdicts of that time and be believed: old deaths are left to the comparison of tables, in which
+    /// they are judged.
+    fn fit_to_send(&mut self, now: Duration, life: Life, bytes: Bytes) -> Option<Bytes> {
+        let Ok(mut packet) = Packet::decode(&bytes) else {
+            return Some(bytes);
         };
-        let due = row.told_at.is_none_or(|at| now >= at + TELL_EVERY);
-        if due {
+        if packet.message == SwimMessage::TurnUndead {
+            let Some(row) = self.table.get_mut(life.machine) else {
+                return Some(bytes);
+            };
+            if row.told_at.is_some_and(|at| now < at + TELL_EVERY) {
+                return None;
+            }
             row.told_at = Some(now);
+            return Some(bytes);
         }
-        due
+        let count = packet.updates.len();
+        packet
+            .updates
+            .retain(|update| !self.is_old_death(now, update));
+        Some(if packet.updates.len() == count {
+            bytes
+        } else {
+            packet.encode()
+        })
+    }
+
+    fn is_old_death(&self, now: Duration, update: &Update) -> bool {
+        update.state == State::Down
+            && self
+                .table
+                .get(update.life.machine)
+                .is_some_and(|row| row.life == update.life && now > row.since + DEATH_IS_NEWS)
     }
 
     /// Frames a SWIM message and hands it to the runtime.

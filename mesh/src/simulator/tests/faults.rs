@@ -142,3 +142,35 @@ fn starved_machines_do_not_bury_each_other() {
     assert_eq!(mesh.findings().deaths, []);
     settle(&mut mesh, 20 * SECOND);
 }
+
+#[test]
+fn an_outage_of_the_whole_network_buries_nobody() {
+    for seconds in [1, 3, 8] {
+        let mut mesh = mesh(seconds, 20);
+        mesh.network().loss = 1.0;
+        mesh.run_for(SECOND * seconds as u32);
+        mesh.network().loss = 0.0;
+        settle(&mut mesh, 30 * SECOND);
+        assert_eq!(mesh.findings().deaths, [], "{seconds} s");
+    }
+}
+
+#[test]
+fn a_machine_that_was_alone_does_not_come_back_with_its_verdicts() {
+    let mut mesh = mesh(1, 10);
+    mesh.partition(&[4]);
+    mesh.run_for(900 * SECOND);
+    assert_eq!(
+        mesh.membership(4).map(Membership::active_count),
+        Some(0),
+        "it buried everybody"
+    );
+    // Asleep when the network is mended, so that the first that the others hear of it is what it had to say then.
+    mesh.pause(4);
+    mesh.heal();
+    mesh.run_for(30 * SECOND);
+    let buried = mesh.findings().deaths.len();
+    mesh.resume(4);
+    settle(&mut mesh, 60 * SECOND);
+    assert_eq!(mesh.findings().deaths[buried..], []);
+}
