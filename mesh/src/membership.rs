@@ -64,6 +64,11 @@ const TRANSMITS_MAX: usize = 4096;
 /// A wake-up later than this says that this process was not running: nobody is judged by what it missed meanwhile.
 const LATE_MIN: Duration = Duration::from_millis(250);
 
+/// A wake-up as late as this is one from sleep: what waits in the socket may be old.
+const SLEEP_MIN: Duration = Duration::from_secs(3);
+/// After such a wake-up, news is taken for old news for this long.
+const DROWSY: Duration = Duration::from_secs(2);
+
 /// One member of the mesh.
 ///
 /// Methods are of four kinds:
@@ -94,6 +99,7 @@ pub struct Membership {
     hint: Option<Hint>,
     hint_reported: Option<Hint>,
     heard_at: Option<Duration>,
+    woke_at: Option<Duration>,
     left: bool,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
@@ -127,6 +133,7 @@ impl Membership {
             hint: None,
             hint_reported: None,
             heard_at: None,
+            woke_at: None,
             left: false,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -232,6 +239,9 @@ impl Membership {
             return;
         }
         self.stats.late_wakes += 1;
+        if late >= SLEEP_MIN {
+            self.woke_at = Some(now);
+        }
         if self.config.safeguards.local_health {
             self.health.worse();
         }
@@ -243,6 +253,15 @@ impl Membership {
             suspicion.ends += late + LATE_MIN;
             self.timers.set(Timer::Verdict(*machine), suspicion.ends);
         }
+        // The rest is due, but not late any more.
+        for timer in self.timers.take_due(now) {
+            self.timers.set(timer, now);
+        }
+    }
+
+    /// Whether what arrives now may have waited in the socket while this process slept.
+    fn has_just_woken(&self, now: Duration) -> bool {
+        self.woke_at.is_some_and(|at| now < at + DROWSY)
     }
 }
 

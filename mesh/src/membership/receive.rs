@@ -25,6 +25,7 @@ impl Membership {
             self.stats.refused_full += 1;
             return;
         }
+        self.forgive_lateness(now);
         match self.read_datagram(now, from, datagram) {
             Ok(()) => {
                 self.stats.datagrams_in += 1;
@@ -89,13 +90,17 @@ impl Membership {
             self.stats.refused_full += 1;
             return Ok(());
         }
-        let cleaned = self.clean(now, &mut packet);
+        let doubtful = self.take_old_deaths(now, &mut packet);
+        let cleaned = self.clean(now, &mut packet, !doubtful.is_empty());
         match cleaned {
             Cleaned::Ignore => return Ok(()),
             Cleaned::Unchanged => self.swim.handle(bytes),
             Cleaned::Changed => self.swim.handle(&packet.encode()),
         }
         .map_err(|_| WireError::Value)?;
+        for life in doubtful {
+            self.inquire(now, life, true);
+        }
         let touched = self.touched(&packet);
         self.absorb(now, touched, How::Told, true);
         self.react(now, from, &packet);
@@ -104,9 +109,8 @@ impl Membership {
 
     /// Removes what foca must not see: news of our own death, which foca would act on at once while a new generation
     /// has to be made durable first; and messages to a former life of ours, which concern us unless they end it.
-    fn clean(&mut self, now: Duration, packet: &mut Packet) -> Cleaned {
+    fn clean(&mut self, now: Duration, packet: &mut Packet, mut changed: bool) -> Cleaned {
         let me = self.swim.me();
-        let mut changed = false;
         if packet.dst.generation > me.generation {
             self.want_generation(now, packet.dst.generation, packet.src);
             return Cleaned::Ignore;
@@ -142,6 +146,23 @@ impl Membership {
         } else {
             Cleaned::Unchanged
         }
+    }
+
+    /// Takes out deaths that may be old news: a process that stood still finds in its socket what was said while it did,
+    /// and would pass that on as if it were new. Those whom it concerns are to be asked instead.
+    fn take_old_deaths(&mut self, now: Duration, packet: &mut Packet) -> Vec<Life> {
+        if !self.has_just_woken(now) {
+            return Vec::new();
+        }
+        let (old, fresh): (Vec<Update>, Vec<Update>) = std::mem::take(&mut packet.updates)
+            .into_iter()
+            .partition(|update| {
+                let row = self.table.get(update.life.machine);
+                update.state == State::Down
+                    && row.is_some_and(|row| row.life == update.life && row.status.is_active())
+            });
+        packet.updates = fresh;
+        old.into_iter().map(|update| update.life).collect()
     }
 
     /// Whether foca may see `update`; news about ourselves is acted on here.
