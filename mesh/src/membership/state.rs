@@ -98,7 +98,9 @@ impl Membership {
                 Judgement::Knock => strangers.push(update.life),
                 Judgement::Doubt => {
                     self.tell_dead(update.life);
-                    self.inquire(now, update.life, true);
+                    if let Some(life) = self.table.get(update.life.machine).map(|row| row.life) {
+                        self.inquire(now, life, true);
+                    }
                     if let Some(inquiry) = self.inquiries.get_mut(&update.life.machine) {
                         inquiry.accused = true;
                     }
@@ -134,12 +136,12 @@ impl Membership {
                 Judgement::Ignore
             };
         }
+        let believe = Judgement::Believe { broadcast: false };
         let Some(row) = self.table.get(update.life.machine) else {
+            // Remembering a stranger's death would be of use only if we believed those who call it alive.
             return match update.state {
-                State::Down => Judgement::Believe { broadcast: false },
-                State::Alive | State::Suspect if trusting => {
-                    Judgement::Believe { broadcast: false }
-                }
+                _ if trusting => believe,
+                State::Down => Judgement::Ignore,
                 State::Alive | State::Suspect => Judgement::Knock,
             };
         };
@@ -148,12 +150,11 @@ impl Membership {
         }
         let same_life = update.life == row.life;
         match update.state {
-            State::Down if same_life && !row.status.is_active() => Judgement::Ignore,
-            State::Down if same_life && !trusting => Judgement::Doubt,
-            State::Down => Judgement::Believe { broadcast: true },
-            State::Alive | State::Suspect if same_life || trusting => {
-                Judgement::Believe { broadcast: true }
-            }
+            _ if trusting && !same_life => believe,
+            State::Down if !row.status.is_active() => Judgement::Ignore,
+            State::Down if trusting => believe,
+            State::Down => Judgement::Doubt,
+            State::Alive | State::Suspect if same_life => Judgement::Believe { broadcast: true },
             State::Alive | State::Suspect => Judgement::Knock,
         }
     }

@@ -434,3 +434,23 @@ fn reports_of_an_unreachable_peer_are_not_repeated_to_the_network() {
     let checks = std::iter::from_fn(|| one.poll_command());
     assert_eq!(checks.count(), 1);
 }
+
+#[test]
+fn a_member_that_is_suspected_anew_while_its_clock_runs_is_not_suspect_for_ever() {
+    let (mut now, mut members) = mesh(3);
+    members.remove(2);
+    let suspect = |incarnation| Update {
+        incarnation,
+        ..about(3, 100, State::Suspect)
+    };
+    let status = |one: &Membership| one.member(peer(3).machine).map(|member| member.status);
+    while status(&members[0]) != Some(Status::Suspect) {
+        now += SECOND / 20;
+        run(&mut now.clone(), now, &mut members);
+    }
+    // It objected to that suspicion, which we did not hear, and was suspected again.
+    let again = forge(2, 100, 1, SwimMessage::Gossip, vec![suspect(1)]);
+    members[0].handle_datagram(now, peer(2), &again);
+    run(&mut now.clone(), now + 60 * SECOND, &mut members[..1]);
+    assert_eq!(status(&members[0]), Some(Status::Down));
+}

@@ -6,6 +6,7 @@ use rand::RngExt;
 
 use super::Membership;
 use super::event::{How, Status};
+use super::inquiry::Phase;
 use super::life::Life;
 use super::probing::HELPERS;
 use super::swim::{State, Update};
@@ -31,23 +32,16 @@ impl Membership {
     /// No path led to an answer in time: `life` becomes suspect, and the clock runs.
     pub(super) fn suspect(&mut self, now: Duration, life: Life) {
         self.stats.probes_failed += 1;
-        let lasts = self
-            .health
-            .suspicion(&self.config, self.table.active_count() + 1);
         let Some(inquiry) = self.inquiries.get_mut(&life.machine) else {
             return;
         };
-        // Lifeguard: if not even those that we asked for help got our request, the fault may be ours.
-        let own_fault = inquiry.deaf();
-        if inquiry.accused && !own_fault {
+        let deaf = inquiry.deaf();
+        if inquiry.accused && !deaf {
             return self.declare(now, life.machine, How::Told);
         }
         inquiry.suspect(now);
         self.timers
             .set(Timer::Inquiry(life.machine), inquiry.next());
-        if own_fault && self.config.safeguards.local_health {
-            self.health.worse();
-        }
         let Some(row) = self.table.get(life.machine) else {
             return;
         };
@@ -64,17 +58,12 @@ impl Membership {
             );
             self.absorb(now, vec![life.machine], How::Silent, true);
         }
-        let ends = now + lasts;
-        self.suspicions.insert(
-            life.machine,
-            Suspicion {
-                life,
-                incarnation,
-                ends,
-                postponed: 0,
-            },
-        );
-        self.timers.set(Timer::Verdict(life.machine), ends);
+        self.run_clock(now, life, incarnation);
+        // Lifeguard: if not even those that we asked for help got our request, the fault may be ours. What runs already
+        // is not stretched by it.
+        if deaf && self.config.safeguards.local_health {
+            self.health.worse();
+        }
     }
 
     /// Somebody suspects `life`: a few of those who hear of it look for themselves, so that neither one bad link nor
@@ -102,7 +91,7 @@ impl Membership {
         if !holds && self.config.safeguards.stale_timer_filter {
             self.stats.stale_timers += 1;
             self.suspicions.remove(&machine);
-            return;
+            return self.suspect_again(now, life);
         }
         let safeguards = self.config.safeguards;
         let (heard, deaf) = self
@@ -123,6 +112,32 @@ impl Membership {
         self.stats.verdicts += u64::from(holds);
         self.swim.end_suspicion(life, incarnation);
         self.absorb(now, vec![machine], How::Silent, true);
+    }
+
+    /// A suspicion ended because its subject had objected. If others suspected it anew meanwhile, and it still does not
+    /// answer us, the clock runs again.
+    fn suspect_again(&mut self, now: Duration, life: Life) {
+        let asked = self.inquiries.get(&life.machine);
+        let silent = asked.is_some_and(|inquiry| inquiry.phase == Phase::Suspecting);
+        let row = self.table.get(life.machine).filter(|row| row.life == life);
+        if let Some(row) = row.filter(|row| silent && row.status == Status::Suspect) {
+            self.run_clock(now, life, row.incarnation);
+        }
+    }
+
+    fn run_clock(&mut self, now: Duration, life: Life, incarnation: u16) {
+        let ends = now
+            + self
+                .health
+                .suspicion(&self.config, self.table.active_count() + 1);
+        let suspicion = Suspicion {
+            life,
+            incarnation,
+            ends,
+            postponed: 0,
+        };
+        self.suspicions.insert(life.machine, suspicion);
+        self.timers.set(Timer::Verdict(life.machine), ends);
     }
 
     /// Declares a member down without a suspicion: its host says that nothing listens on its port, or we found it
