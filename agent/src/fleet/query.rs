@@ -58,6 +58,19 @@ impl FleetState {
             .filter(|machine| machine.is_elector())
     }
 
+    /// How many machines the fleet is meant to have: what the groups declare, and those that belong to no declared group
+    /// and have not left.
+    pub fn size_declared(&self) -> usize {
+        let declared: usize = self.groups.values().map(Group::desired).sum();
+        let is_by_itself = |machine: &&Machine| {
+            machine.phase == Phase::Joined
+                && !machine
+                    .group()
+                    .is_some_and(|id| self.groups.contains_key(id))
+        };
+        declared + self.electors().filter(is_by_itself).count()
+    }
+
     /// What a machine was, or is to be, made from; `None` for machines without a declared group.
     pub fn template(&self, machine: &Machine) -> Option<&Template> {
         let group = self.groups.get(machine.group()?)?;

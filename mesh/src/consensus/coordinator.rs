@@ -260,12 +260,12 @@ impl<S: StateMachine> Coordinator<S> {
         }
     }
 
-    /// What [`plan`](super::seats::plan) needs, from what this leader knows of the seats and its caller of the machines; `None`
-    /// when it doesn't lead.
+    /// What [`plan`](super::seats::plan) needs, from what this leader knows of the seats and its caller of the machines,
+    /// of which `expected` are meant to be there; `None` when it doesn't lead.
     pub fn council(
         &self,
         machines: BTreeMap<MachineId, MachineView>,
-        settled_for: Duration,
+        expected: usize,
     ) -> Option<CouncilView> {
         let status = self.inner.status.borrow().clone();
         if status.role != Role::Leader {
@@ -286,7 +286,7 @@ impl<S: StateMachine> Coordinator<S> {
             machines,
             seats: status.seats.iter().map(seat_view).collect(),
             is_changing: status.seats.changing.is_some(),
-            settled_for,
+            expected,
         })
     }
 

@@ -33,11 +33,9 @@ const FIVE_ABOVE: usize = 50;
 const SEVEN_ABOVE: usize = 200;
 /// See [`SEVEN_ABOVE`].
 const SEVEN_ZONES: usize = 3;
-/// Voters become fewer only when the mesh is smaller than this part of the size at which they became more, so that
-/// a mesh at the border does not go back and forth.
+/// Voters become fewer only when the mesh is meant to be smaller than this part of the size at which they became more,
+/// so that a mesh at the border does not go back and forth.
 const SHRINK_PERCENT: usize = 80;
-/// And only when no machine has come or gone for so long: a replacement takes the place of a failed machine by then.
-const SHRINK_AFTER: Duration = Duration::from_secs(300);
 
 /// A candidate must have been healthy for so long.
 const HEALTHY_MIN: Duration = Duration::from_secs(10);
@@ -206,11 +204,7 @@ impl<'a> Council<'a> {
             spread.add(zone(&next));
             best.insert(next);
         }
-        let shrinks = best.len() < self.voters.len() && self.voters.len() % 2 == 1;
-        let may = best != self.voters
-            && (!shrinks || self.view.settled_for >= SHRINK_AFTER)
-            && self.can_decide(&self.voters)
-            && self.can_decide(&best);
+        let may = best != self.voters && self.can_decide(&self.voters) && self.can_decide(&best);
         may.then(|| Plan {
             why: match best.len().cmp(&self.voters.len()) {
                 std::cmp::Ordering::Less => "the mesh needs fewer coordinators",
@@ -394,6 +388,9 @@ impl<'a> Council<'a> {
 }
 
 /// How many voters there should be, given that there are `now`.
+///
+/// A machine that failed counts until it is made up for: only who lowers what was declared, or takes machines away by
+/// hand, wants fewer coordinators.
 fn right_number(view: &CouncilView, now: usize) -> usize {
     let staying: Vec<_> = view
         .machines
@@ -409,7 +406,8 @@ fn right_number(view: &CouncilView, now: usize) -> usize {
         return wanted;
     }
     // As large as the mesh may have been when it was last right.
-    let before = staying.len() * 100 / SHRINK_PERCENT;
+    let size = staying.len().max(view.expected);
+    let before = size * 100 / SHRINK_PERCENT;
     target(before, zones.len())
         .min(largest_odd(now))
         .max(wanted)

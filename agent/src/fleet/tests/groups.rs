@@ -240,3 +240,15 @@ fn pauses_expire_and_are_lifted() {
     fleet.ok(resume);
     assert_eq!(state(&fleet, fleet.now_ms), GroupState::Converged);
 }
+
+#[test]
+fn the_declared_size_counts_what_should_be_there_and_who_belongs_to_nothing() {
+    let mut fleet = Fleet::with(&[cattle("web", 3), pets("db", &["db-1", "db-2"])]);
+    assert_eq!(fleet.state.size_declared(), 6);
+    fleet.ok(Command::FreeGroup { group: group("db") });
+    assert_eq!(fleet.state.size_declared(), 6, "freed, and still there");
+    fleet.ok(Command::DestroyGroup {
+        group: group("web"),
+    });
+    assert_eq!(fleet.state.size_declared(), 3);
+}

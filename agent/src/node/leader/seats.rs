@@ -33,8 +33,6 @@ pub(super) struct SeatKeeper {
     well_since: BTreeMap<MachineId, Duration>,
     /// Since when each seat has been among those that this leader knows.
     seats_since: BTreeMap<Seat, Duration>,
-    /// How many machines there were at the last look, and since when.
-    roster: (usize, Duration),
 }
 
 impl SeatKeeper {
@@ -43,7 +41,6 @@ impl SeatKeeper {
             clock,
             well_since: BTreeMap::new(),
             seats_since: BTreeMap::new(),
-            roster: (0, clock.now()),
         }
     }
 
@@ -107,13 +104,10 @@ impl SeatKeeper {
     ) -> Option<CouncilView> {
         let world = shared.mesh.look();
         let now = self.clock.now();
-        let machines = shared
+        let (machines, expected) = shared
             .replica
-            .read(|state, _| self.machines(state, &world, now));
-        if self.roster.0 != machines.len() {
-            self.roster = (machines.len(), now);
-        }
-        let mut view = coordinator.council(machines, now.saturating_sub(self.roster.1))?;
+            .read(|state, _| (self.machines(state, &world, now), state.size_declared()));
+        let mut view = coordinator.council(machines, expected)?;
         self.seats_since
             .retain(|seat, _| view.seats.contains_key(seat));
         for (seat, seen) in &mut view.seats {

@@ -41,7 +41,6 @@ impl World {
             view: CouncilView {
                 leader: Seat(1),
                 machines,
-                settled_for: LONG,
                 ..CouncilView::default()
             },
             next_seat: 1,
@@ -286,9 +285,11 @@ fn a_leaving_voter_is_replaced_first_and_the_leader_too() {
 }
 
 #[test]
-fn voters_become_fewer_only_when_the_mesh_has_been_smaller_for_a_while() {
+fn voters_become_fewer_only_when_the_mesh_is_meant_to_be_smaller() {
     let mut world = World::of(&[""; 60], 5);
+    world.view.expected = 60;
     assert!(world.settle().is_empty());
+    world.view.expected = 49;
     for number in 6..=16 {
         world.view.machines.remove(&id(number));
     }
@@ -296,12 +297,23 @@ fn voters_become_fewer_only_when_the_mesh_has_been_smaller_for_a_while() {
     for number in 17..=30 {
         world.view.machines.remove(&id(number));
     }
-    world.view.settled_for = SHRINK_AFTER - Duration::from_secs(1);
-    assert!(world.settle().is_empty(), "perhaps they come back");
-    world.view.settled_for = SHRINK_AFTER;
+    assert!(world.settle().is_empty(), "the others are to come back");
+    world.view.expected = 35;
     world.settle();
     assert_eq!(world.voting_machines().len(), 3);
     assert!(world.voting_machines().contains(&1), "the leader stays");
+}
+
+#[test]
+fn who_takes_most_machines_away_leaves_a_council_that_the_rest_can_bear() {
+    let mut world = World::of(&[""; 5], 3);
+    world.view.expected = 2;
+    for number in 1..=3 {
+        world.change(number, |machine| machine.leaving = true);
+    }
+    world.settle();
+    assert_eq!(world.voting_machines().len(), 1);
+    assert!(world.voting_machines()[0] > 3, "{:?}", world.view.seats);
 }
 
 #[test]

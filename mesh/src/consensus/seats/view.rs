@@ -48,8 +48,9 @@ pub struct CouncilView {
     pub seats: BTreeMap<Seat, SeatView>,
     /// A change has not ended.
     pub is_changing: bool,
-    /// For how long no machine has come or gone.
-    pub settled_for: Duration,
+    /// How many machines the mesh is meant to have. While it has fewer, others are expected to come, and the voters
+    /// do not become fewer.
+    pub expected: usize,
 }
 
 /// One step.

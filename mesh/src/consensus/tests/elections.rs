@@ -205,7 +205,7 @@ async fn a_mesh_elects_its_coordinators_by_the_plan() {
     let grown = async {
         loop {
             let leader = cluster.leader().await;
-            let council = leader.council(machines.clone(), TIMING.patience);
+            let council = leader.council(machines.clone(), machines.len());
             match council.as_ref().and_then(plan).map(|plan| plan.change) {
                 None if leader.status().borrow().seats.voters.len() == 3 => return,
                 // Something is on its way.
