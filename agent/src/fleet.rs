@@ -40,7 +40,6 @@ pub(crate) mod spec;
 mod state;
 mod text;
 mod token;
-mod view;
 mod wire;
 
 pub use budget::Bucket;
@@ -74,7 +73,6 @@ pub use spec::{
 pub use state::{Approval, Cluster, Concern, FleetState};
 pub use text::{TEXT_BYTES_MAX, Text, count, span};
 pub use token::{KeyHash, Operator, SecretHash, Token, TokenId};
-pub use view::{Explanation, GroupState, GroupView, Hold};
 pub use wire::DecodeError;
 
 #[cfg(test)]

@@ -123,11 +123,15 @@ fn is_changing(group: &Group, tally: &Tally<'_>) -> bool {
             MachineState::Provisioning | MachineState::Destroying
         )
     };
-    let filled = |(machine, _): &&(&Machine, Condition)| machine.fills_its_slot();
+    let filling = tally.machines.iter().map(|(machine, _)| *machine);
+    let filling = filling.filter(|machine| machine.fills_its_slot());
+    let members: Vec<_> = filling
+        .filter_map(|machine| Some(&machine.place.as_ref()?.member))
+        .collect();
     group.destroying
         || !tally.intents.is_empty()
         || tally.machines.iter().any(on_its_way)
-        || tally.machines.iter().filter(filled).count() != group.desired()
+        || !group.is_made_of(&members)
 }
 
 fn has_failures(tally: &Tally<'_>) -> bool {

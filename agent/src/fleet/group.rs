@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::budget::Bucket;
 use super::limits::{BACKOFF_MS_MIN, FAILED_ORDERS_MAX, FAILURES_KEPT_MAX, HOUR_MS};
-use super::spec::{GroupSpec, SpecRevision, Template};
+use super::names::Member;
+use super::spec::{Allocation, GroupSpec, SpecRevision, Template};
 
 /// A group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,16 @@ impl Group {
         } else {
             self.spec.desired()
         }
+    }
+
+    /// Whether these are all the members that it should have: as many as declared, and of pets those declared.
+    pub fn is_made_of(&self, members: &[&Member]) -> bool {
+        let is_declared = |member: &&Member| match (&self.spec.allocation, member) {
+            (Allocation::Pets { members }, Member::Pet(name)) => members.contains_key(name),
+            (Allocation::Cattle { .. }, Member::Cattle(_)) => true,
+            _ => false,
+        };
+        members.len() == self.desired() && members.iter().all(is_declared)
     }
 
     /// How many machines may be replaced at one time.

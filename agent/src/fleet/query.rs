@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_mesh::consensus::Seat;
 use muster_mesh::identity::{ClusterId, MachineId};
 
-use super::decision::{Decision, DecisionId};
+use super::decision::{Decision, DecisionId, Subject};
 use super::intent::Intent;
 use super::limits::APPROVAL_MS;
 use super::machine::{Machine, Phase, Place};
 use super::names::{GroupId, MachineName, Member};
 use super::pause::{Pause, PauseScope};
-use super::spec::{Allocation, Template};
-use super::state::{Approval, Cluster, FleetState};
+use super::spec::Template;
+use super::state::{Approval, Cluster, Concern, FleetState};
 use super::{Group, OperationId};
 
 impl FleetState {
@@ -148,12 +148,7 @@ impl FleetState {
         }
         let is_whole = |(id, group): (&GroupId, &Group)| {
             let members = members.get(id).map_or(&[][..], Vec::as_slice);
-            let declared = |member: &&Member| match (&group.spec.allocation, member) {
-                (Allocation::Pets { members }, Member::Pet(name)) => members.contains_key(name),
-                (Allocation::Cattle { .. }, Member::Cattle(_)) => true,
-                _ => false,
-            };
-            !group.destroying && members.len() == group.desired() && members.iter().all(declared)
+            !group.destroying && group.is_made_of(members)
         };
         self.concerns.is_empty()
             && self.open_intents().next().is_none()
@@ -166,6 +161,11 @@ impl FleetState {
     pub fn decision(&self, id: DecisionId) -> Option<&Decision> {
         let at = self.decisions.partition_point(|decision| decision.id < id);
         self.decisions.get(at).filter(|decision| decision.id == id)
+    }
+
+    /// What stands on record about a machine.
+    pub fn concern(&self, machine: MachineId) -> Option<&Concern> {
+        self.concerns.get(&Subject::Machine(machine))
     }
 
     /// The pause that stops a group at this time, the wider one first.

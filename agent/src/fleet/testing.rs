@@ -161,6 +161,35 @@ impl Fleet {
             .id
     }
 
+    /// The rules that hold something in a group, as far as that is on record.
+    pub(crate) fn held(&self, id: &GroupId) -> Vec<Rule> {
+        let is_of = |subject: &Subject| match subject {
+            Subject::Group(group) => group == id,
+            Subject::Machine(machine) => self
+                .state
+                .machines
+                .get(machine)
+                .is_some_and(|machine| machine.group() == Some(id)),
+        };
+        let concerns = self.state.concerns.iter();
+        let concerns = concerns.filter(|(subject, _)| is_of(subject));
+        concerns
+            .filter_map(|(_, concern)| match &concern.outcome {
+                Outcome::Hold { rule, .. } => Some(*rule),
+                Outcome::Observe { .. } | Outcome::AwaitApproval { .. } => Some(Rule::Mode),
+                Outcome::Act { .. } | Outcome::Clear => None,
+            })
+            .collect()
+    }
+
+    /// The decisions about the machine of this name, newest first.
+    pub(crate) fn decisions_on(&self, name: &str) -> Vec<&Decision> {
+        let of_this_name =
+            |decision: &&Decision| decision.name.as_ref().is_some_and(|of| of.as_str() == name);
+        let newest_first = self.state.decisions.iter().rev();
+        newest_first.filter(of_this_name).collect()
+    }
+
     pub(crate) fn mandate(&self) -> Mandate {
         let roster = self.state.electors().count() as u32;
         Mandate {

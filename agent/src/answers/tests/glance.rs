@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::scene::Scene;
 use crate::answers::{Snapshot, status};
 use crate::api::types::{GroupState, GroupStatus, MachineRow, MachineState, MemberCounts, Status};
-use crate::fleet::testing::{START_MS, group};
+use crate::fleet::testing::{START_MS, group, pets};
 use crate::fleet::{Command, Diagnosis, FleetState, MemberStatus, PauseScope, Phase, Rule};
 
 fn seen(scene: &Scene) -> Status {
@@ -261,6 +261,16 @@ fn a_group_that_grows_or_goes_is_provisioning() {
         (db.state, db.desired, db.running),
         (GroupState::Provisioning, 0, 2)
     );
+}
+
+#[test]
+fn an_exchange_of_pets_is_not_converged_although_the_number_is_the_same() {
+    let mut scene = Scene::new();
+    scene.fleet.declare(pets("db", &["db-2", "db-3"]));
+    let db = group_row(&scene, "db");
+    assert_eq!((db.desired, db.running), (2, 2));
+    assert_eq!(db.state, GroupState::Provisioning);
+    assert_eq!(state(&scene, "web"), GroupState::Converged);
 }
 
 #[test]

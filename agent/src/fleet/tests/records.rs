@@ -16,15 +16,7 @@ fn a_hold_is_put_on_record_once_and_cleared_once() {
     assert_eq!(fleet.state.to_snapshot().len(), length);
     let other = fleet.hold(machine, Diagnosis::Unreachable, Rule::Budget);
     fleet.ok(Command::Decide(vec![other]));
-    let view = fleet
-        .state
-        .group_view(&group("web"), fleet.now_ms, |_| true)
-        .unwrap();
-    assert_eq!(view.state, GroupState::Holding);
-    assert_eq!(
-        view.holds.iter().map(|hold| hold.rule).collect::<Vec<_>>(),
-        [Rule::Budget]
-    );
+    assert_eq!(fleet.held(&group("web")), [Rule::Budget]);
 
     let clear = Proposal {
         cause: fleet.diagnosed(Diagnosis::Healthy),
@@ -92,33 +84,31 @@ fn everything_that_is_remembered_is_bounded() {
 }
 
 #[test]
-fn a_machine_is_explained_after_it_is_gone() {
+fn what_was_decided_of_a_machine_outlives_it() {
     let mut fleet = Fleet::with(&[cattle("web", 3)]);
     let old = fleet.id("web-2");
     let new = fleet.act(fleet.replace(old, Diagnosis::Gone));
     fleet.done(new);
-    let explanation = fleet.state.explain_machine("web-2");
-    assert_eq!(explanation.machine, None);
-    let causes: Vec<_> = explanation
-        .decisions
-        .iter()
-        .map(|d| d.proposal.cause.diagnosis())
-        .collect();
-    assert_eq!(causes, [Some(Diagnosis::Gone), None]);
-    let kinds: Vec<_> = explanation.events.iter().map(|event| event.kind).collect();
-    assert!(kinds.contains(&EventKind::Replacing) && kinds.contains(&EventKind::Destroyed));
-
-    let of_new = fleet.state.explain_machine("web-4");
-    assert_eq!(of_new.decisions.len(), 1, "the decision that ordered it");
-    let id = of_new.decisions[0].id;
-    let decision = fleet.state.explain_decision(id).unwrap();
-    assert_eq!(decision.intents.len(), 1);
-    assert!(
-        decision
-            .events
-            .iter()
-            .any(|event| event.kind == EventKind::Destroyed)
+    assert_eq!(fleet.phase(old), None);
+    let decisions = fleet.decisions_on("web-2");
+    assert_eq!(
+        decisions[0].proposal.cause.diagnosis(),
+        Some(Diagnosis::Gone)
     );
+    let id = decisions[0].id;
+    let mut ordered = fleet
+        .state
+        .intents
+        .values()
+        .filter(|intent| intent.decision == id);
+    assert!(ordered.next().is_some());
+    let caused = fleet
+        .state
+        .events
+        .iter()
+        .filter(|event| event.decision == Some(id));
+    let kinds: Vec<_> = caused.map(|event| event.kind).collect();
+    assert!(kinds.contains(&EventKind::Replacing) && kinds.contains(&EventKind::Destroyed));
 }
 
 #[test]

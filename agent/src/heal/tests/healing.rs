@@ -23,7 +23,7 @@ fn a_machine_that_is_gone_is_replaced_at_once() {
     assert!(world.replacing(id));
     world.heal();
     assert_eq!(world.running("web"), ["web-1", "web-3", "web-4"]);
-    let decision = &world.fleet.state.explain_machine("web-2").decisions[0].proposal;
+    let decision = &world.fleet.decisions_on("web-2")[0].proposal;
     let rules: Vec<_> = decision.checks.iter().map(|check| check.rule).collect();
     let expected: Vec<_> = Rule::ORDER
         .into_iter()
@@ -99,16 +99,10 @@ fn machines_that_keep_failing_to_join_suspend_the_group() {
         world.pass(4 * 60 * SECOND_MS);
         world.settle();
     }
-    let view = world
-        .fleet
-        .state
-        .group_view(&group("web"), world.now_ms(), |_| true)
-        .unwrap();
-    assert_eq!(view.state, GroupState::Holding);
+    let held = world.fleet.held(&group("web"));
     assert!(
-        view.holds.iter().all(|hold| hold.rule == Rule::Backoff),
-        "{:?}",
-        view.holds
+        !held.is_empty() && held.iter().all(|rule| *rule == Rule::Backoff),
+        "{held:?}"
     );
     assert_eq!(world.fleet.state.open_intents().count(), 0);
     world.pass(HOUR_MS);
@@ -149,7 +143,7 @@ fn a_machine_that_left_for_good_is_cleared_away_and_its_slot_refilled_without_bu
             1,
             "no budget was spent"
         );
-        let decisions = world.fleet.state.explain_machine("web-1").decisions;
+        let decisions = world.fleet.decisions_on("web-1");
         assert!(
             decisions
                 .iter()
