@@ -58,6 +58,7 @@ pub(super) fn group(snapshot: &Snapshot<'_>, id: &str) -> Result<GroupDetail, Ap
             .map(|intent| intent_row(snapshot, intent))
             .collect(),
         machines,
+        leader: snapshot.leader.map(|leader| snapshot.name_of(leader)),
     })
 }
 

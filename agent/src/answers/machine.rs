@@ -27,9 +27,9 @@ pub(super) fn machine(snapshot: &Snapshot<'_>, text: &str) -> Result<MachineDeta
     let mut intents: Vec<_> = state
         .intents
         .values()
-        .filter(|intent| concerns(intent.action, machine.id))
+        .filter(|intent| intent.is_open() && concerns(intent.action, machine.id))
         .collect();
-    intents.sort_by_key(|intent| (!intent.is_open(), std::cmp::Reverse(intent.opened_ms)));
+    intents.sort_by_key(|intent| std::cmp::Reverse(intent.opened_ms));
     Ok(MachineDetail {
         answer: snapshot.as_of(),
         machine: machine_row(snapshot, machine),

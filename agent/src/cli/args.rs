@@ -149,7 +149,7 @@ pub(crate) enum Command {
         where it is one short. To take a machine out for a while just stop its agent."
     )]
     Leave {
-        /// Don't ask. Without a terminal nobody is asked.
+        /// Don't ask. Without a terminal this must be said.
         #[arg(short, long)]
         yes: bool,
     },
@@ -230,7 +230,7 @@ pub(crate) enum Command {
     Forget {
         /// Its name or machine ID.
         name: String,
-        /// Don't ask. Without a terminal nobody is asked.
+        /// Don't ask. Without a terminal this must be said.
         #[arg(short, long)]
         yes: bool,
     },

@@ -45,12 +45,17 @@ impl Context<'_> {
         }
     }
 
-    /// Asks a person who sits at the terminal; where nobody does, the command line itself was the answer.
-    fn confirm_at_terminal(&self, yes: bool, question: &str) -> Result<(), Failure> {
-        if yes || !io::stdin().is_terminal() {
+    /// Asks a person, unless `yes` is the answer already. Where nobody sits at a terminal the answer is no.
+    fn confirm_unless(&self, yes: bool, question: &str) -> Result<(), Failure> {
+        if yes {
             Ok(())
-        } else {
+        } else if io::stdin().is_terminal() {
             confirm(question)
+        } else {
+            Err(Failure::usage(
+                format!("nobody sits here to be asked: {question}"),
+                "say --yes where that is meant",
+            ))
         }
     }
 }

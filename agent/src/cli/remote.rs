@@ -32,7 +32,7 @@ pub(super) fn client(address: SocketAddr, identity: Option<&Path>) -> Result<Cli
     let path = identity_path(identity)?;
     let credentials = OperatorCredentials::load(&path, unix_ms()).map_err(|error| {
         Failure::Api(
-            ApiError::new(ErrorKind::Forbidden, format!("{}: {error}", path.display()))
+            ApiError::new(ErrorKind::Forbidden, format!("there is no usable identity: {error}"))
                 .remedy("asking a machine by its address takes an operator's certificate: have one made with `muster operator create`, and name its file with --identity"),
         )
     })?;

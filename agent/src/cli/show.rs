@@ -7,7 +7,7 @@ mod plan;
 mod secrets;
 mod status;
 
-pub(super) use decision::{decisions, events, explanation};
+pub(super) use decision::{decisions, explanation};
 pub(crate) use decision::{event, event_tone, outcome};
 pub(super) use group::{group, groups};
 pub(super) use machine::{coordinators, health, machine, members};
@@ -59,14 +59,26 @@ pub(crate) fn diagnosis_tone(diagnosis: &str) -> Tone {
     }
 }
 
-/// Who answered, and how old the answer is.
+/// Who answered, and how old the answer is; loudly where it is too old.
 fn answered(as_of: &AsOf, out: &Output) -> String {
+    if as_of.stale {
+        return out.paint.tone(Tone::Bad, old_copy(as_of));
+    }
     let text = format!(
         "answered by {}, {} old",
         as_of.answered_by,
         time::precise(as_of.age_ms)
     );
     out.paint.tone(Tone::Dim, text)
+}
+
+/// That an answer is too old to be taken for the present.
+pub(crate) fn old_copy(as_of: &AsOf) -> String {
+    format!(
+        "OLD: {} has not heard for {} that its copy is complete; what happened since is missing here",
+        as_of.answered_by,
+        time::precise(as_of.age_ms)
+    )
 }
 
 /// The group's holds that aren't only the whole fleet's said again.

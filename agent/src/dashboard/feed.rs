@@ -158,10 +158,12 @@ impl<'n> Feed<'n> {
         let Some(Connection { client, .. }) = &self.connection else {
             return Ok(());
         };
+        let mut stale = false;
         if let Response::Status(status) = client.call(&Request::Status).await? {
             if status.is_whole() {
                 self.snapshot.whole_ms.get_or_insert_with(unix_ms);
             }
+            stale = status.as_of.stale;
             self.snapshot.status = Some(*status);
         }
         let request = Request::Decisions {
@@ -174,6 +176,10 @@ impl<'n> Feed<'n> {
         }
         self.snapshot.trouble = None;
         self.refresh_at = Instant::now() + REFRESH;
+        if stale {
+            // Another machine may know more.
+            self.connection = None;
+        }
         Ok(())
     }
 

@@ -179,8 +179,9 @@ fn members_line(status: &Status) -> Line<'static> {
     }
     let as_of = &status.as_of;
     let age = time::precise(as_of.age_ms);
+    let tone = if as_of.stale { Tone::Bad } else { Tone::Dim };
     spans.push(span(
-        Tone::Dim,
+        tone,
         format!("answered by {}, {age} old", as_of.answered_by),
     ));
     Line::from(spans)

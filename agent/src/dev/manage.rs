@@ -31,27 +31,35 @@ pub(crate) async fn start(dir: &Path, name: &str, out: Output) -> Result<(), Fai
             "the whole fleet is stopped; `muster dev` starts it again",
         ));
     }
+    let before = root.state(&id).await?;
     root.provisioner
         .start(&id, Deadline::after(ONE))
         .await
         .map_err(failed("starting it"))?;
-    done(out, name, "started")
+    match before {
+        InstanceState::Running => done(out, name, "running", "runs already"),
+        _ => done(out, name, "started", "is started"),
+    }
 }
 
 /// Stops a machine and keeps it.
 pub(crate) async fn stop(dir: &Path, name: &str, out: Output) -> Result<(), Failure> {
     let root = FleetRoot::open_existing(dir).await?;
     let id = root.machine(name).await?;
+    let before = root.state(&id).await?;
     root.provisioner
         .stop(&id, Deadline::after(ONE))
         .await
         .map_err(failed("stopping it"))?;
-    done(out, name, "stopped")
+    match before {
+        InstanceState::Stopped => done(out, name, "stopped", "was stopped already"),
+        _ => done(out, name, "stopped", "is stopped"),
+    }
 }
 
-fn done(out: Output, name: &str, what: &str) -> Result<(), Failure> {
-    let detail = format!("{name} is {what}");
-    out.either(&json!({ "machine": name, "state": what }), |_, _| detail)
+fn done(out: Output, name: &str, state: &str, words: &str) -> Result<(), Failure> {
+    let detail = format!("{name} {words}");
+    out.either(&json!({ "machine": name, "state": state }), |_, _| detail)
 }
 
 /// Shows all machines and their processes.
@@ -107,10 +115,16 @@ pub(crate) async fn clean(
     let root = FleetRoot::open_existing(dir).await?;
     // Held until all is gone, so that nobody starts what is being removed.
     let _supervision = root.supervise()?;
-    let count = root.machines().await?.len();
+    let machines = root.machines().await?;
+    let count = machines.len();
+    let names: Vec<_> = machines
+        .iter()
+        .map(|machine| machine.name.as_str())
+        .collect();
     confirm(&format!(
-        "Remove {} with its {count} machines and all their data?",
-        root.dir.display()
+        "remove {} with its {count} machines ({}) and all their data?",
+        root.dir.display(),
+        names.join(", ")
     ))?;
     process::clean(&root.dir, Deadline::after(ALL))
         .await

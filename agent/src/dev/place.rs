@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use crate::api::client::Client;
-use crate::api::types::{ApiError, ErrorKind, Request};
+use crate::api::types::{ApiError, ErrorKind, Request, Response};
 use crate::dashboard::Nodes;
 
 /// A machine that doesn't answer the cheapest question in this time is passed over: it may be stopped, or hang.
@@ -42,19 +42,26 @@ pub(crate) fn socket_of(dir: &Path, name: &str) -> Option<PathBuf> {
     Some(homes.max_by_key(made)?.socket)
 }
 
-/// The socket of a machine that answers. The first one by name that does, so that answers come from the same one.
+/// The socket of a machine that answers. The first one by name whose copy is fresh, so that answers come from the same
+/// one; where all copies are old the youngest.
 pub(crate) async fn live_socket(dir: &Path) -> Option<PathBuf> {
-    let mut listening = None;
+    let mut second_best = None;
     for Home { socket, .. } in homes(dir) {
         let client = Client::socket(&socket).with_timeout(ANSWER_MAX);
-        match client.call(&Request::Groups).await {
-            Ok(_) => return Some(socket),
-            Err(error) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) => {}
+        let age_ms = match client.call(&Request::Groups).await {
+            Ok(Response::Groups(groups)) if !groups.as_of.stale => return Some(socket),
+            Ok(Response::Groups(groups)) => groups.as_of.age_ms,
+            Err(error) if matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Timeout) => {
+                continue;
+            }
             // It is there and has nothing to tell yet: better than nobody.
-            Err(_) => listening = listening.or(Some(socket)),
+            Ok(_) | Err(_) => u64::MAX,
+        };
+        if second_best.as_ref().is_none_or(|(best, _)| age_ms < *best) {
+            second_best = Some((age_ms, socket));
         }
     }
-    listening
+    second_best.map(|(_, socket)| socket)
 }
 
 /// All machines with a directory, by name.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster_provisioners::process::{ProcessConfig, ProcessProvisioner};
-use muster_provisioners::{Deadline, Instance, InstanceId, ProvisionError, Provisioner, Tags};
+use muster_provisioners::{
+    Deadline, Instance, InstanceId, InstanceState, ProvisionError, Provisioner, Tags,
+};
 
 use super::place::{is_fleet, name_of};
 use crate::cli::failure::Failure;
@@ -86,6 +88,13 @@ impl FleetRoot {
             .collect();
         machines.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(machines)
+    }
+
+    /// How an instance is; unknown where there is none.
+    pub(super) async fn state(&self, id: &InstanceId) -> Result<InstanceState, Failure> {
+        let machines = self.machines().await?;
+        let found = machines.iter().find(|machine| machine.instance.id == *id);
+        Ok(found.map_or(InstanceState::Unknown, |machine| machine.instance.state))
     }
 
     /// The machine of this name, the newest where one is being replaced by another.

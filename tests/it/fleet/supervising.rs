@@ -61,6 +61,12 @@ fn clean_clears_away_what_a_killed_supervisor_left() {
     let mut fleet = Fleet::start();
     fleet.kill_dev();
     assert!(fleet.processes().len() >= 5);
+    let asked = fleet.run_dev(&["clean"]).exits(2);
+    assert!(
+        asked.stderr.contains("web-1") && asked.stderr.contains("--yes"),
+        "{asked}"
+    );
+    assert!(fleet.processes().len() >= 5, "nobody said yes");
     fleet.run_dev(&["clean", "--yes"]).ok();
     assert!(fleet.processes().is_empty(), "{:?}", fleet.processes());
     assert!(fleet.sockets().is_empty());

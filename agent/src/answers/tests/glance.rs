@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::scene::Scene;
 use crate::answers::{Snapshot, status};
-use crate::api::types::{GroupState, GroupStatus, MachineRow, MachineState, MemberCounts, Status};
+use crate::api::types::{
+    AsOf, GroupState, GroupStatus, MachineRow, MachineState, MemberCounts, Status,
+};
 use crate::fleet::testing::{START_MS, group, pets};
 use crate::fleet::{Command, Diagnosis, FleetState, MemberStatus, PauseScope, Phase, Rule};
 
@@ -112,6 +114,22 @@ fn before_the_first_copy_there_is_no_status_but_an_error() {
         0,
         "clocks that differ do no harm to {id}"
     );
+}
+
+#[test]
+fn an_old_copy_says_so_and_is_not_healthy() {
+    let mut scene = Scene::new();
+    scene.as_of_ms = scene.fleet.now_ms - AsOf::STALE_AFTER_MS;
+    assert!(!seen(&scene).as_of.stale);
+    assert_eq!(seen(&scene).complaints(), Vec::<String>::new());
+    scene.as_of_ms -= 1;
+    assert!(seen(&scene).as_of.stale);
+    let complaints = seen(&scene).complaints();
+    assert_eq!(
+        complaints,
+        ["seed-1's copy is 30 s old, so this may be the past"]
+    );
+    assert!(!seen(&scene).is_whole());
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub struct GroupDetail {
     pub intents: Vec<IntentRow>,
     /// Its machines, by name.
     pub machines: Vec<MachineRow>,
+    /// The name of the machine that leads the fleet, of this group or not, as far as the answering one knows.
+    #[serde(default)]
+    pub leader: Option<String>,
 }
 
 /// How many machines run one revision of a spec.

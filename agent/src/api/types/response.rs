@@ -27,6 +27,10 @@ pub struct AsOf {
     pub as_of_ms: u64,
     /// How long before the answer that was, in milliseconds.
     pub age_ms: u64,
+    /// Whether that is too long for the answer to be taken for the present: more than
+    /// [`STALE_AFTER_MS`](Self::STALE_AFTER_MS).
+    #[serde(default)]
+    pub stale: bool,
 }
 
 /// A list, with its age.
@@ -191,12 +195,19 @@ pub struct OperatorRow {
 // === impl AsOf ===
 
 impl AsOf {
+    /// A copy that hasn't been known to be complete for longer than this is stale, in milliseconds. The leader's word
+    /// that there is nothing newer comes every second and needs some rounds of gossip; a machine that hears none of
+    /// it for so long is cut off, or nobody leads.
+    pub const STALE_AFTER_MS: u64 = 30_000;
+
     /// The age of something known to be complete at `as_of_ms`, when it is `now_ms`.
     pub fn new(answered_by: impl Into<String>, as_of_ms: u64, now_ms: u64) -> Self {
+        let age_ms = now_ms.saturating_sub(as_of_ms);
         Self {
             answered_by: answered_by.into(),
             as_of_ms,
-            age_ms: now_ms.saturating_sub(as_of_ms),
+            age_ms,
+            stale: age_ms > Self::STALE_AFTER_MS,
         }
     }
 }

@@ -239,6 +239,13 @@ impl Status {
     /// Why the fleet isn't healthy, one sentence each; empty when it is. `status --check` exits with 4 unless empty.
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = Vec::new();
+        if self.as_of.stale {
+            complaints.push(format!(
+                "{}'s copy is {} s old, so this may be the past",
+                self.as_of.answered_by,
+                self.as_of.age_ms / 1000
+            ));
+        }
         if self.leader.is_none() {
             complaints.push("nobody leads".to_owned());
         }

@@ -59,7 +59,7 @@ pub(crate) enum GroupCommand {
     Destroy {
         /// The group's ID.
         id: String,
-        /// Don't ask. Without a terminal nobody is asked.
+        /// Don't ask. Without a terminal this must be said.
         #[arg(short, long)]
         yes: bool,
     },
@@ -67,7 +67,7 @@ pub(crate) enum GroupCommand {
     Free {
         /// The group's ID.
         id: String,
-        /// Don't ask. Without a terminal nobody is asked.
+        /// Don't ask. Without a terminal this must be said.
         #[arg(short, long)]
         yes: bool,
     },

@@ -57,7 +57,7 @@ pub(super) fn planned(response: Response) -> Result<Plan, Failure> {
 pub(super) fn tell(context: &Context<'_>, plan: &Plan) -> Result<(), Failure> {
     context.out.either(plan, |plan, out| {
         let mut text = show::plan(plan, out);
-        if plan.applied {
+        if plan.applied && !plan.is_empty() {
             let changed = plan
                 .groups
                 .iter()

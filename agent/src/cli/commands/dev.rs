@@ -29,7 +29,7 @@ pub(super) async fn run(context: &Context<'_>, args: DevArgs) -> Result<(), Fail
         Some(DevCommand::List { place }) => dev::list(&place.dir, out).await,
         Some(DevCommand::Clean { yes, place }) => {
             dev::clean(&place.dir, out, |question| {
-                context.confirm_at_terminal(yes, question)
+                context.confirm_unless(yes, question)
             })
             .await
         }

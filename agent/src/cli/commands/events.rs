@@ -28,12 +28,17 @@ pub(super) async fn run(context: &Context<'_>, args: EventsArgs) -> Result<(), F
         return Err(unexpected());
     };
     if !context.out.json {
-        return context.out.text(&show::events(&events, &context.out));
+        let none_asked_for = args.limit == Some(0);
+        if events.items.is_empty() && !none_asked_for {
+            return context.out.text("nothing happened in that time");
+        }
+        return events
+            .items
+            .iter()
+            .try_for_each(|event| context.out.text(&show::event(event, &context.out)));
     }
-    events
-        .items
-        .iter()
-        .try_for_each(|event| context.out.json(event))
+    let mut items = events.items.iter();
+    items.try_for_each(|event| context.out.json(event))
 }
 
 async fn follow(context: &Context<'_>, request: EventsRequest) -> Result<(), Failure> {

@@ -26,14 +26,14 @@ pub(super) async fn run(context: &Context<'_>, command: GroupCommand) -> Result<
         GroupCommand::Resume { id } => context.order(&Request::Resume { id }).await,
         GroupCommand::Destroy { id, yes } => {
             let question = format!("All machines of group {id} are taken away. Sure?");
-            context.confirm_at_terminal(yes, &question)?;
+            context.confirm_unless(yes, &question)?;
             context.order(&Request::GroupDestroy { id }).await
         }
         GroupCommand::Free { id, yes } => {
             let question = format!(
                 "Group {id} is forgotten; its machines run on and nobody heals them. Sure?"
             );
-            context.confirm_at_terminal(yes, &question)?;
+            context.confirm_unless(yes, &question)?;
             context.order(&Request::GroupFree { id }).await
         }
         GroupCommand::HealMode { id, mode } => {

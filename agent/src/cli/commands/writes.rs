@@ -7,12 +7,12 @@ pub(super) async fn forget(context: &Context<'_>, name: String, yes: bool) -> Re
     let question = format!(
         "{name} is taken off the roster, whether it still runs or not. Is it certain to be gone?"
     );
-    context.confirm_at_terminal(yes, &question)?;
+    context.confirm_unless(yes, &question)?;
     context.order(&Request::MachineForget { name }).await
 }
 
 pub(super) async fn leave(context: &Context<'_>, yes: bool) -> Result<(), Failure> {
-    context.confirm_at_terminal(yes, "The asked machine leaves the mesh for good. Sure?")?;
+    context.confirm_unless(yes, "The asked machine leaves the mesh for good. Sure?")?;
     context.order(&Request::Leave).await
 }
 

@@ -129,18 +129,6 @@ fn one(decision: &DecisionRow, out: &Output) -> String {
     text
 }
 
-/// What happened.
-pub(in crate::cli) fn events(events: &Listed<EventRow>, out: &Output) -> String {
-    if events.items.is_empty() {
-        return "nothing happened yet\n".into();
-    }
-    events
-        .items
-        .iter()
-        .map(|row| format!("{}\n", event(row, out)))
-        .collect()
-}
-
 /// One event on one line.
 pub(crate) fn event(event: &EventRow, out: &Output) -> String {
     let paint = out.paint;

@@ -101,16 +101,15 @@ pub(in crate::cli) fn machine(detail: &MachineDetail, out: &Output) -> String {
         }
         text += &readings(health);
     }
-    // What is over is told by decisions and events.
-    let open = detail.intents.iter().filter(|intent| intent.step != "done");
-    text += &group::intents(open, out);
+    text += &group::intents(&detail.intents, out);
     if !detail.decisions.is_empty() {
         text += &heading("DECISIONS", out);
         text += &decision::table(&detail.decisions, out);
     }
     if !detail.events.is_empty() {
         text += &heading("EVENTS", out);
-        for event in &detail.events {
+        // As everywhere, the latest last.
+        for event in detail.events.iter().rev() {
             text += &format!("{}\n", decision::event(event, out));
         }
     }

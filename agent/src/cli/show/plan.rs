@@ -1,7 +1,7 @@
 //! What `muster apply` would change.
 
 use super::super::output::{Output, Tone};
-use crate::api::types::{Change, FieldChange, GroupPlan, Plan};
+use crate::api::types::{Change, FieldChange, GroupPlan, Plan, Refusal};
 
 /// What changes, group by group, with `+`, `-` and `~` in front.
 pub(in crate::cli) fn plan(plan: &Plan, out: &Output) -> String {
@@ -20,6 +20,9 @@ pub(in crate::cli) fn plan(plan: &Plan, out: &Output) -> String {
 }
 
 fn one(group: &GroupPlan, applied: bool, out: &Output) -> String {
+    if let Some(refusal) = &group.refused {
+        return refused(group, refusal, out);
+    }
     let (sign, tone, what) = match group.change {
         Change::Create => ("+", Tone::Good, "is new".to_owned()),
         Change::Scale => ("~", Tone::Warn, "changes in size".to_owned()),
@@ -71,14 +74,24 @@ fn one(group: &GroupPlan, applied: bool, out: &Output) -> String {
     for warning in &group.warnings {
         add(Tone::Bold, format!("    ! {warning}"));
     }
-    if let Some(refusal) = &group.refused {
-        add(Tone::Bad, format!("    ✗ refused: {}", refusal.reason));
-        add(Tone::Plain, format!("      instead: {}", refusal.remedy));
-    }
     lines
         .iter()
         .map(|(tone, line)| out.paint.tone(*tone, line) + "\n")
         .collect()
+}
+
+/// What can't be done changes nothing, so only why is shown.
+fn refused(group: &GroupPlan, refusal: &Refusal, out: &Output) -> String {
+    let what = format!(
+        "✗ group {} can't be changed so: {}",
+        group.id, refusal.reason
+    );
+    let instead = format!("    instead: {}", refusal.remedy);
+    format!(
+        "{}\n{}\n",
+        out.paint.tone(Tone::Bad, what),
+        out.paint.tone(Tone::Plain, instead)
+    )
 }
 
 fn machines(count: u32) -> &'static str {

@@ -36,6 +36,10 @@ pub(in crate::cli) fn status(status: &Status, out: &Output) -> String {
         ("members", members(status.members, out)),
     ]);
     text += &holds("the fleet", &status.holds, out);
+    if status.as_of.stale {
+        text += &paint.tone(Tone::Bad, super::old_copy(&status.as_of));
+        text.push('\n');
+    }
     text.push('\n');
     text += &super::group::table(&status.groups, out);
     text.push('\n');

@@ -89,6 +89,7 @@ fn snapshot() -> Snapshot {
                 answered_by: "db-2".into(),
                 as_of_ms: NOW_MS,
                 age_ms: 240,
+                stale: false,
             },
             leader: Some("web-1".into()),
             coordinators: vec!["web-1".into(), "db-1".into()],

@@ -74,10 +74,19 @@ impl FleetState {
             .get(op)
             .map(|intent| intent.decision)
             .unwrap_or_default();
+        let instance = self.machines.get(&removed);
+        let instance = instance.and_then(|machine| machine.instance.as_ref());
+        let what = instance.map_or_else(
+            || "whatever its order may have made".to_owned(),
+            |instance| format!("{} {}", instance.provisioner, instance.id),
+        );
         let (kind, detail) = match step {
-            Step::Fence => (EventKind::Fenced, "proved off"),
-            Step::Drain => (EventKind::Drained, ""),
-            _ => (EventKind::Destroyed, ""),
+            Step::Fence => (EventKind::Fenced, format!("{what} is proved off")),
+            Step::Drain => (
+                EventKind::Drained,
+                format!("{what} has handed over its duties"),
+            ),
+            _ => (EventKind::Destroyed, format!("{what} is no more")),
         };
         self.note(
             context,

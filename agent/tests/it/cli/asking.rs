@@ -181,8 +181,11 @@ fn orders_say_that_they_are_done() {
         for_ms: Some(3_600_000),
     };
     assert_eq!(node.asked(), [expected]);
-    // Without a terminal nobody is asked.
-    node.run(&["group", "destroy", "web"]).with(0);
+    // Where nobody can be asked, nobody has said yes.
+    let refused = node.run(&["group", "destroy", "web"]).with(2);
+    assert!(refused.stderr.contains("--yes"), "{refused:#?}");
+    assert_eq!(node.asked().len(), 1);
+    node.run(&["group", "destroy", "web", "--yes"]).with(0);
     assert_eq!(node.asked()[1], Request::GroupDestroy { id: "web".into() });
 }
 

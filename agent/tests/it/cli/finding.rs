@@ -2,6 +2,8 @@
 
 use super::asking::status;
 use super::node::{Node, muster, run};
+use muster::api::Response;
+use muster::api::types::{AsOf, Listed};
 
 /// The directory of a `dev` fleet with one machine that answers.
 fn fleet() -> Node {
@@ -51,6 +53,36 @@ fn a_fleet_is_named_by_its_directory_and_a_machine_by_its_name() {
     let mut command = muster(&["status", "--node", "db-1"]);
     command.current_dir(node.directory());
     run(command, "").with(3);
+}
+
+#[test]
+fn of_a_fleets_machines_one_with_a_fresh_copy_is_asked() {
+    let groups = |name: &str, age_ms| {
+        let as_of = AsOf::new(name, 1_000_000, 1_000_000 + age_ms);
+        let items = vec![];
+        Ok(Response::Groups(Listed { as_of, items }))
+    };
+    let answers = |name, age_ms| Node::answering((0..4).map(move |_| groups(name, age_ms)));
+    let cut_off = answers("db-1", AsOf::STALE_AFTER_MS + 1);
+    let young = answers("web-1", 500);
+    let fleet = tempfile::tempdir().expect("a directory");
+    std::fs::write(fleet.path().join("root.json"), "{}").expect("writable");
+    for (name, node) in [("db-1", &cut_off), ("web-1", &young)] {
+        let home = fleet.path().join("instances").join(name);
+        std::fs::create_dir_all(&home).expect("writable");
+        let socket = node.socket().display().to_string();
+        let config = format!("name = \"{name}\"\napi_socket = {socket:?}\n");
+        std::fs::write(home.join("agent.toml"), config).expect("writable");
+    }
+    let ask = || {
+        let mut command = muster(&["group", "list", "--node"]);
+        command.arg(fleet.path());
+        run(command, "").with(0).stdout
+    };
+    assert!(ask().contains("answered by web-1, 500 ms old"));
+    drop(young);
+    let shown = ask();
+    assert!(shown.contains("OLD: db-1"), "better than nobody: {shown}");
 }
 
 #[test]

@@ -173,6 +173,7 @@ fn group_detail() -> GroupDetail {
         paused: Some("upgrade".into()),
         intents: vec![intent()],
         machines: vec![machine("web-1", MachineState::Alive)],
+        leader: Some("web-1".into()),
     }
 }
 
