@@ -36,7 +36,7 @@ pub(super) fn condition(snapshot: &Snapshot<'_>, machine: &Machine) -> Condition
     match machine.phase {
         Phase::Ordered => Condition::new(MachineState::Provisioning, machine.ordered_ms),
         Phase::Lost { at_ms } => Condition::new(MachineState::Down, at_ms),
-        Phase::Left { at_ms } => Condition::new(MachineState::Left, at_ms),
+        Phase::Left { at_ms, .. } => Condition::new(MachineState::Left, at_ms),
         Phase::Retiring => {
             Condition::new(MachineState::Destroying, retiring_since(snapshot, machine))
         }

@@ -133,7 +133,7 @@ impl FleetState {
             Command::RevokeMachine { machine } => self.revoke_machine(context, machine),
             Command::Decide(proposals) => self.decide(context, proposals),
             Command::Progress(progress) => self.progress(context, progress),
-            Command::MachineLeft { machine } => self.machine_left(context, machine),
+            Command::MachineLeft { machine, life } => self.machine_left(context, machine, life),
             Command::MachineReturned { machine } => self.machine_returned(context, machine),
             Command::Forget { machine } => self.forget(context, machine),
             Command::TakeSeat { machine } => self.take_seat(context, machine),

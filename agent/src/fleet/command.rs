@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use muster_mesh::consensus::Seat;
-use muster_mesh::identity::{ClusterId, MachineId};
+use muster_mesh::identity::{ClusterId, Generation, MachineId};
 use serde::{Deserialize, Serialize};
 
 use super::OperationId;
@@ -143,6 +143,8 @@ pub enum Command {
     MachineLeft {
         /// Which machine.
         machine: MachineId,
+        /// Which of its lives said so.
+        life: Generation,
     },
     /// A machine that had left for good is in the mesh again.
     MachineReturned {

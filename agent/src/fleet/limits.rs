@@ -110,6 +110,9 @@ pub const BACKOFF_MS_MIN: u64 = 30 * SECOND_MS;
 /// How long an approval is good for, in milliseconds. After an hour the situation is another one.
 pub const APPROVAL_MS: u64 = HOUR_MS;
 
+/// How long a hold stands in the words in which it was put on record, at least, in milliseconds.
+pub const HOLD_RENEWED_MS_MIN: u64 = 15 * SECOND_MS;
+
 /// How long a revoked machine stays on the list, in milliseconds: twice a leaf certificate's lifetime. Who is not
 /// in the roster gets no new certificate, so after that there is nothing left to refuse.
 pub const REVOKED_KEPT_MS: u64 = 2 * DAY_MS;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use muster_mesh::identity::MachineId;
+use muster_mesh::identity::{Generation, MachineId};
 use serde::{Deserialize, Serialize};
 
 use super::names::{GroupId, MachineName, Member};
@@ -117,6 +117,8 @@ pub enum Phase {
     Left {
         /// When that was committed, in milliseconds since 1970.
         at_ms: u64,
+        /// Which of its lives said goodbye: a newer one is back. `None` for a machine that was revoked.
+        life: Option<Generation>,
     },
     /// It is being taken away.
     Retiring,

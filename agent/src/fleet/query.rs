@@ -11,7 +11,7 @@ use super::limits::APPROVAL_MS;
 use super::machine::{Machine, Phase, Place};
 use super::names::{GroupId, MachineName, Member};
 use super::pause::{Pause, PauseScope};
-use super::spec::Template;
+use super::spec::{HealMode, Template};
 use super::state::{Approval, Cluster, Concern, FleetState};
 use super::{Group, OperationId};
 
@@ -49,6 +49,17 @@ impl FleetState {
         self.group_machines(id)
             .filter(|machine| machine.fills_its_slot())
             .count()
+    }
+
+    /// How many slots of machines that left for good, or were revoked, are not to be filled yet: outside of the mode
+    /// `auto` a person decides about each, by letting it be cleared away or by forgetting it.
+    pub fn slots_kept(&self, id: &GroupId) -> usize {
+        let by_itself = |group: &Group| group.spec.heal.mode == HealMode::Auto;
+        if self.groups.get(id).is_none_or(by_itself) {
+            return 0;
+        }
+        let left = |machine: &&Machine| matches!(machine.phase, Phase::Left { .. });
+        self.group_machines(id).filter(left).count()
     }
 
     /// The machines whose acknowledgement counts when a leader asks the roster.

@@ -11,6 +11,7 @@ use super::decision::{Cause, Decision, DecisionId, Outcome, Subject};
 use super::event::Event;
 use super::group::Group;
 use super::intent::Intent;
+use super::limits::HOLD_RENEWED_MS_MIN;
 use super::machine::Machine;
 use super::names::{GroupId, MachineName};
 use super::pause::{Pause, PauseScope};
@@ -82,10 +83,36 @@ pub struct Concern {
     pub decision: DecisionId,
     /// Since when, in milliseconds since 1970.
     pub since_ms: u64,
+    /// When it was put on record in these words, in milliseconds since 1970.
+    pub recorded_ms: u64,
     /// Why there was anything to decide.
     pub cause: Cause,
     /// What was decided.
     pub outcome: Outcome,
+}
+
+impl Concern {
+    /// Whether a hold by the same rule is to be put on record anew because its numbers have changed: after a while, and
+    /// again whenever it has lasted twice as long, so that what stands there is never far from the truth and the log
+    /// does not grow with mere waiting.
+    pub fn is_outdated(&self, outcome: &Outcome, now_ms: u64) -> bool {
+        let (
+            Outcome::Hold {
+                rule: old,
+                detail: said,
+            },
+            Outcome::Hold {
+                rule: new,
+                detail: says,
+            },
+        ) = (&self.outcome, outcome)
+        else {
+            return false;
+        };
+        let lasted_ms = self.recorded_ms.saturating_sub(self.since_ms);
+        let stood_ms = now_ms.saturating_sub(self.recorded_ms);
+        old == new && said != says && stood_ms >= lasted_ms.max(HOLD_RENEWED_MS_MIN)
+    }
 }
 
 /// A person's word that a decision may be carried out.

@@ -13,11 +13,8 @@ use crate::fleet::{FleetState, GroupId, Machine, Mandate, MemberStatus};
 /// What one round of deciding looks at.
 pub(super) struct Board<'a> {
     pub(super) situation: &'a Situation,
-    /// The leader's clock: what evidence is dated by.
+    /// The fleet's clock, as the next command will find it: what the fleet state and, here, all evidence is dated by.
     pub(super) now_ms: u64,
-    /// The fleet's clock, as the next command will find it: what the fleet state is dated by. It may be ahead of the
-    /// leader's, when an earlier leader's was.
-    pub(super) clock_ms: u64,
     pub(super) findings: BTreeMap<MachineId, Finding>,
     /// Since when each machine that should answer does not, in milliseconds since 1970.
     pub(super) silences: Vec<u64>,
@@ -43,7 +40,6 @@ impl<'a> Board<'a> {
         Self {
             situation,
             now_ms: situation.now_ms,
-            clock_ms: state.clock_ms.max(situation.now_ms),
             findings: diagnose_all(state, situation),
             silences: silences(state, situation),
             members,

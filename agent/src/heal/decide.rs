@@ -62,6 +62,9 @@ pub fn decide(state: &FleetState, situation: &Situation) -> Plan {
     if state.cluster.is_none() {
         return Plan::default();
     }
+    // What is seen is dated by the leader's clock and the state by its own, which an earlier leader may have put ahead.
+    let ahead_ms = state.clock_ms.saturating_sub(situation.now_ms);
+    let situation = &situation.later_by(ahead_ms);
     let board = Board::new(state, situation);
     let mut plan = housekeeping::facts(state, &board);
     let mut draft = Draft::new(state, &board);
@@ -86,6 +89,9 @@ pub fn decide(state: &FleetState, situation: &Situation) -> Plan {
         .into_iter()
         .flatten()
         .min();
+    plan.next_look_ms = plan
+        .next_look_ms
+        .map(|at_ms| at_ms.saturating_sub(ahead_ms));
     plan.refused = refused;
     plan.findings = board.findings;
     plan

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use muster_mesh::identity::MachineId;
 
 use super::situation::{MachineEvidence, Situation};
-use super::timing::{REBOOT_MS_MAX, REPORT_MS, WITNESSES_MIN};
+use super::timing::{PROVIDER_WORD_MS, REBOOT_MS_MAX, REPORT_MS, WITNESSES_MIN};
 use crate::fleet::{
-    Answer, Diagnosis, Evidence, FleetState, Leaving, Machine, MemberStatus, Phase, ProviderWord,
-    RosterEvidence, Text, WitnessEvidence, Workload, span,
+    Answer, Diagnosis, Evidence, FleetState, Leaving, Machine, MemberEvidence, MemberStatus, Phase,
+    ProviderWord, RosterEvidence, Text, WitnessEvidence, Workload, span,
 };
 
 /// Witnesses whose reports are kept as evidence: enough to see who disagrees with whom.
@@ -72,6 +72,20 @@ pub fn diagnose(machine: &Machine, situation: &Situation, alive: usize) -> Findi
     }
 }
 
+/// Whether a machine that said goodbye is in the mesh again: a newer life of it answers. Times would not tell: it may
+/// have come back before its goodbye was put on record.
+pub(super) fn is_back(machine: &Machine, seen: &MachineEvidence) -> bool {
+    let Phase::Left {
+        life: Some(life), ..
+    } = machine.phase
+    else {
+        return false;
+    };
+    let answers =
+        |member: MemberEvidence| member.status == MemberStatus::Alive && member.generation > life;
+    !machine.condemned && seen.member.is_some_and(answers)
+}
+
 type Judgement = (Diagnosis, u64, String);
 
 struct Case<'a> {
@@ -92,12 +106,13 @@ impl Case<'_> {
                     format!("ordered {ago} ago"),
                 )
             }
-            Phase::Left { at_ms } if self.machine.condemned => (
+            Phase::Left { .. } if is_back(self.machine, self.seen) => self.judge_joined(),
+            Phase::Left { at_ms, .. } if self.machine.condemned => (
                 Diagnosis::Left,
                 at_ms,
                 "its certificate was revoked".to_owned(),
             ),
-            Phase::Left { at_ms } => (
+            Phase::Left { at_ms, .. } => (
                 Diagnosis::Left,
                 at_ms,
                 "it said goodbye for good".to_owned(),
@@ -216,6 +231,10 @@ impl Case<'_> {
             let summary = format!("it has not answered for {silence}; others are being asked");
             return (Diagnosis::Suspected, since_ms, summary);
         }
+        if self.awaits_provider(since_ms) {
+            let summary = format!("it has not answered for {silence}; its provider is being asked");
+            return (Diagnosis::Suspected, since_ms, summary);
+        }
         if refused > 0 {
             let summary = format!(
                 "its host refuses {refused} of {witnesses}: the host is up, its agent is not"
@@ -235,6 +254,16 @@ impl Case<'_> {
         };
         let summary = format!("none of {witnesses} got an answer for {silence}; {provider}");
         (Diagnosis::Unreachable, since_ms, summary)
+    }
+
+    /// Whether its provider may still say something better than what witnesses can: it has not been heard since the
+    /// machine fell silent, and there was little time for that.
+    fn awaits_provider(&self, since_ms: u64) -> bool {
+        let made = self.machine.instance.is_some() || self.machine.order.is_some();
+        let asked = self.seen.provider.as_ref();
+        let asked_ms = since_ms.max(self.situation.leader_since_ms);
+        made && asked.is_none_or(|provider| provider.at_ms < since_ms)
+            && self.situation.now_ms.saturating_sub(asked_ms) < PROVIDER_WORD_MS
     }
 
     /// The last report of each witness that is still good and from after the machine fell silent.

@@ -120,7 +120,7 @@ impl<'a> Draft<'a> {
         let situation = self.board.situation;
         let state = self.state.to_mut();
         match state.rehearse(
-            self.board.clock_ms,
+            self.board.now_ms,
             situation.leader,
             situation.term,
             &proposal,
@@ -169,6 +169,9 @@ impl<'a> Draft<'a> {
         let Some(concern) = self.state.concerns.get(subject) else {
             return true;
         };
+        if concern.is_outdated(outcome, self.board.now_ms) {
+            return true;
+        }
         let held = matches!(concern.outcome, Outcome::Hold { .. });
         let settling = matches!(
             outcome,

@@ -45,6 +45,7 @@ pub(super) const REPLACE: &[Ask] = &[
 
 /// The rules for clearing away a machine that left by itself. It costs no budget: nobody decided that it failed.
 pub(super) const CLEAR_AWAY: &[Ask] = &[
+    ladder::evidence,
     paused,
     mode,
     quorum,
@@ -55,6 +56,7 @@ pub(super) const CLEAR_AWAY: &[Ask] = &[
 
 /// The rules for taking a surplus machine away. Someone ordered that, so the heal mode has no say.
 pub(super) const SCALE_IN: &[Ask] = &[
+    ladder::evidence,
     paused,
     quorum,
     settled::settled,
@@ -77,7 +79,7 @@ pub(super) fn ask(rules: &[Ask], question: &Question<'_>) -> Vec<Gate> {
 }
 
 fn paused(question: &Question<'_>) -> Gate {
-    let (state, now_ms) = (question.state, question.board.clock_ms);
+    let (state, now_ms) = (question.state, question.board.now_ms);
     match state.paused(&question.group.spec.id, now_ms) {
         None => Gate::pass(Rule::Paused, "nobody paused it"),
         Some((scope, pause)) => match pause.until_ms {
@@ -97,7 +99,7 @@ fn paused(question: &Question<'_>) -> Gate {
 fn mode(question: &Question<'_>) -> Gate {
     let approval = question
         .machine
-        .and_then(|(machine, _)| question.state.approval(machine.id, question.board.clock_ms));
+        .and_then(|(machine, _)| question.state.approval(machine.id, question.board.now_ms));
     match (question.group.spec.heal.mode, approval) {
         (HealMode::Auto, _) => Gate::pass(Rule::Mode, "the group heals by itself"),
         (HealMode::Approve, Some(approval)) => {
@@ -122,7 +124,7 @@ fn quorum(question: &Question<'_>) -> Gate {
 }
 
 fn backoff(question: &Question<'_>) -> Gate {
-    let now_ms = question.board.clock_ms;
+    let now_ms = question.board.now_ms;
     match question.group.backoff(now_ms) {
         None => Gate::pass(Rule::Backoff, "no operation of the group failed lately"),
         Some(backoff) => {

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 
 use super::board::Board;
 use super::decide::Plan;
+use super::diagnose::is_back;
 use super::timing::JOIN_AFTER_CHANGE_MS;
 use crate::fleet::limits::PROPOSALS_MAX;
 use crate::fleet::{
-    Command, Diagnosis, FleetState, Instance, Intent, Machine, MemberStatus, Phase, Progress,
-    ProviderWord, Step, StepRecord, StepResult, span,
+    Command, Diagnosis, FleetState, Instance, Intent, Machine, Phase, Progress, ProviderWord, Step,
+    StepRecord, StepResult, span,
 };
 
 /// Facts, orphans and when to look again.
@@ -40,25 +41,17 @@ pub(super) fn facts(state: &FleetState, board: &Board<'_>) -> Plan {
 
 fn goodbye_or_return(board: &Board<'_>, machine: &Machine) -> Option<Command> {
     let finding = board.findings.get(&machine.id)?;
-    let member = board
-        .situation
-        .machines
-        .get(&machine.id)
-        .and_then(|seen| seen.member);
+    let seen = board.situation.machines.get(&machine.id)?;
     match machine.phase {
         Phase::Joined if finding.diagnosis == Diagnosis::Left && machine.intent.is_none() => {
             Some(Command::MachineLeft {
                 machine: machine.id,
+                life: seen.member?.generation,
             })
         }
-        Phase::Left { at_ms } if !machine.condemned => {
-            let back = member.is_some_and(|member| {
-                member.status == MemberStatus::Alive && member.since_ms > at_ms
-            });
-            back.then_some(Command::MachineReturned {
-                machine: machine.id,
-            })
-        }
+        Phase::Left { .. } if is_back(machine, seen) => Some(Command::MachineReturned {
+            machine: machine.id,
+        }),
         _ => None,
     }
 }
@@ -81,10 +74,10 @@ fn not_coming(
         StepResult::Vanished {
             error: error.into(),
         }
-    } else if board.clock_ms >= at_ms {
+    } else if board.now_ms >= at_ms {
         let waited = span(
             board
-                .clock_ms
+                .now_ms
                 .saturating_sub(record.started_ms.unwrap_or_default()),
         );
         StepResult::GiveUp {

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use muster_mesh::identity::MachineId;
 
 use super::board::Board;
+use super::diagnose::is_back;
 use super::draft::{Draft, Grounds, held};
 use super::gates::{DESTROY, Question, SCALE_IN, SCALE_OUT, ask};
 use crate::fleet::{
-    Action, Allocation, Cause, Check, Evidence, FleetState, Group, GroupId, Health, Machine,
-    Member, Outcome, Rule, Subject,
+    Action, Allocation, Cause, Check, Diagnosis, Evidence, FleetState, Group, GroupId, Health,
+    Machine, Member, Outcome, Rule, Subject,
 };
 
 /// How many machines of a group are made at one time, at least.
@@ -68,7 +69,8 @@ pub(super) fn surplus(state: &FleetState, board: &Board<'_>, group: &Group) -> V
         .collect()
 }
 
-/// 0 for a machine that something is the matter with, 1 for one that feels unwell, 2 for all others.
+/// 0 for a machine that something is the matter with, 1 for one that feels unwell, 2 for one that is well, and 3 for one
+/// that can't be drained now, because only some reach it.
 fn wellness(board: &Board<'_>, id: MachineId) -> u8 {
     let finding = board.findings.get(&id);
     let record = board
@@ -77,6 +79,11 @@ fn wellness(board: &Board<'_>, id: MachineId) -> u8 {
         .get(&id)
         .and_then(|seen| seen.record.as_ref());
     match (finding, record) {
+        (Some(finding), _)
+            if matches!(finding.diagnosis, Diagnosis::Slow | Diagnosis::Partitioned) =>
+        {
+            3
+        }
         (Some(finding), _) if !finding.diagnosis.is_calm() => 0,
         (_, Some(record)) if record.health == Health::Critical => 1,
         _ => 2,
@@ -97,10 +104,12 @@ fn grow(draft: &mut Draft<'_>, id: &GroupId) -> bool {
             return false;
         };
         let (desired, existing) = (group.desired(), draft.state.existing(id));
+        // What stands on record about those that left says what is to be done.
+        let kept = draft.state.slots_kept(id).max(returning(draft, id));
         let making = |intent: &&_| makes(intent);
         let under_way = draft.state.group_intents(id).filter(making).count();
         let at_once = (desired / GROWTH_SHARE).max(GROWTH_MIN);
-        let Some(member) = next_member(draft, group).filter(|_| existing < desired) else {
+        let Some(member) = next_member(draft, group).filter(|_| existing + kept < desired) else {
             return false;
         };
         if under_way >= at_once {
@@ -135,6 +144,15 @@ fn grow(draft: &mut Draft<'_>, id: &GroupId) -> bool {
             return false;
         }
     }
+}
+
+/// Machines that said goodbye and are back, which is about to be put on record.
+fn returning(draft: &Draft<'_>, id: &GroupId) -> usize {
+    let is_back = |machine: &&Machine| {
+        let seen = draft.board.situation.machines.get(&machine.id);
+        seen.is_some_and(|seen| is_back(machine, seen))
+    };
+    draft.state.group_machines(id).filter(is_back).count()
 }
 
 fn makes(intent: &crate::fleet::Intent) -> bool {
@@ -202,7 +220,12 @@ fn shrink(draft: &mut Draft<'_>, id: &GroupId) -> bool {
             // One after the other is how it goes, and no news.
             Some(check) if check.rule == Rule::Budget => return any_held,
             // What stands in the way of one machine's going does not keep the others.
-            Some(check) if matches!(check.rule, Rule::Fence | Rule::LastGoodReplica) => {
+            Some(check)
+                if matches!(
+                    check.rule,
+                    Rule::Evidence | Rule::Fence | Rule::LastGoodReplica
+                ) =>
+            {
                 if !any_held {
                     hold(draft, id, cause, checks, &check);
                 }

@@ -1,12 +1,13 @@
 //! What a leader knows besides the fleet state when it decides: everything that was seen, and by when.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_mesh::identity::MachineId;
 
 use crate::fleet::{
-    InstanceId, MemberEvidence, OperationId, Properties, ProviderEvidence, RecordEvidence,
-    WitnessEvidence,
+    InstanceId, Leaving, MemberEvidence, OperationId, Properties, ProviderEvidence, RecordEvidence,
+    WitnessEvidence, Workload,
 };
 
 /// What a leader knows besides the fleet state.
@@ -28,6 +29,41 @@ pub struct Situation {
     pub machines: BTreeMap<MachineId, MachineEvidence>,
     /// Instances that carry our cluster's tag and that no machine of the roster is known to run on.
     pub strangers: Vec<Stranger>,
+}
+
+impl Situation {
+    /// The same, with every time later by so many milliseconds: as it is by another clock.
+    pub(super) fn later_by(&self, ms: u64) -> Cow<'_, Self> {
+        if ms == 0 {
+            return Cow::Borrowed(self);
+        }
+        let mut later = self.clone();
+        let shift = |at_ms: &mut u64| *at_ms = at_ms.saturating_add(ms);
+        shift(&mut later.now_ms);
+        shift(&mut later.leader_since_ms);
+        later.authority.proven_gone.values_mut().for_each(shift);
+        for seen in later.machines.values_mut() {
+            seen.member
+                .iter_mut()
+                .for_each(|member| shift(&mut member.since_ms));
+            seen.provider
+                .iter_mut()
+                .for_each(|provider| shift(&mut provider.at_ms));
+            seen.witnesses
+                .iter_mut()
+                .for_each(|report| shift(&mut report.at_ms));
+            if let Some(record) = &mut seen.record {
+                shift(&mut record.as_of_ms);
+                if let Some(Workload::Failed { since_ms, .. }) = &mut record.workload {
+                    shift(since_ms);
+                }
+                if let Some(Leaving::Rebooting { until_ms }) = &mut record.leaving {
+                    shift(until_ms);
+                }
+            }
+        }
+        Cow::Owned(later)
+    }
 }
 
 /// Who stands behind a leader, for this very decision.

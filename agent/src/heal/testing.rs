@@ -134,6 +134,24 @@ impl World {
         self.proven_gone.remove(&id);
     }
 
+    /// The machine's agent starts anew, in a life of its own.
+    pub(crate) fn restart(&mut self, id: MachineId) {
+        let life = self.seen[&id].member.unwrap().generation;
+        self.revive(id);
+        let seen = self.seen.get_mut(&id).unwrap();
+        seen.record = None;
+        seen.member.as_mut().unwrap().generation = Generation(life.0 + 1);
+    }
+
+    /// The machine says goodbye for good, and is gone.
+    pub(crate) fn leave(&mut self, name: &str) -> MachineId {
+        let id = self.id(name);
+        self.leaving(id, Leaving::ForGood);
+        self.see(id, MemberStatus::Left);
+        self.say(id, ProviderWord::Stopped);
+        id
+    }
+
     /// Time passes, and everything that is repeated is repeated.
     pub(crate) fn pass(&mut self, ms: u64) {
         self.fleet.pass(ms);

@@ -4,5 +4,6 @@ mod diagnosis;
 mod healing;
 mod histories;
 mod holding;
+mod leaving;
 mod scaling;
 mod table;

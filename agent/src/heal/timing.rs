@@ -31,3 +31,7 @@ pub const REBOOT_MS_MAX: u64 = 60 * MINUTE_MS;
 /// How long after a change of leadership a machine that should have joined long ago still has: while nobody led,
 /// nobody could let it in.
 pub const JOIN_AFTER_CHANGE_MS: u64 = 30 * SECOND_MS;
+
+/// How long a provider's word is waited for before a machine is judged without: as long as one question to a provider
+/// may take, and a little for asking.
+pub const PROVIDER_WORD_MS: u64 = 12 * SECOND_MS;

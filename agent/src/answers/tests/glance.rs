@@ -308,7 +308,10 @@ fn every_phase_has_its_status_and_diagnosis() {
             5,
         ),
         (
-            Phase::Left { at_ms: 6 },
+            Phase::Left {
+                at_ms: 6,
+                life: None,
+            },
             MachineState::Left,
             Some("left"),
             6,

@@ -77,7 +77,10 @@ fn happen(scene: &mut Scene, step: Step) {
         Step::Progress(at, how) => progress(fleet, at, how),
         Step::Left(at) => {
             if let Some(machine) = nth(&fleet.state, at) {
-                fleet.apply(Command::MachineLeft { machine });
+                fleet.apply(Command::MachineLeft {
+                    machine,
+                    life: Generation(1),
+                });
             }
         }
         Step::Forget(at) => {

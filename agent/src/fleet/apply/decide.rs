@@ -84,11 +84,17 @@ impl FleetState {
             self.check_act(context, &proposal, &op, action)?;
             self.act(context, id, &proposal, op, action);
         } else {
-            self.check_news(&proposal)?;
+            self.check_news(context, &proposal)?;
             self.check_mode(&proposal)?;
         }
+        // The same hold with other numbers is no event.
+        let renewed = self.concerns.get(&proposal.subject).is_some_and(|concern| {
+            concern.cause.is_like(&proposal.cause) && concern.outcome.is_like(&proposal.outcome)
+        });
         self.put_concern(context, id, &proposal);
-        self.note_decision(context, id, &proposal);
+        if !renewed {
+            self.note_decision(context, id, &proposal);
+        }
         self.put_decision(context, id, proposal);
         Ok(id)
     }
@@ -117,11 +123,13 @@ impl FleetState {
     }
 
     /// Refuses what is on record already, so that the log does not grow while nothing changes.
-    fn check_news(&self, proposal: &Proposal) -> Result<(), Refusal> {
+    fn check_news(&self, context: &Context<'_>, proposal: &Proposal) -> Result<(), Refusal> {
         match (self.concerns.get(&proposal.subject), &proposal.outcome) {
             (None, Outcome::Clear) => Err(Refusal::Stale("nothing stands on record".into())),
             (Some(concern), outcome)
-                if concern.cause.is_like(&proposal.cause) && concern.outcome.is_like(outcome) =>
+                if concern.cause.is_like(&proposal.cause)
+                    && concern.outcome.is_like(outcome)
+                    && !concern.is_outdated(outcome, context.now_ms) =>
             {
                 Err(Refusal::Unchanged(concern.decision))
             }
@@ -169,6 +177,7 @@ impl FleetState {
         let concern = Concern {
             decision: id,
             since_ms,
+            recorded_ms: context.now_ms,
             cause: proposal.cause.clone(),
             outcome: proposal.outcome.clone(),
         };

@@ -120,6 +120,15 @@ impl FleetState {
                 format!("it has {existing} of {desired} machines").into(),
             ));
         }
+        let kept = self.slots_kept(id);
+        if existing + kept >= desired {
+            let detail =
+                format!("{kept} of its machines left; clear them away or forget them first");
+            return Err(Refusal::Held {
+                rule: Rule::Mode,
+                detail: detail.into(),
+            });
+        }
         check_backoff(context, group)
     }
 

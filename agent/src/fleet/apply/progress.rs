@@ -373,6 +373,7 @@ impl FleetState {
             },
             Some(Phase::Joined) if machine.condemned => Phase::Left {
                 at_ms: context.now_ms,
+                life: None,
             },
             Some(was) => was,
             None => Phase::Joined,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use muster_mesh::identity::MachineId;
+use muster_mesh::identity::{Generation, MachineId};
 
 use super::super::decision::Subject;
 use super::super::event::EventKind;
@@ -15,7 +15,12 @@ use super::super::state::FleetState;
 use super::{About, Applied, Context};
 
 impl FleetState {
-    pub(super) fn machine_left(&mut self, context: &Context<'_>, id: MachineId) -> Applied {
+    pub(super) fn machine_left(
+        &mut self,
+        context: &Context<'_>,
+        id: MachineId,
+        life: Generation,
+    ) -> Applied {
         let machine = self.machines.get_mut(&id).ok_or(Refusal::NoMachine(id))?;
         if machine.phase != Phase::Joined {
             return Err(wrong_phase(
@@ -25,6 +30,7 @@ impl FleetState {
         }
         machine.phase = Phase::Left {
             at_ms: context.now_ms,
+            life: Some(life),
         };
         self.note(
             context,
@@ -78,6 +84,7 @@ impl FleetState {
         if machine.phase == Phase::Joined {
             machine.phase = Phase::Left {
                 at_ms: context.now_ms,
+                life: None,
             };
         }
         let detail = format!(

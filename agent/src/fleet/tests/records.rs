@@ -1,3 +1,5 @@
+use muster_mesh::identity::Generation;
+
 use crate::fleet::limits::{DECISIONS_MAX, EVENTS_MAX, INTENTS_ENDED_MAX};
 use crate::fleet::testing::{Fleet, addr, cattle, group};
 use crate::fleet::*;
@@ -115,11 +117,12 @@ fn what_was_decided_of_a_machine_outlives_it() {
 fn machines_leave_return_move_and_are_forgotten() {
     let mut fleet = Fleet::with(&[cattle("web", 2)]);
     let machine = fleet.id("web-1");
-    fleet.ok(Command::MachineLeft { machine });
+    let life = Generation(1);
+    fleet.ok(Command::MachineLeft { machine, life });
     assert_eq!(fleet.state.existing(&group("web")), 1);
     assert_eq!(fleet.state.electors().count(), 2);
     assert!(matches!(
-        fleet.refused(Command::MachineLeft { machine }),
+        fleet.refused(Command::MachineLeft { machine, life }),
         Refusal::WrongPhase { .. }
     ));
     fleet.ok(Command::MachineReturned { machine });

@@ -9,7 +9,7 @@ pub(super) fn budget(question: &Question<'_>) -> Gate {
     if at_once.check.holds() {
         return at_once;
     }
-    let (group, now_ms) = (question.group, question.board.clock_ms);
+    let (group, now_ms) = (question.group, question.board.now_ms);
     let per_hour = group.per_hour();
     let tokens = group.bucket.tokens(per_hour, now_ms);
     if tokens > 0 {

@@ -1,7 +1,7 @@
 use crate::fleet::testing::cattle;
 use crate::fleet::*;
 use crate::heal::testing::World;
-use crate::heal::timing::REPORT_MS;
+use crate::heal::timing::{PROVIDER_WORD_MS, REPORT_MS};
 
 fn world() -> World {
     World::new(&[cattle("web", 4)])
@@ -40,6 +40,8 @@ fn a_providers_word_from_before_the_silence_proves_nothing() {
     world.fleet.pass(1);
     world.see(id, MemberStatus::Down);
     world.witnesses(id, Answer::Silent);
+    assert_diagnosed(&world, "web-1", Diagnosis::Suspected);
+    world.fleet.pass(PROVIDER_WORD_MS);
     assert_diagnosed(&world, "web-1", Diagnosis::Unreachable);
 }
 
@@ -187,7 +189,7 @@ fn a_machine_that_a_new_leader_never_heard_of_is_silent_since_it_leads() {
     let mut world = world();
     let id = world.id("web-1");
     world.seen.remove(&id);
-    world.leader_since_ms = world.now_ms() - 7000;
+    world.leader_since_ms = world.now_ms() - PROVIDER_WORD_MS;
     assert_diagnosed(&world, "web-1", Diagnosis::Suspected);
     world.witnesses(id, Answer::Silent);
     let finding = world.look().findings[&id].clone();
@@ -195,4 +197,23 @@ fn a_machine_that_a_new_leader_never_heard_of_is_silent_since_it_leads() {
         (finding.diagnosis, finding.since_ms),
         (Diagnosis::Unreachable, world.leader_since_ms)
     );
+}
+
+#[test]
+fn a_weaker_diagnosis_waits_for_the_providers_word_but_not_for_ever() {
+    let mut world = world();
+    let id = world.id("web-1");
+    world.say(id, ProviderWord::Running);
+    world.fleet.pass(1);
+    world.see(id, MemberStatus::Down);
+    world.witnesses(id, Answer::Refused);
+    assert_diagnosed(&world, "web-1", Diagnosis::Suspected);
+    // Time passes without a word.
+    world.fleet.pass(PROVIDER_WORD_MS - 1);
+    world.witnesses(id, Answer::Refused);
+    assert_diagnosed(&world, "web-1", Diagnosis::Suspected);
+    world.fleet.pass(1);
+    assert_diagnosed(&world, "web-1", Diagnosis::AgentDown);
+    world.say(id, ProviderWord::Stopped);
+    assert_diagnosed(&world, "web-1", Diagnosis::Gone);
 }

@@ -184,7 +184,7 @@ fn a_machine_that_left_and_returns_is_welcome() {
     world.settle();
     assert!(matches!(world.fleet.phase(seed), Some(Phase::Left { .. })));
     world.pass(SECOND_MS);
-    world.revive(seed);
+    world.restart(seed);
     world.settle();
     assert_eq!(world.fleet.phase(seed), Some(Phase::Joined));
 }

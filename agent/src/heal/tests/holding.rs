@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use crate::fleet::limits::{HOUR_MS, SECOND_MS};
 use crate::fleet::testing::{Fleet, cattle, group, pets};
 use crate::fleet::*;
@@ -373,4 +375,25 @@ fn the_last_good_machine_is_kept_while_others_are_not_well() {
     world.revive(sick);
     world.heal();
     assert_eq!(world.running("db"), ["db-2"]);
+}
+
+#[test]
+fn a_holds_words_are_renewed_ever_more_rarely_and_without_an_event() {
+    let mut world = World::new(&[cattle("web", 4)]);
+    world.fleet.ok(Command::Pause {
+        scope: PauseScope::Fleet,
+        reason: "moving racks".into(),
+        until_ms: Some(world.now_ms() + HOUR_MS),
+    });
+    let id = world.kill("web-1");
+    let mut recorded = BTreeSet::new();
+    while world.held(id).is_none_or(|(rule, _)| rule == Rule::Paused) && !world.replacing(id) {
+        world.settle();
+        recorded.extend(world.concern(id).map(|concern| concern.recorded_ms));
+        world.pass(5 * SECOND_MS);
+    }
+    assert!((4..=12).contains(&recorded.len()), "{recorded:?}");
+    let events = world.fleet.state.events.iter();
+    let held = events.filter(|event| event.kind == EventKind::Held && event.machine == Some(id));
+    assert_eq!(held.count(), 1);
 }
