@@ -15,6 +15,7 @@ mod draft;
 mod gate;
 mod gates;
 mod housekeeping;
+mod observe;
 mod quorum;
 mod repair;
 mod scale;
@@ -24,6 +25,7 @@ pub mod timing;
 pub use decide::{Plan, decide};
 pub use diagnose::{Finding, diagnose, diagnose_all};
 pub use gate::Gate;
+pub use observe::{Listing, Proofs, Suspect, choose_witnesses, strangers, suspects};
 pub use quorum::quorum;
 pub use situation::{Authority, MachineEvidence, Situation, Stranger};
 

@@ -56,6 +56,12 @@ impl Machine {
         self.place.as_ref().map(|place| &place.group)
     }
 
+    /// Its zone: the one it was ordered for, or else the one that its labels say.
+    pub fn known_zone(&self) -> Option<&str> {
+        let labelled = || self.labels.get("zone").map(String::as_str);
+        self.zone.as_deref().or_else(labelled)
+    }
+
     /// Whether it is a pet.
     pub fn is_pet(&self) -> bool {
         self.place

@@ -11,7 +11,7 @@ use super::situation::{MachineEvidence, Situation};
 use super::timing::{PROVIDER_WORD_MS, REBOOT_MS_MAX, REPORT_MS, WITNESSES_MIN};
 use crate::fleet::{
     Answer, Diagnosis, Evidence, FleetState, Leaving, Machine, MemberEvidence, MemberStatus, Phase,
-    ProviderWord, RosterEvidence, Text, WitnessEvidence, Workload, span,
+    ProviderEvidence, ProviderWord, RosterEvidence, Text, WitnessEvidence, Workload, span,
 };
 
 /// Witnesses whose reports are kept as evidence: enough to see who disagrees with whom.
@@ -84,6 +84,20 @@ pub(super) fn is_back(machine: &Machine, seen: &MachineEvidence) -> bool {
     let answers =
         |member: MemberEvidence| member.status == MemberStatus::Alive && member.generation > life;
     !machine.condemned && seen.member.is_some_and(answers)
+}
+
+/// Whether its provider's word proves a machine off.
+pub(super) fn is_proved_off(machine: &Machine, provider: &ProviderEvidence) -> bool {
+    let ours = machine.instance.is_some() || machine.order.is_some();
+    match provider.word {
+        ProviderWord::Stopped => ours,
+        // Lists lag: a new instance may not be on it yet.
+        ProviderWord::Unknown => {
+            let age_ms = provider.at_ms.saturating_sub(machine.ordered_ms);
+            ours && age_ms >= provider.list_lag_ms
+        }
+        ProviderWord::Running | ProviderWord::CannotSay { .. } => false,
+    }
 }
 
 type Judgement = (Diagnosis, u64, String);
@@ -287,27 +301,19 @@ impl Case<'_> {
 
     /// How its provider proves that it is off, with a word from after `since_ms`.
     fn proof(&self, since_ms: u64) -> Option<String> {
-        let provider = self
-            .seen
-            .provider
-            .as_ref()
-            .filter(|provider| provider.at_ms >= since_ms)?;
+        let provider = self.seen.provider.as_ref();
+        let provider = provider.filter(|provider| provider.at_ms >= since_ms)?;
         // Where the instance isn't known, the provider was asked for what the machine's order made.
         let instance = match (&self.machine.instance, &self.machine.order) {
             (Some(instance), _) => format!("instance {}", instance.id),
             (None, Some(op)) => format!("instance made by {op}"),
             (None, None) => return None,
         };
-        match provider.word {
-            ProviderWord::Stopped => Some(format!("its provider says that {instance} is stopped")),
-            // Lists lag: a new instance may not be on it yet.
-            ProviderWord::Unknown => {
-                let age_ms = provider.at_ms.saturating_sub(self.machine.ordered_ms);
-                (age_ms >= provider.list_lag_ms)
-                    .then(|| format!("its provider knows of no {instance}"))
-            }
-            ProviderWord::Running | ProviderWord::CannotSay { .. } => None,
-        }
+        let proved = is_proved_off(self.machine, provider);
+        proved.then(|| match provider.word {
+            ProviderWord::Stopped => format!("its provider says that {instance} is stopped"),
+            _ => format!("its provider knows of no {instance}"),
+        })
     }
 
     fn evidence(&self) -> Vec<Evidence> {

@@ -246,19 +246,13 @@ impl<'a> Draft<'a> {
 
     /// The zone of the group's placement with the fewest of its machines.
     fn emptiest_zone(&self, group: &Group) -> Option<String> {
-        let zone_of = |machine: &Machine| {
-            machine
-                .zone
-                .clone()
-                .or_else(|| machine.labels.get("zone").cloned())
-        };
         let taken: Vec<_> = self
             .state
             .group_machines(&group.spec.id)
             .filter(|machine| machine.fills_its_slot())
-            .filter_map(zone_of)
+            .filter_map(Machine::known_zone)
             .collect();
-        let count = |zone: &&String| taken.iter().filter(|other| other == zone).count();
+        let count = |zone: &&String| taken.iter().filter(|other| *other == zone).count();
         group.spec.placement.zones.iter().min_by_key(count).cloned()
     }
 }

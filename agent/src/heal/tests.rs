@@ -5,5 +5,6 @@ mod healing;
 mod histories;
 mod holding;
 mod leaving;
+mod observing;
 mod scaling;
 mod table;
