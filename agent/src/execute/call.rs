@@ -63,17 +63,17 @@ async fn resolve(
     target: &Target,
     deadline: Deadline,
 ) -> Result<Option<InstanceId>, ProvisionError> {
-    let (op, ordered_ms) = match target {
+    let (op, ended_ms) = match target {
         Target::Known(id) => return Ok(Some(id.clone())),
-        Target::Ordered { op, ordered_ms } => (op, *ordered_ms),
+        Target::Ordered { op, ended_ms } => (op, *ended_ms),
     };
     if let Some(found) = find(provisioner, op, deadline).await? {
         return Ok(Some(found.id));
     }
-    let age = Duration::from_millis(unix_ms().saturating_sub(ordered_ms));
-    if age < provisioner.capabilities().list_lag {
+    let age = unix_ms().checked_sub(ended_ms).map(Duration::from_millis);
+    if age.is_none_or(|age| age < provisioner.capabilities().list_lag) {
         return Err(ProvisionError::unavailable(
-            "the provider's list may not show yet what was made a moment ago",
+            "its order may still be carried out, or what was made a moment ago is not on the provider's list yet",
         ));
     }
     Ok(None)

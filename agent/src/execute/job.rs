@@ -6,7 +6,8 @@ use muster_flavors as flavors;
 use muster_mesh::identity::MachineId;
 use muster_provisioners::{BootConfig, InstanceId, MachineSpec, OperationId, Secret, Tags, tag};
 
-use crate::fleet::{Allocation, FleetState, Intent, Machine, Place, Step, Template};
+use super::STEP_DEADLINE;
+use crate::fleet::{Allocation, FleetState, Intent, Machine, Phase, Place, Step, Template};
 use crate::spec::for_flavor;
 
 /// One step of one intent, with all that it takes.
@@ -64,8 +65,8 @@ pub enum Target {
     Ordered {
         /// The order.
         op: OperationId,
-        /// When it was given, in milliseconds since 1970.
-        ordered_ms: u64,
+        /// By when all calls of it have come to an end, in milliseconds since 1970.
+        ended_ms: u64,
     },
 }
 
@@ -139,9 +140,19 @@ fn old_instance(state: &FleetState, intent: &Intent) -> Option<(String, Target)>
         provisioner,
         Target::Ordered {
             op,
-            ordered_ms: machine.ordered_ms,
+            ended_ms: calls_ended_ms(intent, machine),
         },
     ))
+}
+
+/// By when all calls that a machine's order led to have come to an end. For a pet that was given up that matters:
+/// whoever led before may have asked for it a moment earlier, and until the call's deadline it may still come.
+fn calls_ended_ms(intent: &Intent, machine: &Machine) -> u64 {
+    let deadline_ms = u64::try_from(STEP_DEADLINE.as_millis()).unwrap_or(u64::MAX);
+    match intent.was {
+        Some(Phase::Lost { at_ms }) if machine.is_pet() => at_ms.saturating_add(deadline_ms),
+        _ => machine.ordered_ms,
+    }
 }
 
 fn provision(

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use super::{Helpers, Surroundings, carry_out, job};
 use crate::fleet::testing::{Fleet, cattle, group, pets};
-use crate::fleet::{Command, Diagnosis, Phase, Progress, Step, StepResult};
+use crate::fleet::{Command, Diagnosis, Phase, Progress, Step, StepResult, limits};
+use muster_mesh::clock::unix_ms;
 
 /// Where nobody has anything to hand over.
 struct NoHelpers;
@@ -191,6 +192,30 @@ async fn a_pets_successor_is_not_made_before_its_old_machine_is_proved_off() {
         "the old one is gone, the new one is there"
     );
     assert_eq!(scene.fleet.phase(new), Some(Phase::Ordered));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pet_whose_order_was_given_up_is_fenced_only_when_no_call_of_it_can_come_any_more() {
+    let mut scene = Scene::new(&[pets("db", &["db-1"])]);
+    let lost = scene.fleet.act(scene.fleet.provision(&group("db")));
+    // As the wall clock has it, it is given up this very moment.
+    scene.fleet.now_ms = unix_ms();
+    let error = "denied".into();
+    scene.fleet.report(lost, StepResult::GiveUp { error });
+    scene.fleet.pass(limits::MINUTE_MS);
+    let new = scene
+        .fleet
+        .act(scene.fleet.replace(lost, Diagnosis::NeverJoined));
+    let progress = scene.attempt(new).await;
+    let StepResult::Error { error, .. } = &progress.result else {
+        panic!("the fence passes while a call may still come: {progress:?}")
+    };
+    assert!(error.contains("may still be carried out"), "{error}");
+    // Had it been given up long ago, the list would be proof enough.
+    let op = scene.fleet.intent_of(new).op.clone();
+    let intent = scene.fleet.state.intents.get_mut(&op).expect("open");
+    intent.was = Some(Phase::Lost { at_ms: 0 });
+    assert_eq!(scene.attempt(new).await.result, StepResult::Done);
 }
 
 fn any_fault() -> impl Strategy<Value = Fault> {
