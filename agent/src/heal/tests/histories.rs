@@ -9,6 +9,7 @@ mod sim;
 
 use proptest::prelude::*;
 
+use crate::fleet::HealMode;
 use sim::{Condition, Effect, Sim};
 
 /// One thing that happens.
@@ -32,6 +33,10 @@ enum Happening {
     Lost { which: u8 },
     /// An executor does the next step of an intent, with or without success, and reports it or not.
     Executes { which: u8, effect: Effect },
+    /// An executor begins the next step of an intent, and takes its time.
+    Begins { which: u8 },
+    /// An executor does what it began before, whoever leads by now, if its time is not up.
+    Ends { which: u8, effect: Effect },
     /// A machine that was made asks to be let in.
     Joins { which: u8 },
     /// Time passes.
@@ -44,6 +49,14 @@ enum Happening {
     Scaled { size: u8 },
     /// The last pet is no member any more, or is one again.
     PetMember { present: bool },
+    /// A group and all its machines are to go, or its machines are let go.
+    Undeclared { group: u8, destroy: bool },
+    /// Groups that are no more are declared again.
+    Declared,
+    /// A group's heal mode changes.
+    Mode { group: u8, mode: HealMode },
+    /// A person approves what waits for that.
+    Approved { which: u8 },
     /// A pause begins or ends.
     Pause { begins: bool },
     /// The state is stored and loaded again.
@@ -58,6 +71,14 @@ fn condition() -> impl Strategy<Value = Condition> {
         1 => Just(Condition::AgentDown),
         1 => Just(Condition::LeftForGood),
         4 => Just(Condition::Up),
+    ]
+}
+
+fn mode() -> impl Strategy<Value = HealMode> {
+    prop_oneof![
+        Just(HealMode::Auto),
+        Just(HealMode::Approve),
+        Just(HealMode::Observe)
     ]
 }
 
@@ -79,13 +100,19 @@ fn happening() -> impl Strategy<Value = Happening> {
         5 => any::<u8>().prop_map(|which| Arrives { which }),
         1 => any::<u8>().prop_map(|which| ArrivesAgain { which }),
         1 => any::<u8>().prop_map(|which| Lost { which }),
-        4 => (any::<u8>(), effect).prop_map(|(which, effect)| Executes { which, effect }),
+        4 => (any::<u8>(), effect.clone()).prop_map(|(which, effect)| Executes { which, effect }),
+        2 => any::<u8>().prop_map(|which| Begins { which }),
+        2 => (any::<u8>(), effect).prop_map(|(which, effect)| Ends { which, effect }),
         2 => any::<u8>().prop_map(|which| Joins { which }),
         4 => prop_oneof![1u32..2000, 1000u32..40_000, 60_000u32..1_800_000].prop_map(|ms| Passes { ms }),
         1 => (-3_600_000..3_600_000).prop_map(|ms| ClockJumps { ms }),
         1 => prop::bool::weighted(0.7).prop_map(|answers| Provider { answers }),
         1 => prop_oneof![4 => 3u8..7, 1 => 0u8..3].prop_map(|size| Scaled { size }),
         1 => any::<bool>().prop_map(|present| PetMember { present }),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(group, destroy)| Undeclared { group, destroy }),
+        1 => Just(Declared),
+        1 => (any::<u8>(), mode()).prop_map(|(group, mode)| Mode { group, mode }),
+        1 => any::<u8>().prop_map(|which| Approved { which }),
         1 => prop::bool::weighted(0.3).prop_map(|begins| Pause { begins }),
         1 => Just(Restart),
     ]
@@ -102,12 +129,18 @@ fn happen(sim: &mut Sim, happening: &Happening) {
         Happening::ArrivesAgain { which } => sim.arrive_again(which),
         Happening::Lost { which } => sim.lose(which),
         Happening::Executes { which, effect } => sim.execute(which, effect),
+        Happening::Begins { which } => sim.begin(which),
+        Happening::Ends { which, effect } => sim.end(which, effect),
         Happening::Joins { which } => sim.join(which),
         Happening::Passes { ms } => sim.pass(u64::from(ms)),
         Happening::ClockJumps { ms } => sim.skew_ms += i64::from(ms),
         Happening::Provider { answers } => sim.provider_answers = answers,
         Happening::Scaled { size } => sim.scale(u32::from(size)),
         Happening::PetMember { present } => sim.declare_pets(present),
+        Happening::Undeclared { group, destroy } => sim.undeclare(group, destroy),
+        Happening::Declared => sim.declare(),
+        Happening::Mode { group, mode } => sim.set_mode(group, mode),
+        Happening::Approved { which } => sim.approve(which),
         Happening::Pause { begins } => sim.pause(begins),
         Happening::Restart => sim.restart(),
     }
@@ -121,7 +154,7 @@ fn cases() -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 3000, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_invariants_hold_and_the_fleet_comes_to_rest(

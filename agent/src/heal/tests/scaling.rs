@@ -78,6 +78,115 @@ fn a_member_that_is_no_more_is_taken_away_and_a_new_one_made() {
 }
 
 #[test]
+fn pets_are_scaled_in_one_at_a_time_each_drained_and_fenced_before_it_goes() {
+    let mut world = World::new(&[pets("db", &["db-1", "db-2", "db-3"])]);
+    world.fleet.declare(pets("db", &["db-2"]));
+    let mut steps = Vec::new();
+    for _ in 0..8 {
+        world.settle();
+        let open: Vec<_> = world.fleet.state.open_intents().cloned().collect();
+        assert!(open.len() <= 1, "one at once");
+        let Some(intent) = open.first() else { break };
+        steps.push((intent.name.to_string(), intent.current().unwrap().step));
+        world.carry_out();
+    }
+    let of = |name: &str| {
+        let plan = [Step::Drain, Step::Fence, Step::Destroy];
+        plan.map(|step| (name.to_owned(), step))
+    };
+    let (first, second) = if steps[0].0 == "db-1" {
+        ("db-1", "db-3")
+    } else {
+        ("db-3", "db-1")
+    };
+    assert_eq!(steps, [of(first), of(second)].concat());
+    assert_eq!(world.running("db"), ["db-2"]);
+    assert!(world.fleet.state.concerns.is_empty());
+}
+
+#[test]
+fn a_pet_that_can_not_be_fenced_stays_when_it_is_no_member_any_more() {
+    let mut world = World::new(&[pets("db", &["db-1", "db-2"])]);
+    world.fleet.declare(pets("db", &["db-2"]));
+    let id = world.id("db-1");
+    let why = ProviderWord::CannotSay {
+        why: "no credentials".into(),
+    };
+    world.say(id, why);
+    world.settle();
+    assert_eq!(world.fleet.state.open_intents().count(), 0);
+    let concern = &world.fleet.state.concerns[&Subject::Group(group("db"))];
+    let Outcome::Hold { rule, detail } = &concern.outcome else {
+        panic!("{concern:?}")
+    };
+    assert_eq!(*rule, Rule::Fence);
+    assert!(detail.contains("no credentials"), "{detail}");
+    world.say(id, ProviderWord::Running);
+    world.heal();
+    assert_eq!(world.running("db"), ["db-2"]);
+    assert!(world.fleet.state.concerns.is_empty());
+}
+
+#[test]
+fn an_exchange_of_members_makes_the_new_one_without_waiting_for_the_old() {
+    let mut world = World::new(&[pets("db", &["db-1", "db-2"])]);
+    let old = world.id("db-1");
+    world.fleet.declare(pets("db", &["db-2", "db-3"]));
+    world.settle();
+    assert_eq!(world.fleet.phase(old), Some(Phase::Retiring));
+    world.carry_out();
+    world.settle();
+    assert_eq!(world.fleet.phase(world.id("db-3")), Some(Phase::Ordered));
+    world.heal();
+    assert_eq!(world.running("db"), ["db-2", "db-3"]);
+}
+
+#[test]
+fn a_member_that_comes_back_gets_a_machine_only_when_its_old_one_is_gone() {
+    let mut world = World::new(&[pets("db", &["db-1", "db-2"])]);
+    let old = world.id("db-1");
+    world.fleet.declare(pets("db", &["db-2"]));
+    world.settle();
+    assert_eq!(world.fleet.phase(old), Some(Phase::Retiring));
+    world.fleet.declare(pets("db", &["db-1", "db-2"]));
+    for step in [Step::Drain, Step::Fence, Step::Destroy] {
+        world.settle();
+        assert_eq!(world.fleet.state.open_intents().count(), 1);
+        assert_eq!(world.fleet.intent_of(old).current().unwrap().step, step);
+        world.carry_out();
+    }
+    world.heal();
+    assert_eq!(world.running("db"), ["db-1", "db-2"]);
+    assert_ne!(world.id("db-1"), old);
+}
+
+#[test]
+fn destroyed_pets_are_drained_and_fenced_and_their_group_goes_last() {
+    let mut world = World::new(&[pets("db", &["db-1", "db-2"]), cattle("web", 1)]);
+    let dead = world.kill("db-2");
+    world.pass(DETECTION_MS);
+    world.fleet.ok(Command::DestroyGroup { group: group("db") });
+    world.settle();
+    for id in [world.id("db-1"), dead] {
+        let plan: Vec<_> = world
+            .fleet
+            .intent_of(id)
+            .plan
+            .iter()
+            .map(|record| record.step)
+            .collect();
+        assert_eq!(plan, [Step::Drain, Step::Fence, Step::Destroy]);
+    }
+    assert!(world.fleet.state.groups.contains_key(&group("db")));
+    world.heal();
+    assert!(!world.fleet.state.groups.contains_key(&group("db")));
+    assert_eq!(world.running("web"), ["web-1"]);
+    world.fleet.declare(pets("db", &["db-1"]));
+    world.heal();
+    assert_eq!(world.running("db"), ["db-1"], "the names are free again");
+}
+
+#[test]
 fn machines_on_their_way_count_and_are_not_doubled() {
     let mut world = World::new(&[cattle("web", 3)]);
     scale(&mut world, 5);

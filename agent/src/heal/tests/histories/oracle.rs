@@ -53,6 +53,7 @@ impl Oracle {
             let counted = electors.iter().filter(|id| !gone(id)).count();
             assert!(heard * 2 > counted, "a minority acts: {heard} of {counted}");
             if let Action::Replace { old, .. } = action {
+                self.permitted(state, *old);
                 let reports = &situation.machines[old].witnesses;
                 let joined = state.machines[old].phase == Phase::Joined;
                 let heard = reports
@@ -64,24 +65,32 @@ impl Oracle {
         }
     }
 
-    /// An executor has an instance made.
-    pub(super) fn provisions(
-        &self,
-        made: &BTreeMap<OperationId, Made>,
+    /// Nothing is replaced that people only want watched, or want to be asked about.
+    fn permitted(&self, state: &FleetState, old: MachineId) {
+        let machine = &state.machines[&old];
+        let group = machine
+            .group()
+            .and_then(|id| state.groups.get(id))
+            .expect("declared");
+        let permitted = match group.spec.heal.mode {
+            HealMode::Auto => true,
+            HealMode::Approve => state.approvals.contains_key(&old),
+            HealMode::Observe => false,
+        };
+        assert!(permitted, "{} is replaced without permission", machine.name);
+    }
+
+    /// What else runs as the pet that an operation is about to make.
+    pub(super) fn copy<'a>(
+        made: &'a BTreeMap<OperationId, Made>,
         op: &OperationId,
         place: &Place,
-    ) {
-        if !place.member.is_pet() {
-            return;
-        }
-        let copy = made.iter().find(|(other, made)| {
+    ) -> Option<&'a Made> {
+        let is_copy = |(other, made): &(&OperationId, &Made)| {
             *other != op && made.running && made.place.member == place.member
-        });
-        assert!(
-            copy.is_none(),
-            "two copies of {} run: {copy:?}",
-            place.member
-        );
+        };
+        let (_, copy) = made.iter().find(is_copy)?;
+        place.member.is_pet().then_some(copy)
     }
 
     /// A command was applied.
@@ -133,6 +142,8 @@ impl Oracle {
                     .push(intent.opened_ms);
             }
         }
+        // A group that was let go and declared anew starts anew.
+        self.spent.retain(|id, _| after.groups.contains_key(id));
         for (id, spent) in &self.spent {
             let Some(group) = after.groups.get(id) else {
                 continue;
@@ -149,7 +160,7 @@ impl Oracle {
                 }
             }
         }
-        for (id, group) in &after.groups {
+        for (id, group) in after.groups.iter().filter(|(_, group)| !group.destroying) {
             let (now, was) = (after.removals(id), before.removals(id));
             assert!(
                 now <= group.at_once().max(was),
@@ -201,6 +212,9 @@ fn explains_itself(proposal: &Proposal) {
         (Outcome::Act { .. } | Outcome::Clear, None) => {}
         (Outcome::Hold { rule, detail }, Some(check)) => {
             assert_eq!((*rule, detail), (check.rule, &check.margin));
+        }
+        (Outcome::Observe { .. } | Outcome::AwaitApproval { .. }, Some(check)) => {
+            assert_eq!(check.rule, Rule::Mode);
         }
         (outcome, first) => panic!("{outcome:?} does not follow from {first:?}"),
     }

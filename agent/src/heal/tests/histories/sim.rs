@@ -1,5 +1,7 @@
 //! A fleet with its provider, its mesh and its log, all in one place and under control.
 
+mod hands;
+mod people;
 mod rest;
 mod seen;
 
@@ -9,10 +11,10 @@ use muster_mesh::identity::MachineId;
 
 use super::oracle::Oracle;
 use crate::fleet::limits::DAY_MS;
-use crate::fleet::testing::{Fleet, SECRET, cattle, group, instance, pets};
+use crate::fleet::testing::Fleet;
 use crate::fleet::*;
-use crate::heal::decide;
 use crate::heal::testing::fill_tokens;
+use crate::heal::{Proofs, decide};
 
 /// How a machine really is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub(super) enum Effect {
 struct Truth {
     condition: Condition,
     since_ms: u64,
+    life: u64,
 }
 
 /// What the provider has made for an operation.
@@ -54,6 +57,9 @@ pub(super) struct Made {
     pub(super) machine: MachineId,
     pub(super) place: Place,
     pub(super) running: bool,
+    /// It was destroyed for good: nobody can start it again.
+    pub(super) destroyed: bool,
+    pub(super) made_ms: u64,
 }
 
 pub(super) struct Sim {
@@ -67,32 +73,16 @@ pub(super) struct Sim {
     pub(super) provider_answers: bool,
     truths: BTreeMap<MachineId, Truth>,
     leader_since_ms: u64,
-    proven: BTreeMap<MachineId, u64>,
+    proofs: Proofs,
+    /// What witnesses said, and when.
+    heard: BTreeMap<MachineId, (u64, Vec<WitnessEvidence>)>,
+    begun: Vec<hands::Job>,
     under_way: Vec<Envelope>,
     arrived: Vec<Envelope>,
 }
 
-fn declared_pets(present: bool) -> GroupSpec {
-    let members: &[&str] = if present {
-        &["db-1", "db-2", "db-3"]
-    } else {
-        &["db-1", "db-2"]
-    };
-    let mut spec = pets("db", members);
-    spec.heal.budget = BudgetPolicy {
-        at_once: Some(1),
-        per_hour: Some(4),
-    };
-    spec
-}
-
 impl Sim {
     pub(super) fn new() -> Self {
-        let mut web = cattle("web", 4);
-        web.heal.budget = BudgetPolicy {
-            at_once: Some(2),
-            per_hour: Some(5),
-        };
         let mut sim = Self {
             fleet: Fleet::new(),
             shadow: FleetState::default(),
@@ -103,21 +93,16 @@ impl Sim {
             provider_answers: true,
             truths: BTreeMap::new(),
             leader_since_ms: 0,
-            proven: BTreeMap::new(),
+            proofs: Proofs::default(),
+            heard: BTreeMap::new(),
+            begun: Vec::new(),
             under_way: Vec::new(),
             arrived: Vec::new(),
         };
         sim.fleet.state = FleetState::default();
         sim.leader_since_ms = sim.clock_ms();
         sim.now(Command::Found(Box::new(testing::found())));
-        let specs = [web, declared_pets(true)];
-        let changes = specs
-            .map(|spec| SpecChange {
-                spec,
-                expected: None,
-            })
-            .to_vec();
-        sim.now(Command::ApplySpecs(changes));
+        sim.declare();
         sim.come_to_rest();
         sim.pass(DAY_MS);
         sim
@@ -133,6 +118,7 @@ impl Sim {
         self.truths.get(&id).copied().unwrap_or(Truth {
             condition: Condition::Up,
             since_ms,
+            life: 1,
         })
     }
 
@@ -152,36 +138,63 @@ impl Sim {
             return;
         };
         let id = roster[at];
-        if id == self.fleet.leader {
-            return;
-        }
         let state = &self.fleet.state.machines[&id];
-        if state.joined_ms.is_none() && condition != Condition::Dead {
+        let early = state.joined_ms.is_none() && condition != Condition::Dead;
+        let nothing = state
+            .order
+            .as_ref()
+            .is_some_and(|op| !self.made.contains_key(op));
+        if id == self.fleet.leader || early || nothing {
             return;
         }
+        let stops = matches!(condition, Condition::Dead | Condition::LeftForGood);
+        let copy_runs = self.copy_of(id).is_some();
         let made = self.made.values_mut().find(|made| made.machine == id);
-        if made.is_none() && state.order.is_some() {
-            // There is nothing yet that could fail.
-            return;
-        }
-        let runs = made.as_ref().is_none_or(|made| made.running);
-        match condition {
-            Condition::Dead | Condition::LeftForGood => {
-                if let Some(made) = made {
-                    made.running = false;
+        match made {
+            Some(made) if stops => made.running = false,
+            // A person may start what was stopped, unless its disk is in use elsewhere.
+            Some(made) if !made.running => {
+                if condition != Condition::Up || made.destroyed || copy_runs {
+                    return;
                 }
+                made.running = true;
             }
-            // What was stopped does not come back by itself.
-            _ if !runs => return,
             _ => {}
         }
-        self.truths.insert(
-            id,
-            Truth {
-                condition,
-                since_ms: self.fleet.now_ms,
-            },
-        );
+        self.become_of(id, condition);
+    }
+
+    fn become_of(&mut self, id: MachineId, condition: Condition) {
+        let before = self.truth(id);
+        let restarted = matches!(before.condition, Condition::Dead | Condition::LeftForGood);
+        // Who is silent already does not fall silent once more.
+        let silent = ![before.condition, condition].contains(&Condition::Up);
+        let since_ms = if silent {
+            before.since_ms
+        } else {
+            self.fleet.now_ms
+        };
+        let life = before.life + u64::from(restarted);
+        let truth = Truth {
+            condition,
+            since_ms,
+            life,
+        };
+        self.truths.insert(id, truth);
+    }
+
+    /// Another machine that runs as the same pet.
+    fn copy_of(&self, id: MachineId) -> Option<MachineId> {
+        let place = self
+            .made
+            .values()
+            .find(|made| made.machine == id)?
+            .place
+            .clone();
+        let is_copy =
+            |made: &&Made| made.running && made.machine != id && made.place.member == place.member;
+        let copy = self.made.values().find(is_copy)?;
+        place.member.is_pet().then_some(copy.machine)
     }
 
     pub(super) fn elect(&mut self, machine: u8, skew_ms: i32) {
@@ -200,7 +213,8 @@ impl Sim {
             self.fleet.term += 1;
             self.skew_ms = i64::from(skew_ms);
             self.leader_since_ms = self.clock_ms();
-            self.proven.clear();
+            self.proofs = Proofs::default();
+            self.heard.clear();
         }
     }
 
@@ -244,125 +258,8 @@ impl Sim {
         }
     }
 
-    pub(super) fn scale(&mut self, size: u32) {
-        self.now(Command::ScaleGroup {
-            group: group("web"),
-            size,
-        });
-    }
-
-    pub(super) fn declare_pets(&mut self, present: bool) {
-        let expected = self
-            .fleet
-            .state
-            .groups
-            .get(&group("db"))
-            .map(|group| group.revision);
-        let change = SpecChange {
-            spec: declared_pets(present),
-            expected,
-        };
-        self.now(Command::ApplySpecs(vec![change]));
-    }
-
-    pub(super) fn pause(&mut self, begins: bool) {
-        let scope = PauseScope::Fleet;
-        self.now(if begins {
-            Command::Pause {
-                scope,
-                reason: "a whim".into(),
-                until_ms: None,
-            }
-        } else {
-            Command::Resume { scope }
-        });
-    }
-
     pub(super) fn restart(&mut self) {
         self.shadow = FleetState::from_snapshot(&self.shadow.to_snapshot()).expect("our own");
-    }
-
-    // === executors and joiners ===
-
-    pub(super) fn execute(&mut self, which: u8, effect: Effect) {
-        let open: Vec<_> = self.fleet.state.open_intents().cloned().collect();
-        let Some(at) = Self::pick(&open, which) else {
-            return;
-        };
-        let intent = &open[at];
-        let Some(record) = intent
-            .current()
-            .filter(|record| record.step != Step::AwaitJoin)
-        else {
-            return;
-        };
-        let happens = !matches!(effect, Effect::Error | Effect::GaveUp);
-        let done = if happens {
-            self.do_step(intent, record.step)
-        } else {
-            StepResult::Done
-        };
-        let result = match effect {
-            Effect::Done => done,
-            Effect::DoneUnreported => return,
-            Effect::DoneAndError | Effect::Error => StepResult::Error {
-                error: "timed out".into(),
-                retry_ms: 1000,
-            },
-            Effect::GaveUp => StepResult::GiveUp {
-                error: "denied".into(),
-            },
-        };
-        let (op, step, attempt) = (intent.op.clone(), record.step, record.attempts);
-        self.send(Command::Progress(Progress {
-            op,
-            step,
-            attempt,
-            result,
-        }));
-    }
-
-    fn do_step(&mut self, intent: &Intent, step: Step) -> StepResult {
-        if step == Step::Provision {
-            let id = intent.action.makes().expect("makes one");
-            let place = self.fleet.state.machines[&id]
-                .place
-                .clone()
-                .expect("ordered for a place");
-            self.oracle.provisions(&self.made, &intent.op, &place);
-            let new = Made {
-                machine: id,
-                place,
-                running: true,
-            };
-            self.made.entry(intent.op.clone()).or_insert(new);
-            return StepResult::Provisioned(instance(&format!("p-{id}")));
-        }
-        let old = intent
-            .action
-            .removes()
-            .and_then(|id| self.fleet.state.machines.get(&id));
-        let ordered = old.and_then(|old| old.order.clone());
-        if let (Step::Fence | Step::Destroy, Some(op)) = (step, ordered)
-            && let Some(made) = self.made.get_mut(&op)
-        {
-            made.running = false;
-        }
-        StepResult::Done
-    }
-
-    pub(super) fn join(&mut self, which: u8) {
-        let coming: Vec<_> = self
-            .made
-            .values()
-            .filter(|made| made.running)
-            .map(|made| made.machine)
-            .collect();
-        if let Some(at) = Self::pick(&coming, which) {
-            let mut admit = self.fleet.admit(coming[at]);
-            admit.secret = SECRET;
-            self.now(Command::Admit(Box::new(admit)));
-        }
     }
 
     // === the log ===

@@ -24,13 +24,16 @@ impl Sim {
                 .get(id)
                 .is_some_and(|machine| machine.order.is_none());
             if !dead || by_hand {
+                let life = truth.life + 1;
                 *truth = Truth {
                     condition: Condition::Up,
                     since_ms: now_ms,
+                    life,
                 };
             }
         }
-        self.pause(false);
+        self.begun.clear();
+        self.let_be();
         // A leader that was ahead has taken the fleet's clock along: wait until ours is there.
         let ahead_ms = self.fleet.state.clock_ms.saturating_sub(now_ms);
         self.pass(ahead_ms);
@@ -56,6 +59,7 @@ impl Sim {
     /// Rounds until the fleet is what it should be.
     pub(in super::super) fn come_to_rest(&mut self) {
         for _ in 0..3000 {
+            self.declare();
             self.round();
             if self.oracle.is_calm(&self.fleet.state, |id| self.serves(id)) {
                 return;
@@ -65,7 +69,13 @@ impl Sim {
         let situation = self.situation();
         let state = &self.fleet.state;
         panic!(
-            "the fleet does not come to rest: {:#?} {:#?} {:#?}",
+            "the fleet does not come to rest: {:#?} {:#?} {:#?} {:#?}",
+            state
+                .machines
+                .values()
+                .filter(|machine| !self.serves(machine.id))
+                .map(|machine| (machine, self.truth(machine.id)))
+                .collect::<Vec<_>>(),
             state.concerns,
             state.open_intents().collect::<Vec<_>>(),
             decide(&self.fleet.state, &situation).proposals,

@@ -1,12 +1,19 @@
-//! What a leader sees of how things really are.
+//! What a leader sees of how things really are, gathered as the real observer gathers it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_mesh::identity::{Generation, MachineId};
+use muster_provisioners::{Instance as Listed, InstanceState, Tags, tag};
 
-use super::{Condition, Sim};
+use super::hands::LAG_MS;
+use super::{Condition, Made, Sim};
 use crate::fleet::*;
-use crate::heal::{Authority, MachineEvidence, Situation};
+use crate::heal::{
+    Authority, Listing, MachineEvidence, Situation, Suspect, choose_witnesses, strangers, suspects,
+};
+
+/// How long a witness's word is believed without asking again.
+const WITNESS_FRESH_MS: u64 = 3000;
 
 impl Sim {
     fn is_heard(&self, id: MachineId) -> bool {
@@ -21,30 +28,40 @@ impl Sim {
     }
 
     pub(super) fn situation(&mut self) -> Situation {
-        let machines: BTreeMap<_, _> = self
+        let now_ms = self.clock_ms();
+        let listing = self.list();
+        let members: BTreeMap<_, _> = self
             .roster()
             .into_iter()
-            .map(|id| (id, self.evidence(id)))
+            .filter_map(|id| Some((id, self.member(id)?)))
             .collect();
-        let alive = |seen: &MachineEvidence| {
-            seen.member
-                .is_some_and(|member| member.status == MemberStatus::Alive)
+        let status = |id| {
+            members
+                .get(&id)
+                .map(|member: &MemberEvidence| member.status)
         };
-        let acknowledged: BTreeSet<_> = machines
+        let suspects = suspects(&self.fleet.state, status);
+        let alive = |id: &MachineId| status(*id) == Some(MemberStatus::Alive);
+        let answering: Vec<_> = members.keys().copied().filter(alive).collect();
+        self.ask_witnesses(&suspects, &answering);
+        let machines: BTreeMap<_, _> = suspects
             .iter()
-            .filter(|(_, seen)| alive(seen))
-            .map(|(id, _)| *id)
+            .map(|suspect| {
+                let id = suspect.machine;
+                let heard = self.heard.get(&id);
+                let evidence = MachineEvidence {
+                    member: members.get(&id).copied(),
+                    record: self.record(id),
+                    provider: suspect
+                        .provisioner
+                        .as_ref()
+                        .and_then(|_| suspect.word(&listing)),
+                    witnesses: heard.map_or_else(Vec::new, |(_, reports)| reports.clone()),
+                };
+                (id, evidence)
+            })
             .collect();
-        let now_ms = self.clock_ms();
-        let is_off = |seen: &MachineEvidence| {
-            let word = seen.provider.as_ref().map(|provider| &provider.word);
-            matches!(word, Some(ProviderWord::Stopped | ProviderWord::Unknown)) && !alive(seen)
-        };
-        self.proven
-            .retain(|id, _| machines.get(id).is_some_and(is_off));
-        for (id, _) in machines.iter().filter(|(_, seen)| is_off(seen)) {
-            self.proven.entry(*id).or_insert(now_ms);
-        }
+        self.proofs.note(&self.fleet.state, &machines, now_ms);
         Situation {
             now_ms,
             leader: self.fleet.leader,
@@ -54,33 +71,49 @@ impl Sim {
                 quorum_confirmed: true,
                 voters: 3,
                 voters_reachable: 3,
-                acknowledged,
-                proven_gone: self.proven.clone(),
+                acknowledged: answering.into_iter().collect(),
+                proven_gone: self.proofs.since().clone(),
             },
             machines,
-            strangers: Vec::new(),
+            strangers: strangers(&self.fleet.state, [("process", &listing)]),
         }
     }
 
-    fn evidence(&self, id: MachineId) -> MachineEvidence {
-        let machine = &self.fleet.state.machines[&id];
-        let truth = self.truth(id);
-        let dated = |at_ms: u64| at_ms.saturating_add_signed(self.skew_ms);
-        let now_ms = self.clock_ms();
-        let word = self.word(machine);
-        let can_prove_off = true;
-        let provider = Some(ProviderEvidence {
-            word,
-            can_prove_off,
-            list_lag_ms: 0,
-            at_ms: now_ms,
-        });
-        if machine.joined_ms.is_none() {
-            return MachineEvidence {
-                provider,
-                ..MachineEvidence::default()
-            };
+    /// The provider's list: what was destroyed is not on it, nor what was made a moment ago.
+    fn list(&self) -> Listing {
+        let listed = |(op, made): (&OperationId, &Made)| {
+            let old_enough = made.made_ms.saturating_add(LAG_MS) <= self.fleet.now_ms;
+            (!made.destroyed && old_enough).then(|| Listed {
+                id: format!("p-{}", made.machine).parse().unwrap(),
+                state: if made.running {
+                    InstanceState::Running
+                } else {
+                    InstanceState::Stopped
+                },
+                tags: Tags::new().with(tag::OPERATION, op.as_str()),
+                address: None,
+                properties: Properties::new(),
+                created_at_ms: made.made_ms,
+                attachments: Vec::new(),
+            })
+        };
+        let answers = self.provider_answers;
+        Listing {
+            at_ms: self.clock_ms(),
+            list_lag_ms: LAG_MS,
+            can_prove_off: true,
+            said: if answers {
+                Ok(self.made.iter().filter_map(listed).collect())
+            } else {
+                Err("no answer".to_owned())
+            },
         }
+    }
+
+    fn member(&self, id: MachineId) -> Option<MemberEvidence> {
+        let machine = &self.fleet.state.machines[&id];
+        machine.joined_ms?;
+        let truth = self.truth(id);
         let heard = self.is_heard(id) && !machine.condemned;
         let silent_ms = self.fleet.now_ms.saturating_sub(truth.since_ms);
         let status = match truth.condition {
@@ -89,55 +122,60 @@ impl Sim {
             _ if silent_ms < 1000 => MemberStatus::Suspect,
             _ => MemberStatus::Down,
         };
-        let answer = match truth.condition {
+        let since_ms = truth.since_ms.saturating_add_signed(self.skew_ms);
+        Some(MemberEvidence {
+            status,
+            since_ms: since_ms.min(self.clock_ms()),
+            generation: Generation(truth.life),
+        })
+    }
+
+    fn record(&self, id: MachineId) -> Option<RecordEvidence> {
+        let left = self.truth(id).condition == Condition::LeftForGood;
+        left.then(|| RecordEvidence {
+            health: Health::Ok,
+            reasons: Vec::new(),
+            workload: None,
+            leaving: Some(Leaving::ForGood),
+            as_of_ms: self.clock_ms(),
+        })
+    }
+
+    fn ask_witnesses(&mut self, suspects: &[Suspect], answering: &[MachineId]) {
+        let troubled: BTreeSet<_> = suspects
+            .iter()
+            .filter(|suspect| suspect.troubled)
+            .map(|suspect| suspect.machine)
+            .collect();
+        self.heard.retain(|id, _| troubled.contains(id));
+        for suspect in suspects.iter().filter(|suspect| suspect.troubled) {
+            let id = suspect.machine;
+            let now_ms = self.fleet.now_ms;
+            let fresh = |at_ms: u64| now_ms.saturating_sub(at_ms) <= WITNESS_FRESH_MS;
+            let known = self.heard.get(&id).is_some_and(|(at_ms, _)| fresh(*at_ms));
+            if known || self.fleet.state.machines[&id].joined_ms.is_none() {
+                continue;
+            }
+            let zoned = answering.iter().map(|id| (*id, None));
+            let chosen = choose_witnesses(self.fleet.leader, suspect, zoned);
+            let reports = chosen.into_iter().map(|by| self.witness(id, by)).collect();
+            self.heard.insert(id, (now_ms, reports));
+        }
+    }
+
+    fn witness(&self, id: MachineId, by: MachineId) -> WitnessEvidence {
+        let answer = match self.truth(id).condition {
             _ if !self.is_heard(id) => Answer::Silent,
             Condition::Up | Condition::Slow => Answer::Answered,
             Condition::AgentDown => Answer::Refused,
             _ => Answer::Silent,
         };
-        let others = self
-            .roster()
-            .into_iter()
-            .filter(|by| *by != id && self.is_heard(*by));
-        let witness = |by| WitnessEvidence {
+        WitnessEvidence {
             by,
             zone: None,
             path: Path::Probe,
             answer,
-            at_ms: now_ms,
-        };
-        let record = (truth.condition == Condition::LeftForGood).then(|| RecordEvidence {
-            health: Health::Ok,
-            reasons: Vec::new(),
-            workload: None,
-            leaving: Some(Leaving::ForGood),
-            as_of_ms: now_ms,
-        });
-        MachineEvidence {
-            member: Some(MemberEvidence {
-                status,
-                since_ms: dated(truth.since_ms).min(now_ms),
-                generation: Generation(1),
-            }),
-            record,
-            provider,
-            witnesses: others.take(3).map(witness).collect(),
-        }
-    }
-
-    fn word(&self, machine: &Machine) -> ProviderWord {
-        match &machine.order {
-            _ if !self.provider_answers => ProviderWord::CannotSay {
-                why: "no answer".into(),
-            },
-            Some(op) => match self.made.get(op).map(|made| made.running) {
-                Some(true) => ProviderWord::Running,
-                Some(false) => ProviderWord::Stopped,
-                None => ProviderWord::Unknown,
-            },
-            None => ProviderWord::CannotSay {
-                why: "not ours".into(),
-            },
+            at_ms: self.clock_ms(),
         }
     }
 }

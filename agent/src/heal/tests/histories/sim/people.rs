@@ -1,0 +1,106 @@
+//! What people do: they declare, scale, pause, approve, destroy and let go.
+
+use super::Sim;
+use crate::fleet::testing::{cattle, group, pets};
+use crate::fleet::*;
+
+const GROUPS: [&str; 2] = ["web", "db"];
+
+fn declared_cattle() -> GroupSpec {
+    let mut spec = cattle("web", 4);
+    spec.heal.budget = BudgetPolicy {
+        at_once: Some(2),
+        per_hour: Some(5),
+    };
+    spec
+}
+
+fn declared_pets(present: bool) -> GroupSpec {
+    let members: &[&str] = if present {
+        &["db-1", "db-2", "db-3"]
+    } else {
+        &["db-1", "db-2"]
+    };
+    let mut spec = pets("db", members);
+    spec.heal.budget = BudgetPolicy {
+        at_once: Some(1),
+        per_hour: Some(4),
+    };
+    spec
+}
+
+fn either(which: u8) -> GroupId {
+    group(GROUPS[usize::from(which) % GROUPS.len()])
+}
+
+impl Sim {
+    /// Declares the groups that are not there.
+    pub(in super::super) fn declare(&mut self) {
+        for spec in [declared_cattle(), declared_pets(true)] {
+            if !self.fleet.state.groups.contains_key(&spec.id) {
+                let expected = None;
+                self.now(Command::ApplySpecs(vec![SpecChange { spec, expected }]));
+            }
+        }
+    }
+
+    pub(in super::super) fn undeclare(&mut self, which: u8, destroy: bool) {
+        let group = either(which);
+        self.now(if destroy {
+            Command::DestroyGroup { group }
+        } else {
+            Command::FreeGroup { group }
+        });
+    }
+
+    pub(in super::super) fn scale(&mut self, size: u32) {
+        let group = group("web");
+        self.now(Command::ScaleGroup { group, size });
+    }
+
+    pub(in super::super) fn declare_pets(&mut self, present: bool) {
+        let known = self.fleet.state.groups.get(&group("db"));
+        let expected = known.map(|group| group.revision);
+        let mut spec = declared_pets(present);
+        if let Some(known) = known {
+            spec.heal.mode = known.spec.heal.mode;
+        }
+        self.now(Command::ApplySpecs(vec![SpecChange { spec, expected }]));
+    }
+
+    pub(in super::super) fn set_mode(&mut self, which: u8, mode: HealMode) {
+        let group = either(which);
+        self.now(Command::SetHealMode { group, mode });
+    }
+
+    pub(in super::super) fn approve(&mut self, which: u8) {
+        let waits = |concern: &&Concern| matches!(concern.outcome, Outcome::AwaitApproval { .. });
+        let waiting = self.fleet.state.concerns.values().filter(waits);
+        let waiting: Vec<_> = waiting.map(|concern| concern.decision).collect();
+        if let Some(at) = Self::pick(&waiting, which) {
+            let decision = waiting[at];
+            self.now(Command::Approve { decision });
+        }
+    }
+
+    pub(in super::super) fn pause(&mut self, begins: bool) {
+        let scope = PauseScope::Fleet;
+        self.now(if begins {
+            Command::Pause {
+                scope,
+                reason: "a whim".into(),
+                until_ms: None,
+            }
+        } else {
+            Command::Resume { scope }
+        });
+    }
+
+    /// Everybody goes home: all modes are `auto`, and nothing is paused.
+    pub(super) fn let_be(&mut self) {
+        self.pause(false);
+        for which in 0..2 {
+            self.set_mode(which, HealMode::Auto);
+        }
+    }
+}
