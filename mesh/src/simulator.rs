@@ -46,6 +46,9 @@ pub struct Setup {
     pub network: Network,
     /// The membership's settings.
     pub membership: membership::Config,
+    /// Whether every machine publishes a record when it starts. Default true; without, only leaving is announced, and
+    /// a mesh of a thousand forms in a tenth of the time.
+    pub profiles: bool,
 }
 
 impl Setup {
@@ -56,6 +59,7 @@ impl Setup {
             machines,
             network: Network::default(),
             membership: membership::Config::default(),
+            profiles: true,
         }
     }
 }
@@ -74,6 +78,7 @@ pub struct Simulation {
     findings: Findings,
     traffic: Vec<Traffic>,
     trace: u64,
+    disturbed_at: Duration,
 }
 
 impl Simulation {
@@ -101,15 +106,60 @@ impl Simulation {
             sequence: 0,
             findings: Findings::default(),
             trace: 0,
+            disturbed_at: Duration::ZERO,
         }
     }
 
     // === what is done to it ===
 
+    /// Adds a machine of this ID, which does not run yet; its number.
+    pub fn add(&mut self, machine: MachineId) -> usize {
+        let number = self.nodes.len();
+        self.nodes.push(Node::of(number, machine));
+        self.index.insert(machine, number);
+        self.traffic.push(Traffic::default());
+        number
+    }
+
     /// Starts every machine that is off; the first one started is everybody's seed.
     pub fn start_all(&mut self) {
         for node in 0..self.nodes.len() {
             self.start(node);
+        }
+    }
+
+    /// Starts every machine that is off as after days of running: all know all. Costs a small part of what it takes
+    /// to have them find each other.
+    pub fn start_acquainted(&mut self) {
+        let off = |node: &usize| !self.nodes[*node].condition.runs();
+        let started: Vec<usize> = (0..self.nodes.len()).filter(off).collect();
+        let Some((&host, guests)) = started.split_first() else {
+            return;
+        };
+        for node in &started {
+            self.begin(*node, &[]);
+        }
+        for guest in guests {
+            self.acquaint(*guest, host);
+        }
+        for guest in guests {
+            self.acquaint(host, *guest);
+        }
+        for node in started {
+            self.settle(node);
+        }
+    }
+
+    /// Gives the table of `from` to `to`.
+    fn acquaint(&mut self, from: usize, to: usize) {
+        let (now, giver) = (self.now, self.machine(from));
+        let table = self.nodes[from]
+            .life
+            .as_mut()
+            .map(|life| life.membership.full_state());
+        if let (Some(table), Some(life)) = (table, self.nodes[to].life.as_mut()) {
+            let taken = life.membership.handle_full_state(now, giver, &table);
+            taken.expect("a core's own state decodes");
         }
     }
 
@@ -124,16 +174,22 @@ impl Simulation {
             others.partition(|other| self.nodes[*other].condition.runs());
         let seeds = running.iter().take(3).chain(rest.iter().take(2));
         let seeds: Vec<Peer> = seeds.map(|other| self.nodes[*other].peer).collect();
+        self.begin(node, &seeds);
+        self.settle(node);
+    }
+
+    fn begin(&mut self, node: usize, seeds: &[Peer]) {
         let seed = self.rng.random();
         let now = self.now;
         let config = self.setup.membership.clone();
-        self.nodes[node].start(now, config, seed, &seeds);
+        let profiles = self.setup.profiles;
+        self.disturbed_at = now;
+        self.nodes[node].start(now, config, seed, seeds, profiles);
         let machine = self.nodes[node].peer.machine;
         self.findings.started(machine);
         if self.network.is_fair_to(node) {
             self.findings.well(now, machine);
         }
-        self.settle(node);
     }
 
     /// `kill -9`: the process is gone, its host answers that nothing listens.
@@ -149,6 +205,7 @@ impl Simulation {
     /// The process stands still (a stopped virtual machine) until [`resume`](Self::resume).
     pub fn pause(&mut self, node: usize) {
         if self.nodes[node].condition == Condition::Running {
+            self.disturbed_at = self.now;
             self.nodes[node].condition = Condition::Paused;
             self.findings
                 .unwell(self.now, self.nodes[node].peer.machine);
@@ -160,6 +217,7 @@ impl Simulation {
         if self.nodes[node].condition != Condition::Paused {
             return;
         }
+        self.disturbed_at = self.now;
         self.nodes[node].condition = Condition::Running;
         if self.network.is_fair_to(node) {
             self.findings.well(self.now, self.nodes[node].peer.machine);
@@ -173,6 +231,13 @@ impl Simulation {
 
     /// Announces its leaving in its record, waits two seconds, and leaves.
     pub fn leave(&mut self, node: usize) {
+        self.announce_leaving(node);
+        self.run_for(Duration::from_secs(2));
+        self.depart(node);
+    }
+
+    /// Announces in its record that a machine will leave for good.
+    pub fn announce_leaving(&mut self, node: usize) {
         let now = self.now;
         let Some(life) = self.nodes[node].life.as_mut() else {
             return;
@@ -191,7 +256,10 @@ impl Simulation {
             .set_profile(now, profile)
             .expect("a small profile");
         self.settle(node);
-        self.run_for(Duration::from_secs(2));
+    }
+
+    /// Leaves, and ends the process.
+    pub fn depart(&mut self, node: usize) {
         let now = self.now;
         if let Some(life) = self.nodes[node].life.as_mut() {
             life.membership.leave(now);
@@ -212,20 +280,40 @@ impl Simulation {
     /// The network, to change its faults. Takes effect for what is sent from now on; machines that lose more than
     /// others, or are cut off, count as unwell until [`heal`](Self::heal).
     pub fn network(&mut self) -> &mut Network {
+        self.disturbed_at = self.now;
         &mut self.network
     }
 
-    /// Cuts `island` off from the rest.
+    /// Cuts `island` off from the rest, in place of what was cut off before.
     pub fn partition(&mut self, island: &[usize]) {
-        self.network.cut(island.iter().copied());
+        self.network.mend_all();
+        self.cut(0, island);
+    }
+
+    /// Cuts `island` off from the rest, besides other cuts. `name` is for [`mend`](Self::mend).
+    pub fn cut(&mut self, name: u64, island: &[usize]) {
+        self.disturbed_at = self.now;
+        self.network.cut(name, island.iter().copied());
         for node in 0..self.nodes.len() {
             self.findings
                 .unwell(self.now, self.nodes[node].peer.machine);
         }
     }
 
+    /// Ends one cut.
+    pub fn mend(&mut self, name: u64) {
+        self.disturbed_at = self.now;
+        self.network.mend(name);
+        for (number, node) in self.nodes.iter().enumerate() {
+            if node.condition == Condition::Running && self.network.is_fair_to(number) {
+                self.findings.well(self.now, node.peer.machine);
+            }
+        }
+    }
+
     /// Ends every fault of the network.
     pub fn heal(&mut self) {
+        self.disturbed_at = self.now;
         self.network.heal();
         for node in &self.nodes {
             if node.condition == Condition::Running {
@@ -315,6 +403,25 @@ impl Simulation {
     /// Whether every running machine takes every other running machine for alive, in its present life, and no other.
     pub fn agrees(&self) -> bool {
         self.disagreement().is_none()
+    }
+
+    /// Since when nothing has happened to any machine or to the network, and no machine has changed its mind about
+    /// another. `None` while a machine is paused or part of the network is worse than the rest: then something is
+    /// always about to happen.
+    pub fn calm_since(&self) -> Option<Duration> {
+        let paused = |node: &Node| node.condition == Condition::Paused;
+        let calm = self.network.is_even() && !self.nodes.iter().any(paused);
+        calm.then_some(self.disturbed_at)
+    }
+
+    /// Whether packets from one machine can reach the other now.
+    pub fn connected(&self, from: usize, to: usize) -> bool {
+        self.network.connects(from, to)
+    }
+
+    /// How often a machine has changed its mind about another.
+    pub fn changes(&self, node: usize) -> u64 {
+        self.nodes[node].changes
     }
 
     /// The first pair of observer and subject that keeps the mesh from agreeing.

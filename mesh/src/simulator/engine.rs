@@ -70,6 +70,7 @@ pub(super) enum Answer {
 
 impl Simulation {
     pub(super) fn stop(&mut self, node: usize, condition: Condition) {
+        self.disturbed_at = self.now;
         if self.nodes[node].life.is_some() {
             self.findings.died(self.now, self.nodes[node].peer.machine);
         }
@@ -221,6 +222,10 @@ impl Simulation {
         let now = self.now;
         let observer = self.nodes[node].peer.machine;
         self.findings.observe(now, observer, &event);
+        if !matches!(event, Event::Hint { .. }) {
+            self.disturbed_at = now;
+            self.nodes[node].changes += 1;
+        }
         let Some(life) = self.nodes[node].life.as_mut() else {
             return;
         };

@@ -75,8 +75,8 @@ pub struct Findings {
     unwell: BTreeMap<MachineId, Duration>,
     /// When each machine was last unwell.
     excused_until: BTreeMap<MachineId, Duration>,
-    /// By observer and machine, the life last seen and whether it was up.
-    seen: BTreeMap<(MachineId, MachineId), (Generation, bool)>,
+    /// By observer, and by machine, the life last seen and whether it was up.
+    seen: BTreeMap<MachineId, BTreeMap<MachineId, (Generation, bool)>>,
 }
 
 impl Findings {
@@ -87,7 +87,7 @@ impl Findings {
 
     /// A new process of `machine`: its observations begin anew.
     pub(super) fn started(&mut self, machine: MachineId) {
-        self.seen.retain(|(observer, _), _| *observer != machine);
+        self.seen.remove(&machine);
     }
 
     pub(super) fn died(&mut self, now: Duration, machine: MachineId) {
@@ -129,9 +129,7 @@ impl Findings {
 
     fn up(&mut self, at: Duration, observer: MachineId, member: &Member) {
         let machine = member.machine;
-        let before = self
-            .seen
-            .insert((observer, machine), (member.generation, true));
+        let before = self.saw(observer, member, true);
         if let Some((generation, was_up)) = before {
             if generation > member.generation {
                 self.violations.push(Violation::WentBack {
@@ -149,9 +147,21 @@ impl Findings {
         }
     }
 
+    /// Notes what an observer saw, and gives what it saw of that machine before.
+    fn saw(
+        &mut self,
+        observer: MachineId,
+        member: &Member,
+        up: bool,
+    ) -> Option<(Generation, bool)> {
+        let seen = self.seen.entry(observer).or_default();
+        seen.insert(member.machine, (member.generation, up))
+    }
+
     fn still_up(&mut self, at: Duration, observer: MachineId, member: &Member) {
         let machine = member.machine;
-        if self.seen.get(&(observer, machine)) != Some(&(member.generation, true)) {
+        let seen = self.seen.get(&observer).and_then(|seen| seen.get(&machine));
+        if seen != Some(&(member.generation, true)) {
             self.violations.push(Violation::OutOfOrder {
                 observer,
                 machine,
@@ -162,10 +172,7 @@ impl Findings {
 
     fn death(&mut self, at: Duration, observer: MachineId, member: &Member, how: Option<How>) {
         let machine = member.machine;
-        match self
-            .seen
-            .insert((observer, machine), (member.generation, false))
-        {
+        match self.saw(observer, member, false) {
             Some((generation, _)) if generation > member.generation => {
                 self.violations.push(Violation::WentBack {
                     observer,

@@ -39,16 +39,36 @@ pub struct Network {
     pub loss_between: BTreeMap<(usize, usize), f64>,
     /// Share of packets that a machine loses in either direction, besides `loss`.
     pub loss_at: BTreeMap<usize, f64>,
-    island: BTreeSet<usize>,
+    /// By name, what is cut off from the rest.
+    cuts: BTreeMap<u64, BTreeSet<usize>>,
 }
 
 impl Network {
-    pub(super) fn cut(&mut self, island: impl IntoIterator<Item = usize>) {
-        self.island = island.into_iter().collect();
+    pub(super) fn cut(&mut self, name: u64, island: impl IntoIterator<Item = usize>) {
+        self.cuts.insert(name, island.into_iter().collect());
+    }
+
+    pub(super) fn mend(&mut self, name: u64) {
+        self.cuts.remove(&name);
+    }
+
+    pub(super) fn mend_all(&mut self) {
+        self.cuts.clear();
+    }
+
+    /// Whether it treats all machines alike.
+    pub(super) fn is_even(&self) -> bool {
+        self.cuts.is_empty() && self.loss_at.is_empty() && self.loss_between.is_empty()
+    }
+
+    /// Whether no cut lies between two machines.
+    pub(super) fn connects(&self, from: usize, to: usize) -> bool {
+        let apart = |island: &BTreeSet<usize>| island.contains(&from) != island.contains(&to);
+        !self.cuts.values().any(apart)
     }
 
     pub(super) fn heal(&mut self) {
-        self.island.clear();
+        self.cuts.clear();
         self.loss_between.clear();
         self.loss_at.clear();
         self.loss = 0.0;
@@ -57,7 +77,7 @@ impl Network {
 
     /// Whether `node` can reach everybody as well as anybody can.
     pub(super) fn is_fair_to(&self, node: usize) -> bool {
-        self.island.is_empty() && !self.loss_at.contains_key(&node) && self.loss_between.is_empty()
+        self.cuts.is_empty() && !self.loss_at.contains_key(&node) && self.loss_between.is_empty()
     }
 
     fn latency(&self, rng: &mut impl rand::Rng) -> Duration {
@@ -69,7 +89,7 @@ impl Network {
 
     /// The probability that a packet gets lost.
     fn loss(&self, from: usize, to: usize) -> f64 {
-        if self.island.contains(&from) != self.island.contains(&to) {
+        if !self.connects(from, to) {
             return 1.0;
         }
         let at = |node| 1.0 - self.loss_at.get(&node).copied().unwrap_or(0.0);

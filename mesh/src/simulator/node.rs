@@ -37,6 +37,8 @@ pub(super) struct Node {
     /// Datagrams that arrived while it was paused.
     pub(super) inbox: Vec<(Peer, Bytes)>,
     pub(super) wake_at: Option<Duration>,
+    /// How often it has changed its mind about another.
+    pub(super) changes: u64,
     lives: u64,
 }
 
@@ -51,10 +53,14 @@ pub(super) struct Life {
 
 impl Node {
     pub(super) fn new(number: usize, rng: &mut impl rand::Rng) -> Self {
+        Self::of(number, MachineId::random(rng))
+    }
+
+    pub(super) fn of(number: usize, machine: MachineId) -> Self {
         let ip = [10, (number >> 16) as u8, (number >> 8) as u8, number as u8];
         Self {
             peer: Peer {
-                machine: MachineId::random(rng),
+                machine,
                 addr: (ip, 7600).into(),
             },
             condition: Condition::Off,
@@ -62,11 +68,19 @@ impl Node {
             persisted: Generation(0),
             inbox: Vec::new(),
             wake_at: None,
+            changes: 0,
             lives: 0,
         }
     }
 
-    pub(super) fn start(&mut self, now: Duration, config: Config, seed: u64, seeds: &[Peer]) {
+    pub(super) fn start(
+        &mut self,
+        now: Duration,
+        config: Config,
+        seed: u64,
+        seeds: &[Peer],
+        publishes: bool,
+    ) {
         // As the agent does it: with the wall clock, which here began in 2023.
         self.persisted = Generation::next(Some(self.persisted), 1_700_000_000 + now.as_secs());
         self.lives += 1;
@@ -87,9 +101,11 @@ impl Node {
             name: format!("machine-{}", self.peer.machine),
             ..Profile::default()
         };
-        records
-            .set_profile(now, profile.clone())
-            .expect("a small profile");
+        if publishes {
+            records
+                .set_profile(now, profile.clone())
+                .expect("a small profile");
+        }
         self.life = Some(Life {
             number: self.lives,
             membership,

@@ -174,3 +174,18 @@ fn a_machine_that_was_alone_does_not_come_back_with_its_verdicts() {
     settle(&mut mesh, 60 * SECOND);
     assert_eq!(mesh.findings().deaths[buried..], []);
 }
+
+#[test]
+fn cuts_overlap_and_are_mended_one_by_one() {
+    let mut mesh = mesh(1, 9);
+    mesh.cut(1, &[0, 1, 2]);
+    mesh.cut(2, &[2, 3]);
+    assert!(mesh.connected(0, 1) && mesh.connected(4, 5));
+    assert!(!mesh.connected(0, 2) && !mesh.connected(2, 3) && !mesh.connected(3, 4));
+    assert_eq!(mesh.calm_since(), None);
+    mesh.mend(1);
+    assert!(mesh.connected(0, 4) && mesh.connected(2, 3) && !mesh.connected(2, 4));
+    mesh.mend(2);
+    settle(&mut mesh, 60 * SECOND);
+    assert_eq!(mesh.findings().wrong_deaths().count(), 0);
+}

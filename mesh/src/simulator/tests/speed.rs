@@ -15,6 +15,26 @@ fn a_mesh_forms_within_seconds() {
 }
 
 #[test]
+fn an_acquainted_mesh_agrees_at_once_and_notices_like_any_other() {
+    let mut mesh = Simulation::new(Setup::new(1, 20));
+    mesh.start_acquainted();
+    assert_eq!(mesh.disagreement(), None);
+    mesh.run_for(30 * SECOND);
+    assert_eq!(mesh.findings().deaths, []);
+    let calm = mesh.calm_since().expect("no fault is in place");
+    assert!(mesh.now() - calm > 5 * SECOND, "{calm:?}");
+    mesh.kill(7);
+    assert_eq!(mesh.calm_since(), Some(mesh.now()));
+    let changes = mesh.changes(3);
+    let times = detection(&mut mesh, 7);
+    assert!(times.last() < Some(&(3 * SECOND)), "{times:?}");
+    assert!(mesh.changes(3) > changes);
+    let number = mesh.add(MachineId::new(4711).expect("not zero"));
+    mesh.start(number);
+    settle(&mut mesh, 5 * SECOND);
+}
+
+#[test]
 fn a_killed_process_is_known_to_all_within_three_seconds() {
     for seed in 0..5 {
         for machines in [2, 3, 10, 50] {
