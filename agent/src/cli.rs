@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 pub(crate) use args::Cli;
-pub use commands::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, Joined};
+pub use commands::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, Joined, Progress};
 
 use args::Command;
 use failure::Failure;

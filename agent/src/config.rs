@@ -16,6 +16,7 @@ pub use flags::ConfigFlags;
 pub use problem::{ConfigError, EXIT_BAD_CONFIGURATION, Place, Problem};
 pub use render::{render, render_defaults};
 pub use source::{FILE_BYTES_MAX, File, load, read};
+pub(crate) use validate::cluster_name_problem;
 pub use value::{DEFAULT_PORT, LogFormat, Percent, Seed, Threshold, TimingProfile};
 
 use setting::{Section, section};
@@ -137,6 +138,9 @@ section! {
         /// Whether this machine may become one of the coordinators. Costs about 10 MiB and a disk write per decision
         /// while it is one.
         pub coordinator: bool = true,
+        /// How long the certificates live that this machine gives out while it leads. They are renewed at two thirds of
+        /// it. A stolen one is worth so long; a mesh without a leader for so long needs its coordinators back first.
+        pub certificate_lifetime: Duration = muster_mesh::pki::LEAF_LIFETIME,
         /// A shell script that the agent runs once, when the machine first starts and before it joins. For machines
         /// without an init system of their own, such as those of the `process` provisioner.
         pub first_boot: Option<String> = None => "\"echo made on $(date) > first-boot\"",

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use muster_mesh::clock::{Monotonic, unix_ms};
-use muster_mesh::consensus::Network;
 use muster_mesh::consensus::follow::Standing;
+use muster_mesh::consensus::{LogGeneration, Network};
 use muster_mesh::identity::{Generation, Peer};
 use muster_mesh::membership::{self, Membership};
 use muster_mesh::pki::{Credentials, Revocations};
@@ -48,7 +48,10 @@ mod council;
 mod departure;
 mod desk;
 mod follow;
+mod hints;
+mod joining;
 mod leader;
+mod places;
 mod profile;
 mod propose;
 mod renewal;
@@ -95,8 +98,14 @@ pub async fn run(
 ) -> anyhow::Result<Ended> {
     let data_dir = &config.machine.data_dir;
     let state_dir = Arc::new(StateDir::open(data_dir)?);
-    first_boot(&config, &state_dir).await?;
-    let identity = start::identify(&config, &state_dir, founding).await?;
+    let identity = tokio::select! {
+        // Somebody who is to be let in may wait for long; whoever tells it to stop should not.
+        () = stop.cancelled() => return Ok(Ended::Stopped),
+        identity = async {
+            first_boot(&config, &state_dir).await?;
+            start::identify(&config, &state_dir, founding).await
+        } => identity?,
+    };
     let generation = state_dir.begin_generation(unix_ms() / 1000)?;
     let me = Peer {
         machine: identity.credentials.machine(),
@@ -121,7 +130,10 @@ pub async fn run(
         stop,
     )
     .await?;
-    sit_down(&shared, identity.founding, Arc::clone(&network)).await?;
+    tokio::select! {
+        () = shared.stop.cancelled() => return Ok(Ended::Stopped),
+        seated = sit_down(&shared, identity.founding, Arc::clone(&network)) => seated?,
+    }
     let mut tasks = JoinSet::new();
     let mut mesh_task = tokio::spawn(task.run());
     spawn_tasks(&mut tasks, &shared, requests, network, publish, revoke).await?;
@@ -178,6 +190,7 @@ async fn assemble(
 
     let (requests_tx, requests) = mpsc::channel(services::WAITING_MAX);
     let (hints_tx, hints) = watch::channel(None);
+    let (rumours_tx, _rumours) = watch::channel(LogGeneration::default());
     let events = Arc::new(LocalEvents::default());
     let signing = profile::Signing::new(credentials.clone());
     let seed = rand::random();
@@ -194,6 +207,8 @@ async fn assemble(
         inbound,
         requests: requests_tx,
         hints: hints_tx,
+        rumours: rumours_tx,
+        replica: replica.clone(),
         events: Arc::clone(&events),
         state_dir: Arc::clone(&state_dir),
         clock: Monotonic::start(),

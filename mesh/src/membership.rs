@@ -97,7 +97,6 @@ pub struct Membership {
     company: Company,
     renewal: Renewal,
     hint: Option<Hint>,
-    hint_reported: Option<Hint>,
     heard_at: Option<Duration>,
     woke_at: Option<Duration>,
     left: bool,
@@ -131,7 +130,6 @@ impl Membership {
             company: Company::default(),
             renewal: Renewal::default(),
             hint: None,
-            hint_reported: None,
             heard_at: None,
             woke_at: None,
             left: false,
@@ -183,9 +181,9 @@ impl Membership {
         self.timers.earliest()
     }
 
-    /// Sets what every datagram of ours carries from now on. Sends nothing by itself.
-    pub fn set_hint(&mut self, hint: Hint) {
-        self.hint = Some(hint);
+    /// Sets what every datagram of ours carries from now on, `None` for nothing. Sends nothing by itself.
+    pub fn set_hint(&mut self, hint: Option<Hint>) {
+        self.hint = hint;
     }
 
     /// This machine, as it is addressed by others.

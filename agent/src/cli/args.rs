@@ -16,6 +16,9 @@ pub(crate) use dev::{DevArgs, DevCommand};
 pub(crate) use group::GroupCommand;
 pub(crate) use secrets::{OperatorCommand, TokenCommand};
 
+/// How long a question waits for its answer when nothing else is said.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
 const ABOUT: &str = "A fleet of machines that notices, decides and heals by itself.";
 
 const LONG_ABOUT: &str = "\
@@ -100,9 +103,16 @@ pub(crate) struct Global {
     /// When to use colours.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorWhen,
-    /// How long to wait for an answer.
-    #[arg(long, global = true, value_name = "DURATION", default_value = "15s", value_parser = duration)]
-    pub(crate) timeout: Duration,
+    /// How long to wait for an answer: 15s by default. `join` goes on trying for so long, 150s by default.
+    #[arg(long, global = true, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Global {
+    /// How long to wait for the answer to one question.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(ANSWER_TIMEOUT)
+    }
 }
 
 /// When to use colours.
@@ -278,7 +288,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// What people call the mesh.
-    #[arg(long, value_name = "NAME", default_value = "muster")]
+    #[arg(long, value_name = "NAME", default_value = "muster", value_parser = cluster_name)]
     pub(crate) cluster_name: String,
     /// Go on as the agent, in place of `muster agent` afterwards.
     #[arg(long)]
@@ -412,6 +422,13 @@ impl From<HealModeWord> for HealMode {
 }
 
 /// A duration with a unit, longer than nothing.
+fn cluster_name(text: &str) -> Result<String, String> {
+    match crate::config::cluster_name_problem(text) {
+        Some(problem) => Err(problem.to_owned()),
+        None => Ok(text.to_owned()),
+    }
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("it must be longer than nothing".into()),

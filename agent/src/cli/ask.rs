@@ -25,7 +25,7 @@ pub(crate) async fn client(global: &Global) -> Result<Client, Failure> {
         Node::Socket(path) => Client::socket(path),
         Node::Address(address) => super::remote::client(address, global.identity.as_deref())?,
     };
-    Ok(client.with_timeout(global.timeout))
+    Ok(client.with_timeout(global.timeout()))
 }
 
 /// What `--node` means: an address, a socket, a directory with one, or a machine of the `dev` fleet here.

@@ -12,7 +12,7 @@ mod writes;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-pub use agent::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, Joined};
+pub use agent::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, Joined, Progress};
 
 use super::args::{Cli, Command, Global};
 use super::failure::{Failure, unexpected};

@@ -94,6 +94,8 @@ fn nonsense_is_wrong_usage() {
         "status --timeout 0s",
         "apply",
         "join --token x",
+        "init --cluster-name=",
+        "init --cluster-name=a\tb",
         "approve web-1",
     ] {
         let error = parse(words)

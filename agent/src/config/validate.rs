@@ -28,6 +28,26 @@ const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(500);
 /// More rarely than this, what peers are told has nothing to do with what is.
 const HEALTH_INTERVAL_MAX: Duration = Duration::from_secs(600);
 
+/// Shorter, and machines would do little else than renew; also what a clock may be off by has to fit in.
+const CERTIFICATE_LIFETIME_MIN: Duration = Duration::from_secs(10);
+/// Longer, and a stolen certificate would be a treasure.
+const CERTIFICATE_LIFETIME_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+/// A mesh's name stands in headings and messages.
+const CLUSTER_NAME_CHARS_MAX: usize = 64;
+
+/// What is wrong with a mesh's name, if anything.
+pub(crate) fn cluster_name_problem(name: &str) -> Option<&'static str> {
+    if name.trim().is_empty() || name.trim() != name {
+        Some("a mesh's name is not empty and has no spaces around it")
+    } else if name.chars().count() > CLUSTER_NAME_CHARS_MAX {
+        Some("a mesh's name has at most 64 characters")
+    } else if name.chars().any(char::is_control) {
+        Some("a mesh's name has no control characters")
+    } else {
+        None
+    }
+}
+
 /// Checks a configuration whole. Pure: nothing is opened, resolved or looked up.
 pub(super) fn validate(config: &AgentConfig, origins: &Origins) -> Vec<Problem> {
     let mut check = Check {
@@ -36,6 +56,7 @@ pub(super) fn validate(config: &AgentConfig, origins: &Origins) -> Vec<Problem> 
     };
     check.names(config);
     check.addresses(config);
+    check.certificates(config);
     check.joining(config);
     check.paths(config);
     check.labels(config);
@@ -83,6 +104,9 @@ impl Check<'_> {
                 self.problem(key, format!("`{name}` is not a name"), remedy);
             }
         }
+        if let Some(what) = config.found.name.as_deref().and_then(cluster_name_problem) {
+            self.problem("found.name", what, "choose a short name, such as `prod`");
+        }
         let (given, missing) = match (&instance.group, &instance.member) {
             (Some(_), None) => ("instance.group", "instance.member"),
             (None, Some(_)) => ("instance.member", "instance.group"),
@@ -121,6 +145,17 @@ impl Check<'_> {
                     config.machine.bind
                 ),
                 "use IPv4 for both or IPv6 for both",
+            );
+        }
+    }
+
+    fn certificates(&mut self, config: &AgentConfig) {
+        let lifetime = config.machine.certificate_lifetime;
+        if !(CERTIFICATE_LIFETIME_MIN..=CERTIFICATE_LIFETIME_MAX).contains(&lifetime) {
+            self.problem(
+                "certificate_lifetime",
+                "certificates can't live that long or that short",
+                "choose between 10s and 90 days; 24h is right for most",
             );
         }
     }

@@ -184,7 +184,7 @@ fn welcome(
     name: String,
     request: &[u8],
 ) -> JoinAnswer {
-    match ca.sign_machine(request, machine, unix_ms()) {
+    match sign(shared, ca, machine, request) {
         Ok(certificate) => JoinAnswer::Welcome(Box::new(Welcome {
             machine,
             name,
@@ -199,8 +199,19 @@ fn welcome(
             ca: ca.certificate().to_vec(),
             peers: peers_to_tell(shared),
         })),
-        Err(error) => JoinAnswer::Refused(error.to_string()),
+        Err(why) => JoinAnswer::Refused(why),
     }
+}
+
+fn sign(
+    shared: &Shared,
+    ca: &ClusterCa,
+    machine: MachineId,
+    request: &[u8],
+) -> Result<Vec<u8>, String> {
+    let lifetime = shared.config.machine.certificate_lifetime;
+    ca.sign_machine_for(request, machine, unix_ms(), lifetime)
+        .map_err(|error| error.to_string())
 }
 
 /// Coordinators first: they know most.
@@ -226,8 +237,7 @@ pub(super) fn renew(
     if !renewable(shared, machine) {
         return Err("this machine is not in the roster any more".to_owned());
     }
-    ca.sign_machine(request, machine, unix_ms())
-        .map_err(|error| error.to_string())
+    sign(shared, ca, machine, request)
 }
 
 fn renewable(shared: &Shared, machine: MachineId) -> bool {

@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::joining::{Asking, JOIN_PATIENCE};
 use super::run;
 use super::start::{self, Founding, Identity};
-use crate::cli::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, Joined};
+use crate::cli::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, Joined, Progress};
 use crate::config::AgentConfig;
 use crate::observe::log;
 
@@ -34,15 +36,24 @@ impl Agent for ThisMachine {
         })
     }
 
-    async fn join(&self, options: JoinOptions) -> anyhow::Result<Joined> {
+    async fn join(&self, options: JoinOptions, progress: Progress) -> anyhow::Result<Joined> {
         let JoinOptions {
             mut config,
             addresses,
             token,
+            patience,
         } = options;
+        let until = Instant::now() + patience.unwrap_or(JOIN_PATIENCE);
         config.machine.seeds = addresses;
         config.machine.join_token = Some(token);
-        let identity = start::join_mesh(&config).await?;
+        let identity = start::join_mesh(
+            &config,
+            Asking {
+                until: Some(until),
+                progress,
+            },
+        )
+        .await?;
         Ok(Joined {
             cluster: identity.credentials.cluster(),
             cluster_name: identity.cluster_name,

@@ -26,6 +26,7 @@ use evidence::Observer;
 use orders::Orders;
 use seats::SeatKeeper;
 
+mod addresses;
 mod attention;
 mod authority;
 mod evidence;
@@ -180,6 +181,7 @@ impl Reign {
     /// One look at everything: seats, decisions, orders. Returns when to look again if nothing changes before.
     async fn look(&mut self) -> Duration {
         let seats_wait = self.seats.look(&self.shared, &self.coordinator).await;
+        addresses::record(&self.shared).await;
         let world = self.shared.mesh.look();
         let needed = self
             .shared

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use muster_mesh::clock::{Monotonic, unix_ms};
+use muster_mesh::consensus::{At, LogGeneration, Replica};
 use muster_mesh::identity::{Generation, MachineId, Peer};
 use muster_mesh::membership::{self, Membership};
 use muster_mesh::records::{self, Records};
@@ -17,8 +18,10 @@ use muster_mesh::wire::{Recipient, recipient};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::hints::{Hints, Verdict};
 use super::local_events::{LocalEvents, LocalKind};
 use super::world::World;
+use crate::fleet::FleetState;
 
 pub(super) mod paint;
 mod pull;
@@ -121,6 +124,9 @@ pub struct MeshTask {
     own_inbox: mpsc::Sender<Input>,
     world: watch::Sender<Arc<World>>,
     hints: watch::Sender<Option<membership::Hint>>,
+    judge: Hints,
+    rumours: watch::Sender<LogGeneration>,
+    replica: Replica<FleetState>,
     events: Arc<LocalEvents>,
     state_dir: Arc<StateDir>,
     clock: Monotonic,
@@ -142,8 +148,12 @@ pub struct MeshParts {
     pub inbound: mpsc::Receiver<Inbound>,
     /// Where requests go that are not for the mesh task.
     pub requests: mpsc::Sender<InboundRequest>,
-    /// The greatest hint that was seen on any datagram.
+    /// The greatest hint that was seen on any datagram, and is believed.
     pub hints: watch::Sender<Option<membership::Hint>>,
+    /// The latest generation of the log that anybody spoke of, believed or not.
+    pub rumours: watch::Sender<LogGeneration>,
+    /// This machine's copy of the log, by which hints are judged.
+    pub replica: Replica<FleetState>,
     /// What this machine observed, for `muster events`.
     pub events: Arc<LocalEvents>,
     /// Where new generations are made durable.
@@ -175,6 +185,9 @@ impl MeshTask {
             own_inbox,
             world,
             hints: parts.hints,
+            judge: Hints::default(),
+            rumours: parts.rumours,
+            replica: parts.replica,
             events: parts.events,
             state_dir: parts.state_dir,
             clock: parts.clock,
@@ -226,6 +239,7 @@ impl MeshTask {
         let now = self.clock.now();
         self.membership.handle_timeout(now);
         self.records.handle_timeout(now);
+        self.doubt_hints(now);
     }
 
     fn take_inbound(&mut self, inbound: Inbound) {
@@ -249,10 +263,7 @@ impl MeshTask {
         match input {
             Input::Join(seeds) => self.membership.join(now, &seeds),
             Input::Expect(count) => self.membership.expect_members(now, count),
-            Input::Hint(hint) => {
-                self.membership.set_hint(hint);
-                self.hints.send_replace(Some(hint));
-            }
+            Input::Hint(hint) => self.take_hint(now, hint),
             Input::Profile(profile) => {
                 if let Err(error) = self.records.set_profile(now, *profile) {
                     tracing::error!(%error, "cannot publish what this machine says of itself");
@@ -358,15 +369,40 @@ impl MeshTask {
                 self.note(LocalKind::Left, member.machine, "left as it had said");
             }
             Event::Renew { generation } => self.renew(now, generation),
-            Event::Hint { hint, .. } => {
-                // Passed on as it is: that is how it reaches everybody.
-                self.membership.set_hint(hint);
-                self.hints.send_replace(Some(hint));
-                return;
-            }
+            Event::Hint { hint, .. } => return self.take_hint(now, hint),
             _ => {}
         }
         self.changed = true;
+    }
+
+    /// Passes a hint on as it is, if it is believed: that is how it reaches everybody.
+    fn take_hint(&mut self, now: Duration, hint: membership::Hint) {
+        match self.judge.consider(now, unix_ms(), hint, self.copy()) {
+            Verdict::Believed => {
+                self.membership.set_hint(Some(hint));
+                self.hints.send_replace(Some(hint));
+            }
+            Verdict::Rumour(generation) => {
+                self.rumours.send_if_modified(|known| {
+                    let news = generation > *known;
+                    *known = generation.max(*known);
+                    news
+                });
+            }
+            Verdict::Dropped => {}
+        }
+    }
+
+    /// Drops what was believed, when it did not come true.
+    fn doubt_hints(&mut self, now: Duration) {
+        if self.judge.doubt(now, self.copy()) {
+            self.membership.set_hint(None);
+            self.hints.send_replace(None);
+        }
+    }
+
+    fn copy(&self) -> (LogGeneration, Option<At>) {
+        (self.replica.generation(), self.replica.at())
     }
 
     /// A new life after the mesh took this machine for dead: durable first, then used.

@@ -10,12 +10,13 @@ use muster_mesh::membership::CHECK_TIMEOUT;
 use muster_mesh::state_dir::FileKind;
 use muster_mesh::transport::{InboundRequest, PeerIdentity, PortAnswer, StreamKind};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, mpsc};
 
 use super::admission;
 use super::authority::{Answer, Ballot, Promise};
 use super::council::has_seat;
 use super::desk::{self, NodeDesk};
+use super::places::Places;
 use super::route::Routed;
 use super::shared::Shared;
 use super::workload;
@@ -27,10 +28,7 @@ pub(super) const DRAIN: StreamKind = StreamKind(12);
 /// A machine's request to join, passed on to the leader by the machine that it asked.
 pub(super) const FORWARDED_JOIN: StreamKind = StreamKind(13);
 
-/// Requests served at once; more wait in the transport's channel.
-const SERVED_MAX: usize = 256;
-
-/// Requests that wait to be served. The mesh task drops what does not fit, and tells the asker.
+/// Requests that wait to be sorted. The mesh task drops what does not fit, and tells the asker.
 pub(super) const WAITING_MAX: usize = 64;
 
 /// How long draining may take.
@@ -77,7 +75,7 @@ pub(super) async fn run(
     desk: Arc<Answers<NodeDesk>>,
     mut requests: mpsc::Receiver<InboundRequest>,
 ) {
-    let room = Arc::new(Semaphore::new(SERVED_MAX));
+    let places = Places::default();
     loop {
         let request = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -86,8 +84,13 @@ pub(super) async fn run(
                 None => return,
             },
         };
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
-            return;
+        let place = match places.take(&request.from, request.kind) {
+            Ok(place) => place,
+            Err(why) => {
+                tracing::debug!(from = %request.from, kind = %request.kind, why, "no place for a request");
+                tokio::spawn(async move { request.responder.fail(&why).await });
+                continue;
+            }
         };
         let (shared, desk) = (Arc::clone(&shared), Arc::clone(&desk));
         tokio::spawn(async move {

@@ -4,23 +4,18 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use bytes::Bytes;
+use anyhow::{Context as _, ensure};
 use muster_mesh::clock::unix_ms;
 use muster_mesh::consensus::{Coordinator, Network, Seat, SeatNode};
 use muster_mesh::identity::{ClusterId, Peer};
-use muster_mesh::pki::{
-    CaHash, ClusterCa, Credentials, JoinToken, LeafKey, open_ca, public_key_hash, seal_ca,
-};
+use muster_mesh::pki::{ClusterCa, Credentials, LeafKey, open_ca, public_key_hash, seal_ca};
 use muster_mesh::state_dir::{FileKind, StateDir};
-use muster_mesh::transport::DialError;
-use muster_mesh::transport::joining::{self, JoinAttemptError, JoinError};
 use muster_provisioners::{Deadline, Properties};
 use rand::TryRng;
 use serde::{Deserialize, Serialize};
 
-use super::admission::{JoinAnswer, JoinRequest, Welcome};
 use super::council;
+use super::joining::{self, Asking};
 use super::propose::propose;
 use super::shared::Shared;
 use crate::config::{AgentConfig, Seed};
@@ -28,14 +23,6 @@ use crate::fleet::{self, Command, Found, GroupId, KeyHash, MachineName, Member, 
 
 /// The file with this machine's identity.
 pub(super) const CREDENTIALS: &str = "identity";
-
-/// How long one seed has to answer, and how long a machine goes on asking.
-const JOIN_DEADLINE: Duration = Duration::from_secs(25);
-
-/// The pause between rounds of asking while the mesh can't decide, doubled up to [`JOIN_PAUSE_MAX`].
-const JOIN_PAUSE_MIN: Duration = Duration::from_millis(250);
-/// See [`JOIN_PAUSE_MIN`].
-const JOIN_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// How long a first-boot script may take.
 const FIRST_BOOT_DEADLINE: Duration = Duration::from_secs(600);
@@ -147,17 +134,21 @@ pub(super) async fn identify(
             peers: known_peers(state_dir)?,
             founding,
         };
+        joining::forget_key(state_dir);
         if !identity.credentials.is_expired(unix_ms()) {
             return Ok(identity);
         }
         return match open_ca(&council::key_file(state_dir)?, &council::ca_path(state_dir))? {
-            Some(ca) => renew_here(state_dir, identity, &ca),
-            None => rejoin(config, state_dir, identity).await,
+            Some(ca) => renew_here(config, state_dir, identity, &ca),
+            None => joining::rejoin(config, state_dir, identity).await,
         };
     }
     match founding.or_else(|| configured_founding(config)) {
-        Some(founding) => found(state_dir, addr, founding),
-        None => join(config, state_dir, addr).await,
+        Some(founding) => found(config, state_dir, addr, founding),
+        None => {
+            let asking = Asking::logged(Some(joining::JOIN_PATIENCE));
+            joining::join(config, state_dir, addr, asking).await
+        }
     }
 }
 
@@ -180,24 +171,29 @@ pub(super) fn init(config: &AgentConfig, founding: Founding) -> anyhow::Result<I
         "{} belongs to a member of a mesh already; use another data_dir, or delete it to found a new mesh",
         config.machine.data_dir.display()
     );
-    found(&state_dir, advertised(config)?, founding)
+    found(config, &state_dir, advertised(config)?, founding)
 }
 
 /// Joins a mesh: `muster join`. The agent takes part when it is started.
 ///
 /// # Errors
-/// When the directory has an identity already, or the mesh doesn't let this machine in.
-pub(super) async fn join_mesh(config: &AgentConfig) -> anyhow::Result<Identity> {
+/// When the directory has an identity already, the mesh doesn't let this machine in, or nobody decides in time.
+pub(super) async fn join_mesh(config: &AgentConfig, asking: Asking) -> anyhow::Result<Identity> {
     let state_dir = StateDir::open(&config.machine.data_dir)?;
     ensure!(
         Credentials::load(&state_dir.file(CREDENTIALS))?.is_none(),
         "{} belongs to a member of a mesh already; `muster agent` starts it",
         config.machine.data_dir.display()
     );
-    join(config, &state_dir, advertised(config)?).await
+    joining::join(config, &state_dir, advertised(config)?, asking).await
 }
 
-fn found(state_dir: &StateDir, addr: SocketAddr, founding: Founding) -> anyhow::Result<Identity> {
+fn found(
+    config: &AgentConfig,
+    state_dir: &StateDir,
+    addr: SocketAddr,
+    founding: Founding,
+) -> anyhow::Result<Identity> {
     let now_ms = unix_ms();
     let cluster = match founding.cluster {
         Some(cluster) => cluster,
@@ -209,7 +205,8 @@ fn found(state_dir: &StateDir, addr: SocketAddr, founding: Founding) -> anyhow::
     let ca = ClusterCa::create(cluster, now_ms)?;
     let key = LeafKey::generate()?;
     let request = key.request()?;
-    let leaf = ca.sign_machine(&request, machine, now_ms)?;
+    let lifetime = config.machine.certificate_lifetime;
+    let leaf = ca.sign_machine_for(&request, machine, now_ms, lifetime)?;
     let credentials = Credentials::assemble(&key, leaf, ca.certificate().to_vec(), now_ms)?;
     let founded = Founded {
         cluster,
@@ -235,8 +232,20 @@ fn found(state_dir: &StateDir, addr: SocketAddr, founding: Founding) -> anyhow::
     })
 }
 
+/// Remembers the machines that this one is told about when it joins.
+///
+/// # Errors
+/// When the file can't be written.
+pub(super) fn store_peers(state_dir: &StateDir, peers: &[Peer]) -> anyhow::Result<()> {
+    let peers = postcard::to_stdvec(peers).expect("plain data serializes into memory");
+    Ok(PEERS.write(&state_dir.file("peers"), &peers)?)
+}
+
 /// The machines that this one was told about when it joined; none on a founder.
-fn known_peers(state_dir: &StateDir) -> anyhow::Result<Vec<Peer>> {
+///
+/// # Errors
+/// When the file is damaged or can't be read.
+pub(super) fn known_peers(state_dir: &StateDir) -> anyhow::Result<Vec<Peer>> {
     let path = state_dir.file("peers");
     let Some(bytes) = PEERS.read(&path)? else {
         return Ok(Vec::new());
@@ -374,27 +383,10 @@ pub(super) fn machine_name(config: &AgentConfig) -> anyhow::Result<String> {
     }
 }
 
-async fn join(
-    config: &AgentConfig,
-    state_dir: &StateDir,
-    addr: SocketAddr,
-) -> anyhow::Result<Identity> {
-    let token = token(config)?;
-    let key = LeafKey::generate()?;
-    let request = JoinRequest::New {
-        token: token.reveal().to_string(),
-        request: key.request()?,
-        name: config.machine.name.clone(),
-        advertise: addr,
-        labels: config.machine.labels.clone(),
-    };
-    let welcome = ask_to_join(config, token.ca_hash(), &request).await?;
-    admit(state_dir, addr, &key, welcome)
-}
-
 /// Signs a coordinator's own certificate anew after a fleet was switched off for longer than certificates live: it has
 /// the CA's key, and there is nobody else to ask until somebody is back.
 fn renew_here(
+    config: &AgentConfig,
     state_dir: &StateDir,
     identity: Identity,
     ca: &ClusterCa,
@@ -402,11 +394,7 @@ fn renew_here(
     tracing::warn!(
         "this coordinator's certificate has run out while it was away; signing a new one"
     );
-    let key = LeafKey::generate()?;
-    let machine = identity.credentials.machine();
-    let leaf = ca.sign_machine(&key.request()?, machine, unix_ms())?;
-    let ca = identity.credentials.ca_certificate().to_vec();
-    let credentials = Credentials::assemble(&key, leaf, ca, unix_ms())?;
+    let credentials = sign_own(config, &identity.credentials, ca)?;
     credentials.save(&state_dir.file(CREDENTIALS))?;
     Ok(Identity {
         credentials,
@@ -414,131 +402,20 @@ fn renew_here(
     })
 }
 
-/// Comes back with the old identity after its certificate has run out.
-async fn rejoin(
+/// A new certificate for a coordinator, from itself.
+///
+/// # Errors
+/// When the cryptographic library fails, or the key is not of the CA that the old certificate is from.
+pub(super) fn sign_own(
     config: &AgentConfig,
-    state_dir: &StateDir,
-    identity: Identity,
-) -> anyhow::Result<Identity> {
-    tracing::warn!(
-        "this machine's certificate has run out while it was away; asking for a new one"
-    );
-    let key = LeafKey::generate()?;
-    let signer = muster_mesh::pki::EnvelopeSigner::new(&identity.credentials)?;
-    let envelope = signer
-        .sign(super::admission::REJOIN_PURPOSE, key.request()?)?
-        .encode();
-    let request = JoinRequest::Back { envelope };
-    let welcome = ask_to_join(config, identity.credentials.ca_hash(), &request).await?;
-    ensure!(
-        welcome.machine == identity.credentials.machine(),
-        "the mesh answered with another machine's identity"
-    );
-    let founding = identity.founding;
-    Ok(Identity {
-        founding,
-        ..admit(state_dir, identity.addr, &key, welcome)?
-    })
-}
-
-fn admit(
-    state_dir: &StateDir,
-    addr: SocketAddr,
-    key: &LeafKey,
-    welcome: Welcome,
-) -> anyhow::Result<Identity> {
-    let credentials = Credentials::assemble(key, welcome.certificate, welcome.ca, unix_ms())?;
-    // Peers first: with an identity and without them, the next start would not know where to begin.
-    let peers = postcard::to_stdvec(&welcome.peers).expect("plain data serializes into memory");
-    PEERS.write(&state_dir.file("peers"), &peers)?;
-    credentials.save(&state_dir.file(CREDENTIALS))?;
-    tracing::info!(machine = %welcome.machine, name = welcome.name, "this machine has joined");
-    Ok(Identity {
-        credentials,
-        addr,
-        name: welcome.name,
-        cluster_name: welcome.cluster_name,
-        peers: welcome.peers,
-        founding: None,
-    })
-}
-
-/// Asks the seeds, one after the other and again, until one brings a decision.
-async fn ask_to_join(
-    config: &AgentConfig,
-    pinned: CaHash,
-    request: &JoinRequest,
-) -> anyhow::Result<Welcome> {
-    ensure!(
-        !config.machine.seeds.is_empty(),
-        "no seeds: say at which addresses the mesh can be asked (`seeds`, or `muster join ADDR...`)"
-    );
-    let body =
-        Bytes::from(postcard::to_stdvec(request).expect("plain data serializes into memory"));
-    let end = tokio::time::Instant::now() + 6 * JOIN_DEADLINE;
-    let mut pause = JOIN_PAUSE_MIN;
-    loop {
-        let addrs = resolve(&config.machine.seeds).await;
-        let why = match joining::join(&addrs, pinned, body.clone(), JOIN_DEADLINE).await {
-            Ok(joined) => match postcard::from_bytes(&joined.reply) {
-                Ok(JoinAnswer::Welcome(welcome)) => return Ok(*welcome),
-                Ok(JoinAnswer::Refused(why)) => {
-                    bail!("the mesh does not let this machine in: {why}")
-                }
-                Ok(JoinAnswer::Unavailable(why)) => why,
-                Err(_) => "the answer can't be read; is it the same version?".to_owned(),
-            },
-            // Neither a wrong mesh nor a wrong token gets better by asking again.
-            Err(error) if is_final(&error) => return Err(error.into()),
-            Err(error) => error.to_string(),
-        };
-        ensure!(tokio::time::Instant::now() < end, "could not join: {why}");
-        tracing::info!(why, "not in the mesh yet; asking again");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(JOIN_PAUSE_MAX);
-    }
-}
-
-/// Whether every seed is of another mesh, or of none: asking again won't change that.
-fn is_final(error: &JoinError) -> bool {
-    !error.attempts.is_empty()
-        && error.attempts.iter().all(|(_, attempt)| {
-            matches!(
-                attempt,
-                JoinAttemptError::Dial(DialError::Peer(_) | DialError::NotMuster)
-                    | JoinAttemptError::TooLong(_)
-            )
-        })
-}
-
-/// The addresses of the seeds, names looked up anew each time: they may move.
-pub(super) async fn resolve(seeds: &[Seed]) -> Vec<SocketAddr> {
-    let mut addrs = Vec::new();
-    for seed in seeds {
-        match seed.literal() {
-            Some(addr) => addrs.push(addr),
-            None => match tokio::net::lookup_host((seed.host.as_str(), seed.port)).await {
-                Ok(found) => addrs.extend(found),
-                Err(error) => tracing::warn!(%seed, %error, "cannot look up a seed"),
-            },
-        }
-    }
-    addrs
-}
-
-fn token(config: &AgentConfig) -> anyhow::Result<JoinToken> {
-    let machine = &config.machine;
-    let text = match (&machine.join_token, &machine.join_token_file) {
-        (Some(token), _) => token.clone(),
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the join token from {}", path.display()))?,
-        (None, None) => bail!(
-            "this machine has no identity in {} and no join token: found a mesh with `muster init`, or join one \
-             with `muster join ADDR... --token T`",
-            machine.data_dir.display()
-        ),
-    };
-    Ok(text.trim().parse()?)
+    old: &Credentials,
+    ca: &ClusterCa,
+) -> anyhow::Result<Credentials> {
+    let (key, now_ms) = (LeafKey::generate()?, unix_ms());
+    let lifetime = config.machine.certificate_lifetime;
+    let leaf = ca.sign_machine_for(&key.request()?, old.machine(), now_ms, lifetime)?;
+    let ca = old.ca_certificate().to_vec();
+    Ok(Credentials::assemble(&key, leaf, ca, now_ms)?)
 }
 
 /// Where others reach this machine.

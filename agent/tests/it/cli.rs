@@ -3,6 +3,6 @@
 mod applying;
 mod asking;
 mod finding;
-mod node;
+pub(crate) mod node;
 mod secrets;
 mod words;

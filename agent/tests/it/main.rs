@@ -1,3 +1,4 @@
 //! The `muster` binary as people and scripts meet it.
 
 mod cli;
+mod mesh;

@@ -107,7 +107,8 @@ pub enum Event {
         /// The lowest generation that will do.
         generation: Generation,
     },
-    /// A peer's hint is greater than ours and than any reported before.
+    /// A peer's hint is greater than ours. Whether it is true is for the runtime to judge; it is reported again with
+    /// every datagram until ours is as great.
     Hint {
         /// Whose it is.
         from: MachineId,

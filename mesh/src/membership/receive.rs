@@ -70,8 +70,7 @@ impl Membership {
     }
 
     fn note_hint(&mut self, from: MachineId, hint: Hint) {
-        if Some(hint) > self.hint && Some(hint) > self.hint_reported {
-            self.hint_reported = Some(hint);
+        if Some(hint) > self.hint {
             self.events.push_back(Event::Hint { from, hint });
         }
     }

@@ -126,25 +126,40 @@ impl ClusterCa {
         CaHash::of(&self.certificate)
     }
 
-    /// Signs a machine's leaf for 24 hours, good for both ends of a connection.
-    ///
-    /// Of `request` (PKCS #10, DER) only the public key is used, after its proof of possession was checked:
-    /// which machine it is comes from the admission record, that is from the caller.
+    /// [`Self::sign_machine_for`] the usual 24 hours.
     ///
     /// # Errors
-    /// When the request is malformed, unsigned, or for another kind of key.
+    /// As [`Self::sign_machine_for`].
     pub fn sign_machine(
         &self,
         request: &[u8],
         machine: MachineId,
         now_ms: u64,
     ) -> Result<Vec<u8>, IssueError> {
+        self.sign_machine_for(request, machine, now_ms, LEAF_LIFETIME)
+    }
+
+    /// Signs a machine's leaf that ends `lifetime` after `now_ms` (milliseconds since 1970), good for both ends of a
+    /// connection.
+    ///
+    /// Of `request` (PKCS #10, DER) only the public key is used, after its proof of possession was checked:
+    /// which machine it is comes from the admission record, that is from the caller.
+    ///
+    /// # Errors
+    /// When the request is malformed, unsigned, or for another kind of key.
+    pub fn sign_machine_for(
+        &self,
+        request: &[u8],
+        machine: MachineId,
+        now_ms: u64,
+        lifetime: Duration,
+    ) -> Result<Vec<u8>, IssueError> {
         let usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
         let names = names::machine_names(machine, self.cluster);
-        self.sign(request, names, usages, now_ms, LEAF_LIFETIME)
+        self.sign(request, names, usages, now_ms, lifetime)
     }
 
     /// Signs an operator's certificate, good for dialling only.
@@ -285,7 +300,8 @@ fn params(
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.subject_alt_names = names;
-    params.not_before = now - BACKDATED;
+    // Never by so much that a short life looks old, and due for renewal, from the start.
+    params.not_before = now - BACKDATED.min(lifetime / 2);
     params.not_after = now + lifetime;
     params.serial_number = Some(random_serial()?);
     Ok(params)

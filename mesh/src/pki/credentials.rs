@@ -27,6 +27,15 @@ const FILE: FileKind = FileKind {
     size_max: 16 * 1024,
 };
 
+/// The file that a key waits in while its certificate is being asked for.
+const WAITING: FileKind = FileKind {
+    tag: *b"wait",
+    version: 1,
+    what: "the key that this machine asks to join with",
+    remedy: "Delete it; the machine then asks with a new key, which needs a token that is not used up.",
+    size_max: 1024,
+};
+
 /// When to ask for a new certificate: at two thirds of its life, and up to a tenth of it later.
 ///
 /// `jitter` (any random number) spreads the machines of a fleet that was started at one moment, so that they
@@ -54,6 +63,27 @@ impl LeafKey {
         Ok(Self {
             pair: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
         })
+    }
+
+    /// The key that waits at `path`; when there is none, a new one, which waits there from then on, durably.
+    ///
+    /// Who asks for a certificate again must ask with the same key, or is taken for somebody else.
+    ///
+    /// # Errors
+    /// When the file is damaged or can't be written, or the cryptographic library fails.
+    pub fn waiting(path: &Path) -> Result<Self, CredentialsError> {
+        if let Some(bytes) = WAITING.read(path)? {
+            let bytes = Zeroizing::new(bytes);
+            let pair = KeyPair::from_pkcs8_der_and_sign_algo(
+                &bytes.as_slice().into(),
+                &PKCS_ECDSA_P256_SHA256,
+            );
+            let pair = pair.map_err(|_| WAITING.damaged(path, "it does not hold a key"))?;
+            return Ok(Self { pair });
+        }
+        let key = Self::generate()?;
+        WAITING.write(path, &key.pkcs8())?;
+        Ok(key)
     }
 
     /// A certificate request (PKCS #10, DER): the public key, and the proof of having the private one.
@@ -95,6 +125,9 @@ pub enum CredentialsError {
     /// The certificate names another public key than the private key's.
     #[error("the private key is not the key of the certificate")]
     WrongKey,
+    /// No key could be made.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
     /// The file could not be read or written, or is damaged.
     #[error(transparent)]
     State(#[from] StateError),
@@ -298,6 +331,20 @@ impl KeyMaterial {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_waiting_key_is_the_same_after_a_restart_and_a_damaged_one_is_said() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("joining");
+        let first = LeafKey::waiting(&path).expect("made");
+        let again = LeafKey::waiting(&path).expect("read");
+        assert_eq!(first.pkcs8(), again.pkcs8());
+        let mut bytes = std::fs::read(&path).expect("there");
+        *bytes.last_mut().expect("not empty") ^= 1;
+        std::fs::write(&path, bytes).expect("writable");
+        let error = LeafKey::waiting(&path).expect_err("damaged").to_string();
+        assert!(error.contains("asks to join with"), "{error}");
+    }
 
     #[test]
     fn renewal_falls_between_two_thirds_and_the_end() {

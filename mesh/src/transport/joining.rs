@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::dial::DialError;
-use super::limits::JOIN_FRAME_MAX;
+use super::limits::{HANDSHAKE_DEADLINE, JOIN_FRAME_MAX};
 use super::message::StreamKind;
 use super::outsider::Outsider;
 use super::request::{self, RequestError};
@@ -63,9 +63,8 @@ impl fmt::Display for JoinError {
         if self.attempts.is_empty() {
             return f.write_str("no address to join at was given");
         }
-        f.write_str("could not join")?;
         for (n, (addr, error)) in self.attempts.iter().enumerate() {
-            let before = if n == 0 { ": " } else { "; " };
+            let before = if n == 0 { "" } else { "; " };
             write!(f, "{before}{addr}: {error}")?;
         }
         Ok(())
@@ -76,7 +75,8 @@ impl std::error::Error for JoinError {}
 
 /// Asks members one after the other, until one answers.
 ///
-/// `deadline` is for each address, from dialling to the answer. A refusal at one address does not stop the search: that
+/// `deadline` is for each address, from dialling to the answer; an address where nobody answers the dialling takes 5 s
+/// of it at most. A refusal at one address does not stop the search: that
 /// member may simply not know the token yet.
 ///
 /// # Errors
@@ -113,7 +113,13 @@ async fn join_at(
     let until = Instant::now() + deadline;
     let joined = async {
         let (quic, leaf) = outsider
-            .connect(addr, tls, SERVER_NAME, &verdict, deadline)
+            .connect(
+                addr,
+                tls,
+                SERVER_NAME,
+                &verdict,
+                deadline.min(HANDSHAKE_DEADLINE),
+            )
             .await?;
         let machine = leaf
             .machine()

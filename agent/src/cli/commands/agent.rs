@@ -2,6 +2,8 @@
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_mesh::identity::{ClusterId, MachineId};
@@ -9,7 +11,11 @@ use serde::Serialize;
 
 use super::{Context, Failure};
 use crate::cli::args::{AgentArgs, ConfigArgs, InitArgs, JoinArgs};
+use crate::cli::output::clean;
 use crate::config::{self, AgentConfig, Seed};
+
+/// Hears, line by line, how something goes that takes long.
+pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The agent behind these commands; implemented by the node.
 #[async_trait]
@@ -20,11 +26,12 @@ pub trait Agent: Sync {
     /// When there is an identity already, or the data directory can't be written.
     async fn init(&self, options: InitOptions) -> anyhow::Result<Initialized>;
 
-    /// Has this machine admitted to a mesh, and stores its identity in the data directory.
+    /// Has this machine admitted to a mesh, and stores its identity in the data directory. `progress` hears, line by
+    /// line, why it is not in yet.
     ///
     /// # Errors
     /// When there is an identity already, nobody answers, or the token is refused.
-    async fn join(&self, options: JoinOptions) -> anyhow::Result<Joined>;
+    async fn join(&self, options: JoinOptions, progress: Progress) -> anyhow::Result<Joined>;
 
     /// Runs the agent until it is told to stop by a signal or leaves.
     ///
@@ -64,6 +71,8 @@ pub struct JoinOptions {
     pub addresses: Vec<Seed>,
     /// The join token.
     pub token: String,
+    /// How long to go on trying; `None` for the default, 150 s.
+    pub patience: Option<Duration>,
 }
 
 /// What [`Agent::join`] got.
@@ -119,8 +128,10 @@ pub(super) async fn join(context: &Context<'_>, args: JoinArgs) -> Result<(), Fa
         config: config.clone(),
         addresses: args.addresses,
         token,
+        patience: context.global.timeout,
     };
-    let joined = context.agent.join(options).await?;
+    let progress: Progress = Arc::new(|why| eprintln!("{}", clean(why)));
+    let joined = context.agent.join(options, progress).await?;
     context.out.either(&joined, |joined, _| {
         format!(
             "{} is a machine of mesh {} ({})\nnext: `muster agent` runs it",

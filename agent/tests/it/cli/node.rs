@@ -89,7 +89,7 @@ impl Node {
 }
 
 /// `muster WORDS` without anything from the environment that tests run in.
-pub(super) fn muster(words: &[&str]) -> Command {
+pub(crate) fn muster(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
@@ -103,13 +103,13 @@ pub(super) fn muster(words: &[&str]) -> Command {
 
 /// How a command ended.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) code: Option<i32>,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
-pub(super) fn run(mut command: Command, input: &str) -> Ended {
+pub(crate) fn run(mut command: Command, input: &str) -> Ended {
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -133,12 +133,12 @@ pub(super) fn run(mut command: Command, input: &str) -> Ended {
 
 impl Ended {
     #[track_caller]
-    pub(super) fn with(self, code: i32) -> Self {
+    pub(crate) fn with(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         self
     }
 
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 }

@@ -6,12 +6,12 @@ use super::*;
 #[test]
 fn a_ping_of_a_suspect() {
     let mut one = member(1);
-    one.set_hint(Hint {
+    one.set_hint(Some(Hint {
         generation: 1,
         term: 2,
         index: 300,
         leader_ms: 4,
-    });
+    }));
     let heard = forge(2, 100, 1, SwimMessage::Gossip, vec![]);
     one.handle_datagram(SECOND, peer(2), &heard);
     let suspect = Update {
