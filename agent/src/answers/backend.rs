@@ -12,7 +12,7 @@ use super::order::order;
 use super::snapshot::Snapshot;
 use super::status::status;
 use super::{
-    access, coordinators, decisions, events, group, health, machine, members, plan, specs,
+    access, coordinators, decisions, events, group, health, machine, members, plan, report, specs,
 };
 use crate::api::types::{Done, EventRow, EventsRequest, LogFilter, MemberRow, MetricsText};
 use crate::api::{ApiError, Backend, Caller, ErrorKind, Request, Response};
@@ -151,6 +151,9 @@ fn read(
             group.as_deref(),
             limit,
         )?),
+        Request::Report { since_ms } => {
+            Response::Report(Box::new(report::report(snapshot, since_ms.unwrap_or(0))))
+        }
         Request::Health => Response::Health(health::health(snapshot)),
         Request::Coordinators => Response::Coordinators(coordinators::coordinators(snapshot)),
         Request::TokenList => Response::Tokens(access::tokens(snapshot)),

@@ -4,6 +4,7 @@ use muster_mesh::identity::MachineId;
 
 use super::census::would_words;
 use super::intents::{action_words, concerns};
+use super::otherwise::otherwise;
 use super::snapshot::{Snapshot, at};
 use crate::api::types::{
     CheckRow, CheckVerdict, DecisionRow, EvidenceRow, Listed, Outcome, OutcomeKind,
@@ -109,6 +110,7 @@ pub(super) fn decision_row(snapshot: &Snapshot<'_>, decision: &Decision) -> Deci
                     Verdict::Hold => CheckVerdict::Hold,
                 },
                 margin: check.margin.to_string(),
+                otherwise: otherwise(decision, check),
             })
             .collect(),
         outcome: outcome(snapshot, decision),
@@ -130,7 +132,7 @@ pub(super) fn machine_name(snapshot: &Snapshot<'_>, decision: &Decision) -> Opti
 }
 
 /// What was made of the evidence, in a word or two.
-fn diagnosis_word(cause: &Cause) -> String {
+pub(super) fn diagnosis_word(cause: &Cause) -> String {
     match cause {
         Cause::Diagnosed { diagnosis, .. } => diagnosis.to_string(),
         Cause::TooFew { .. } => "too few".to_owned(),

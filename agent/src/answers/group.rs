@@ -235,7 +235,7 @@ fn revisions(tally: &Tally<'_>) -> Vec<RevisionUse> {
         .collect()
 }
 
-fn budget(snapshot: &Snapshot<'_>, id: &GroupId, group: &Group) -> BudgetRow {
+pub(super) fn budget(snapshot: &Snapshot<'_>, id: &GroupId, group: &Group) -> BudgetRow {
     let per_hour = group.per_hour();
     let available = group.bucket.tokens(per_hour, snapshot.now_ms);
     BudgetRow {

@@ -41,7 +41,7 @@ fn known_remedy(refusal: &Refusal) -> Option<String> {
     let remedy = match refusal {
         Refusal::NoGroup(_) => "`muster group list` shows the groups",
         Refusal::NoMachine(_) => "`muster status` shows the machines",
-        Refusal::NoDecision(_) => "`muster events` shows the numbers of the latest decisions",
+        Refusal::NoDecision(_) => "`muster decisions` lists the latest",
         Refusal::NoOperator(_) => "`muster operator list` shows the operators",
         Refusal::NotPaused(_) => "`muster status` shows what is paused",
         Refusal::TokenInvalid(_) => "`muster token list` shows the tokens",

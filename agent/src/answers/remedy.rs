@@ -51,7 +51,9 @@ pub(super) fn what_ends_hold(
             "It ends by itself when enough machines answer again. Start those that are down; nothing is lost \
              meanwhile."
         }
-        Rule::Settled => "It ends by itself within seconds, when nothing moves any more.",
+        Rule::Settled => {
+            "It ends by itself when nothing moves any more: within seconds, or a minute after a change of leader."
+        }
         Rule::Grace => {
             "It ends by itself when the time is over; `heal.boot_grace` and `heal.change_grace` of the spec set it."
         }

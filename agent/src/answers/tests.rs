@@ -7,5 +7,6 @@ mod odd;
 mod office;
 mod reads;
 mod reasons;
+mod report;
 mod scene;
 mod writes;

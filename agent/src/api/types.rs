@@ -9,6 +9,7 @@ mod error;
 mod group;
 mod machine;
 mod plan;
+mod report;
 mod request;
 mod response;
 mod status;
@@ -20,6 +21,7 @@ pub use error::{ApiError, ErrorKind, ExitCode, Problem};
 pub use group::{BudgetRow, GroupDetail, IntentRow, RevisionUse};
 pub use machine::{HealthRow, MachineDetail, MemberRow};
 pub use plan::{Change, FieldChange, GroupPlan, Plan, Refusal};
+pub use report::{CaseRow, Decided, Figures, GroupReport, HeldRow, Mark, Report, TimeToHeal};
 pub use request::{
     ApplyRequest, EventsRequest, OperatorRequest, Request, ScaleRequest, TokenRequest,
 };

@@ -213,6 +213,21 @@ pub(crate) enum Command {
     },
     /// The last decisions, newest first
     Decisions(DecisionsArgs),
+    /// How well healing went: right and wrong actions, missed failures, holds, time to heal
+    #[command(
+        after_help = "Examples:\n  muster report\n  muster report --since 1d\n  \
+        muster report --json | jq '.cases[] | select(.mark == \"wrong\")'\n\n\
+        Each machine that failed, or seemed to, is a case. What was done about it, or in mode `observe` and `approve` \
+        would have been, is marked against what happened:\n\n  \
+        right      the machine had failed: its provisioner proved it, or it was not seen again\n  \
+        wrong      the machine was well again without the action\n  \
+        missed     it had failed, and a rule held\n  \
+        near miss  a rule held, and it was well again; without the rule it would have been replaced\n  \
+        spared     it was well again, and nothing was near to being done\n  \
+        open       too little is known yet\n\n\
+        Precision is how many of the actions were right; recall, for how many of the failures there was one."
+    )]
+    Report(ReportArgs),
     /// What happened
     #[command(
         after_help = "Examples:\n  muster events --since 10m\n  muster events -f\n  muster events -f --json | jq -r .kind"
@@ -384,6 +399,14 @@ pub(crate) struct EventsArgs {
     /// Only the last so many; with -f 10 unless told.
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) limit: Option<u32>,
+}
+
+/// `muster report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Only cases that were open within this time; all that are remembered unless told.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) since: Option<Duration>,
 }
 
 /// `muster decisions`.

@@ -11,6 +11,7 @@ mod secrets;
 mod writes;
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::time::Duration;
 
 pub use agent::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, Joined, Progress};
 
@@ -43,6 +44,12 @@ impl Context<'_> {
             Response::Done(done) => self.out.either(&done, |Done { detail }, _| detail.clone()),
             _ => Err(unexpected()),
         }
+    }
+
+    /// The time that was so long ago, in milliseconds since 1970.
+    fn since_ms(&self, ago: Duration) -> u64 {
+        let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+        self.out.now_ms.saturating_sub(ago_ms)
     }
 
     /// Asks a person, unless `yes` is the answer already. Where nobody sits at a terminal the answer is no.
@@ -88,6 +95,7 @@ pub(super) async fn run(cli: Cli, out: Output, agent: &dyn Agent) -> Result<(), 
         Command::Health => reads::health(&context).await,
         Command::Explain { subject } => reads::explain(&context, subject).await,
         Command::Decisions(args) => reads::decisions(&context, args).await,
+        Command::Report(args) => reads::report(&context, args).await,
         Command::Events(args) => events::run(&context, args).await,
         Command::Approve { decision } => context.order(&Request::Approve { decision }).await,
         Command::Revoke { name } => context.order(&Request::MachineRevoke { name }).await,

@@ -4,6 +4,7 @@ mod decision;
 mod group;
 mod machine;
 mod plan;
+mod report;
 mod secrets;
 mod status;
 
@@ -12,6 +13,7 @@ pub(crate) use decision::{event, event_tone, outcome};
 pub(super) use group::{group, groups};
 pub(super) use machine::{coordinators, health, machine, members};
 pub(super) use plan::plan;
+pub(super) use report::report;
 pub(super) use secrets::{operators, tokens};
 pub(super) use status::status;
 

@@ -44,7 +44,7 @@ pub enum Refusal {
     #[error("there is no machine {0} in the roster")]
     NoMachine(MachineId),
     /// There is no such decision on record.
-    #[error("there is no decision {0} on record; old ones are forgotten")]
+    #[error("there is no decision {0} on record")]
     NoDecision(DecisionId),
     /// There is no such seat.
     #[error("nobody has the coordinator's seat {0}")]

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::scene::{Scene, said as said_by};
 use crate::answers::{
     LocalEvent, QuorumView, Seat, SeatsView, Snapshot, access, coordinators, decisions, events,
-    explain, group, health, machine, members, plan, status,
+    explain, group, health, machine, members, plan, report, status,
 };
 use crate::api::types::EventsRequest;
 use crate::fleet::testing::{Fleet, addr, cattle, instance, pets};
@@ -214,6 +214,7 @@ fn answer_all(snapshot: &Snapshot<'_>) {
         let _ = decisions::decisions(snapshot, Some(text), None, None);
         let _ = decisions::decisions(snapshot, None, Some(text), Some(1));
         let _ = plan::scale(snapshot, text, 3);
+        let _ = report::report(snapshot, snapshot.now_ms / 2);
     }
     let specs = [cattle("web", 9), pets("web", &["a"]), pets("db", &["db-9"])];
     let _ = plan::apply(snapshot, &specs, &BTreeMap::new());

@@ -2,12 +2,12 @@
 
 use super::scene::Scene;
 use crate::answers::explain;
-use crate::api::types::{CheckVerdict, Explanation, OutcomeKind};
+use crate::api::types::{CheckVerdict, DecisionRow, Explanation, OutcomeKind};
 use crate::api::{ApiError, ErrorKind};
 use crate::fleet::testing::{cattle, group};
 use crate::fleet::{
-    Command, Diagnosis, GroupSpec, HealMode, MemberStatus, Outcome, PauseScope, Proposal, Rule,
-    StepResult, Would,
+    Check, Command, Diagnosis, GroupSpec, HealMode, MemberStatus, Outcome, PauseScope, Proposal,
+    Rule, StepResult, Would,
 };
 
 fn ask(scene: &Scene, subject: &str) -> Result<Explanation, ApiError> {
@@ -204,5 +204,37 @@ fn decisions_are_found_by_number_and_names_go_first() {
     assert_eq!(
         ask(&scene, "no such thing").unwrap_err().kind,
         ErrorKind::NotFound
+    );
+}
+
+#[test]
+fn each_rule_says_what_would_have_turned_it() {
+    let mut scene = Scene::new();
+    let (one, two) = (scene.fleet.id("web-1"), scene.fleet.id("web-2"));
+    let mut replace = scene.fleet.replace(one, Diagnosis::Gone);
+    // Six of six stand behind the leader, four are needed.
+    replace.checks = Rule::ORDER.map(|rule| Check::pass(rule, "fine")).into();
+    scene.fleet.act(replace);
+    let acted = ask(&scene, "web-1").unwrap().decisions.remove(0);
+    let turned = |row: &DecisionRow, rule: &str| {
+        let of_rule = row.checks.iter().find(|check| check.rule == rule);
+        of_rule.unwrap().otherwise.clone()
+    };
+    for check in &acted.checks {
+        assert!(check.otherwise.contains("would have held it"), "{check:?}");
+    }
+    assert_eq!(
+        turned(&acted, "quorum"),
+        "3 fewer of the machines behind the leader, or of most coordinators, would have held it"
+    );
+
+    let mut held = scene.fleet.hold(two, Diagnosis::Unreachable, Rule::Quorum);
+    // The condemned one doesn't count any more: three of five.
+    held.mandate.acks = 1;
+    scene.fleet.ok(Command::Decide(vec![held]));
+    let held = ask(&scene, "web-2").unwrap().decisions.remove(0);
+    assert_eq!(
+        turned(&held, "quorum"),
+        "2 more of the machines behind the leader would have let it pass"
     );
 }

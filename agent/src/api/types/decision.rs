@@ -69,6 +69,9 @@ pub struct CheckRow {
     pub verdict: CheckVerdict,
     /// By what margin, with numbers.
     pub margin: String,
+    /// What would have turned the verdict.
+    #[serde(default)]
+    pub otherwise: String,
 }
 
 /// What a rule said.

@@ -44,6 +44,13 @@ pub enum Request {
         #[serde(default)]
         limit: Option<u32>,
     },
+    /// How well healing went.
+    Report {
+        /// Only cases that had not ended before this time, in milliseconds since 1970; all that are remembered when
+        /// absent.
+        #[serde(default)]
+        since_ms: Option<u64>,
+    },
     /// What happened, oldest first; with `follow`, what happens next too.
     Events(EventsRequest),
     /// How every machine feels.
@@ -246,6 +253,7 @@ impl Request {
             | Self::Group { .. }
             | Self::Explain { .. }
             | Self::Decisions { .. }
+            | Self::Report { .. }
             | Self::Events(_)
             | Self::Health
             | Self::Coordinators

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ApiError, DecisionRow, EventRow, Explanation, GroupDetail, GroupStatus, HealthRow,
-    MachineDetail, MemberRow, Plan, Status,
+    MachineDetail, MemberRow, Plan, Report, Status,
 };
 
 /// One line of answer.
@@ -61,6 +61,8 @@ pub enum Response {
     Explain(Box<Explanation>),
     /// To `decisions`.
     Decisions(Listed<DecisionRow>),
+    /// To `report`.
+    Report(Box<Report>),
     /// To `events` without `follow`.
     Events(Listed<EventRow>),
     /// To `events` with `follow`: one of many.

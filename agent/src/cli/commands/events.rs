@@ -8,12 +8,7 @@ use crate::cli::args::EventsArgs;
 const PAST_DEFAULT: u32 = 10;
 
 pub(super) async fn run(context: &Context<'_>, args: EventsArgs) -> Result<(), Failure> {
-    let since_ms = args.since.map(|since| {
-        context
-            .out
-            .now_ms
-            .saturating_sub(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-    });
+    let since_ms = args.since.map(|since| context.since_ms(since));
     let default = (args.follow && since_ms.is_none()).then_some(PAST_DEFAULT);
     let request = EventsRequest {
         follow: args.follow,

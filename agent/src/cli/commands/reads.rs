@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{Context, Failure, show, unexpected};
 use crate::api::client::Client;
 use crate::api::types::{ApiError, Request, Response};
-use crate::cli::args::{DecisionsArgs, StatusArgs};
+use crate::cli::args::{DecisionsArgs, ReportArgs, StatusArgs};
 use crate::cli::output::Paint;
 use crate::dashboard::{self, Nodes};
 
@@ -87,6 +87,14 @@ pub(super) async fn decisions(context: &Context<'_>, args: DecisionsArgs) -> Res
     };
     match context.call(&request).await? {
         Response::Decisions(decisions) => context.out.either(&decisions, show::decisions),
+        _ => Err(unexpected()),
+    }
+}
+
+pub(super) async fn report(context: &Context<'_>, args: ReportArgs) -> Result<(), Failure> {
+    let since_ms = args.since.map(|since| context.since_ms(since));
+    match context.call(&Request::Report { since_ms }).await? {
+        Response::Report(report) => context.out.either(&*report, show::report),
         _ => Err(unexpected()),
     }
 }

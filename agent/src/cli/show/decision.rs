@@ -5,7 +5,7 @@ use super::super::output::{Output, Tone};
 use super::super::time;
 use super::{answered, diagnosis_tone, heading, pairs};
 use crate::api::types::{
-    CheckVerdict, DecisionRow, EventRow, Explanation, Listed, Outcome, OutcomeKind,
+    CheckRow, CheckVerdict, DecisionRow, EventRow, Explanation, Listed, Outcome, OutcomeKind,
 };
 
 /// The last decisions.
@@ -64,8 +64,12 @@ pub(crate) fn outcome(outcome: &Outcome) -> (Tone, String) {
 /// Why something was done or wasn't.
 pub(in crate::cli) fn explanation(explanation: &Explanation, out: &Output) -> String {
     let mut text = format!("{}\n", out.paint.tone(Tone::Bold, &explanation.summary));
-    for decision in &explanation.decisions {
+    for (index, decision) in explanation.decisions.iter().enumerate() {
         text += &one(decision, out);
+        // Of the older ones, JSON has it.
+        if index == 0 {
+            text += &what_would_have_changed(decision, out);
+        }
     }
     if !explanation.events.is_empty() {
         text += &heading("EVENTS", out);
@@ -127,6 +131,29 @@ fn one(decision: &DecisionRow, out: &Output) -> String {
         text += &grid.render("");
     }
     text
+}
+
+/// What would have turned the decision: the rules that held, all of them; or, where none did, any one of the others.
+fn what_would_have_changed(decision: &DecisionRow, out: &Output) -> String {
+    let holds = |check: &&CheckRow| check.verdict == CheckVerdict::Hold;
+    let held: Vec<_> = decision.checks.iter().filter(holds).collect();
+    let (how, rows) = match (held.len(), decision.outcome.kind) {
+        (1, _) => ("THIS WOULD HAVE CHANGED IT", held),
+        (2.., _) => ("ALL OF THIS TOGETHER WOULD HAVE CHANGED IT", held),
+        (0, OutcomeKind::Act) => (
+            "ANY OF THIS WOULD HAVE CHANGED IT",
+            decision.checks.iter().collect(),
+        ),
+        (0, _) => return String::new(),
+    };
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut grid = Grid::new(out.paint, &["RULE", how]);
+    for check in rows {
+        grid.row([bold(&check.rule), plain(&check.otherwise)]);
+    }
+    grid.render("")
 }
 
 /// One event on one line.

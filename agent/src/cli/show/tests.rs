@@ -85,11 +85,13 @@ fn decision_row() -> DecisionRow {
                 rule: "paused".into(),
                 verdict: CheckVerdict::Pass,
                 margin: "nobody paused it".into(),
+                otherwise: "another look would have turned it".into(),
             },
             CheckRow {
                 rule: "quorum".into(),
                 verdict: CheckVerdict::Hold,
                 margin: "2 of 5; 3 are needed".into(),
+                otherwise: "another look would have turned it".into(),
             },
         ],
         outcome: Outcome {

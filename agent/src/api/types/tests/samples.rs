@@ -41,6 +41,7 @@ fn reads() -> Vec<Request> {
             group: Some(id()),
             limit: Some(3),
         },
+        Request::Report { since_ms: Some(1) },
         Request::Events(EventsRequest {
             follow: true,
             after: Some(1),
@@ -118,6 +119,7 @@ pub(super) fn answers() -> Vec<Response> {
         Response::Group(Box::new(group_detail())),
         Response::Explain(Box::new(explanation())),
         Response::Decisions(listed(decision())),
+        Response::Report(Box::new(report())),
         Response::Events(listed(event())),
         Response::Event(event()),
         Response::Health(listed(health())),
@@ -268,6 +270,7 @@ fn decision() -> DecisionRow {
             rule: "quorum".into(),
             verdict: CheckVerdict::Pass,
             margin: "3 of 5".into(),
+            otherwise: "1 fewer would have held it".into(),
         }],
         outcome: Outcome {
             kind: OutcomeKind::Act,
@@ -276,6 +279,55 @@ fn decision() -> DecisionRow {
             rule: None,
             detail: String::new(),
         },
+    }
+}
+
+fn report() -> Report {
+    let figures = Figures {
+        right: 3,
+        wrong: 1,
+        open: 1,
+        missed: 1,
+        near_misses: 2,
+        spared: 2,
+        precision: Some(0.75),
+        recall: Some(0.75),
+        time_to_heal: TimeToHeal {
+            count: 1,
+            p50_ms: Some(4_000),
+            p90_ms: Some(4_000),
+            max_ms: Some(4_000),
+        },
+    };
+    Report {
+        answer: as_of(),
+        since_ms: 1,
+        complete_since_ms: 2,
+        fleet: figures,
+        groups: vec![GroupReport {
+            id: "web".into(),
+            heal_mode: HealMode::Observe,
+            figures,
+            budget: group_detail().budget,
+        }],
+        held: vec![HeldRow {
+            rule: "mode".into(),
+            times: 3,
+            standing: 1,
+        }],
+        cases: vec![CaseRow {
+            decision: 17,
+            at: "2023-11-14T22:13:20.000Z".into(),
+            at_ms: 1,
+            machine: "web-2".into(),
+            group: Some("web".into()),
+            diagnosis: "gone".into(),
+            decided: Decided::Observed,
+            action: Some("replace web-2".into()),
+            rule: None,
+            mark: Mark::Right,
+            why: "its provider says so".into(),
+        }],
     }
 }
 
