@@ -36,6 +36,8 @@ pub struct Options {
     pub spec: Option<String>,
     /// Whether it runs in a network namespace of its own, whose packets can be filtered.
     pub namespace: bool,
+    /// Whether it waits until no other fleet runs, and keeps others from starting: for measurements.
+    pub alone: bool,
     /// More arguments of `muster dev`.
     pub arguments: Vec<String>,
 }
@@ -78,7 +80,7 @@ impl Fleet {
     /// Starts a fleet and waits for nothing.
     #[track_caller]
     pub fn launch(options: Options) -> Self {
-        let slot = if options.namespace {
+        let slot = if options.alone {
             slots::all()
         } else {
             slots::one()

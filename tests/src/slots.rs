@@ -46,7 +46,7 @@ pub fn one() -> Slot {
     }
 }
 
-/// Waits for all slots: for tests that change what all fleets share, such as packet filters.
+/// Waits for all slots: for measurements, which anything else would spoil.
 pub fn all() -> Slot {
     let lock = |number| {
         let file = lock_file(number);

@@ -26,6 +26,7 @@ impl Muster {
             machines: spec.is_none().then_some(size),
             spec,
             namespace: true,
+            alone: true,
             ..Options::default()
         };
         let muster = Self {

@@ -57,17 +57,7 @@ impl Namespace {
     pub fn part(&self, left: &[String], right: &[String]) {
         for (from, to) in left.iter().flat_map(|a| right.iter().map(move |b| (a, b))) {
             for (source, destination) in [(from, to), (to, from)] {
-                self.run(&[
-                    "iptables",
-                    "-A",
-                    "INPUT",
-                    "-s",
-                    source,
-                    "-d",
-                    destination,
-                    "-j",
-                    "DROP",
-                ]);
+                self.drop_where(&["-s", source, "-d", destination]);
             }
         }
     }
@@ -75,33 +65,40 @@ impl Namespace {
     /// Drops every packet from and to an address.
     #[track_caller]
     pub fn silence(&self, address: &str) {
-        self.run(&["iptables", "-A", "INPUT", "-d", address, "-j", "DROP"]);
-        self.run(&["iptables", "-A", "INPUT", "-s", address, "-j", "DROP"]);
+        self.drop_where(&["-d", address]);
+        self.drop_where(&["-s", address]);
     }
 
     /// Loses a share of all packets, at random.
     #[track_caller]
     pub fn lose(&self, share: f64) {
         let share = share.to_string();
-        self.run(&[
-            "iptables",
-            "-A",
-            "INPUT",
+        self.drop_where(&[
             "-m",
             "statistic",
             "--mode",
             "random",
             "--probability",
             &share,
-            "-j",
-            "DROP",
         ]);
     }
 
     /// Lets everything through again.
     #[track_caller]
     pub fn heal(&self) {
-        self.run(&["iptables", "-F", "INPUT"]);
+        self.filter(&["-F", "INPUT"]);
+    }
+
+    /// Drops every arriving packet that matches.
+    #[track_caller]
+    fn drop_where(&self, matches: &[&str]) {
+        self.filter(&[&["-A", "INPUT"], matches, &["-j", "DROP"]].concat());
+    }
+
+    /// Filters are each namespace's own, but their lock is the whole machine's: it has to be waited for.
+    #[track_caller]
+    fn filter(&self, words: &[&str]) {
+        self.run(&[&["iptables", "--wait", "30"], words].concat());
     }
 
     /// What has gone over its loopback so far.
