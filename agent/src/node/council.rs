@@ -18,6 +18,7 @@ use muster_mesh::pki::{ClusterCa, KeyFile, open_ca, seal_ca};
 use muster_mesh::state_dir::{FileKind, StateDir};
 use muster_mesh::transport::{RequestError, StreamKind, Transport};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use super::mesh::Mesh;
 use super::route::ask_leader;
@@ -26,6 +27,10 @@ use crate::fleet::FleetState;
 
 /// How long the pause is between attempts to start what the state says should run here.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long the pause is between attempts to open a log that could not be written or opened. A disk that was full may
+/// have room again.
+const REOPEN: Duration = Duration::from_secs(5);
 
 /// How long fetching the CA's key from the leader may take.
 const CA_KEY_DEADLINE: Duration = Duration::from_secs(10);
@@ -189,10 +194,14 @@ pub(super) async fn run(shared: Arc<Shared>, network: Arc<dyn Network>) {
     let mut lost = stored_seat(&shared.state_dir)
         .unwrap_or_default()
         .filter(|_| shared.council.coordinator().is_none());
+    let mut reopen_at = tokio::time::interval(REOPEN);
+    reopen_at.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let coordinator = council.borrow_and_update().clone();
         let running = coordinator.as_ref().map(Coordinator::seat);
-        let wanted = wanted_seat(&shared).filter(|seat| lost != Some(*seat));
+        let given = wanted_seat(&shared);
+        let wanted = given.filter(|seat| lost != Some(*seat));
+        let shelved = running.is_none() && given == lost && is_shelved(&shared, lost);
         let result = match (wanted, running) {
             (Some(wanted), Some(running)) if wanted == running => Ok(()),
             (Some(wanted), None) => take(&shared, wanted, Arc::clone(&network)).await,
@@ -211,10 +220,41 @@ pub(super) async fn run(shared: Arc<Shared>, network: Arc<dyn Network>) {
             changed = applied.changed() => if changed.is_err() { return },
             changed = council.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(RETRY), if failed => {}
+            _ = reopen_at.tick(), if shelved => {
+                if reseat(&shared, Arc::clone(&network)).await {
+                    lost = None;
+                }
+            }
             () = ended(coordinator.as_ref()) => {
                 lost = running;
                 end(&shared, coordinator.as_ref()).await;
             }
+        }
+    }
+}
+
+/// Whether a seat was lost only because its log failed: the log is still here.
+fn is_shelved(shared: &Shared, lost: Option<Seat>) -> bool {
+    lost.is_some() && stored_seat(&shared.state_dir).is_ok_and(|stored| stored == lost)
+}
+
+/// Tries to open the log that failed, as a restart would, and says whether that worked. A seat that was given to
+/// another machine in the meantime is told so by the other coordinators.
+async fn reseat(shared: &Shared, network: Arc<dyn Network>) -> bool {
+    let cluster = shared.credentials.borrow().cluster();
+    match reopen(&shared.state_dir, cluster, &shared.replica, network).await {
+        Ok(Some((coordinator, ca))) => {
+            tracing::info!(seat = %coordinator.seat(), "the coordinator's log works again");
+            shared.council.seat(coordinator, ca);
+            true
+        }
+        Ok(None) => false,
+        Err(error) => {
+            tracing::debug!(
+                error = format!("{error:#}"),
+                "the coordinator's log still fails"
+            );
+            false
         }
     }
 }
@@ -233,7 +273,7 @@ async fn ended(coordinator: Option<&Coordinator<FleetState>>) {
 
 /// Ends a coordinator that has no seat any more, or whose store has failed; the machine follows from then on.
 ///
-/// A failed store stays where it is: it has voted, and the next start may find it well again.
+/// A failed store stays where it is: it has voted, and may be found well again later.
 async fn end(shared: &Arc<Shared>, coordinator: Option<&Coordinator<FleetState>>) {
     let Some(coordinator) = coordinator else {
         return;
@@ -244,7 +284,7 @@ async fn end(shared: &Arc<Shared>, coordinator: Option<&Coordinator<FleetState>>
         Some(why) => {
             tracing::error!(
                 why,
-                "the coordinator has stopped; this machine follows the others"
+                "the coordinator has stopped; this machine follows the others until its log works again"
             );
             if let Some(coordinator) = shared.council.vacate() {
                 coordinator.stop().await;
