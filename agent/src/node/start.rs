@@ -119,11 +119,7 @@ pub(super) async fn identify(
     founding: Option<Founding>,
 ) -> anyhow::Result<Identity> {
     let addr = advertised(config)?;
-    ensure!(
-        LEFT.read(&state_dir.file("left"))?.is_none(),
-        "this machine has left its mesh for good; to have it join one again, delete {}",
-        state_dir.path().display()
-    );
+    ensure_not_left(state_dir)?;
     if let Some(credentials) = Credentials::load(&state_dir.file(CREDENTIALS))? {
         let founding = unfinished(state_dir)?;
         let identity = Identity {
@@ -150,6 +146,16 @@ pub(super) async fn identify(
             joining::join(config, state_dir, addr, asking).await
         }
     }
+}
+
+/// Who has left stays away until a person decides otherwise.
+fn ensure_not_left(state_dir: &StateDir) -> anyhow::Result<()> {
+    ensure!(
+        LEFT.read(&state_dir.file("left"))?.is_none(),
+        "this machine has left its mesh for good; to have it join one again, delete {}",
+        state_dir.path().display()
+    );
+    Ok(())
 }
 
 fn configured_founding(config: &AgentConfig) -> Option<Founding> {
@@ -180,6 +186,7 @@ pub(super) fn init(config: &AgentConfig, founding: Founding) -> anyhow::Result<I
 /// When the directory has an identity already, the mesh doesn't let this machine in, or nobody decides in time.
 pub(super) async fn join_mesh(config: &AgentConfig, asking: Asking) -> anyhow::Result<Identity> {
     let state_dir = StateDir::open(&config.machine.data_dir)?;
+    ensure_not_left(&state_dir)?;
     ensure!(
         Credentials::load(&state_dir.file(CREDENTIALS))?.is_none(),
         "{} belongs to a member of a mesh already; `muster agent` starts it",

@@ -97,8 +97,11 @@ impl FleetState {
             Some(place) => place.member.machine_name(&place.group),
             None => self.newcomers_name(&admit, sequence)?,
         };
-        self.check_name_free(&name, None)?;
-        self.check_roster_room()?;
+        let former = self.former_holder(&name);
+        self.check_name_free(&name, former)?;
+        if former.is_none() {
+            self.check_roster_room()?;
+        }
         let revision = token
             .group
             .as_ref()
@@ -110,6 +113,15 @@ impl FleetState {
         }
         self.sequence = sequence;
         self.use_ordinal(place.as_ref());
+        if let Some(former) = former {
+            let detail = format!("had left, and another machine takes the name {name}");
+            self.note(
+                context,
+                EventKind::Forgotten,
+                About::machine(former, detail),
+            );
+            self.remove_machine(context, former);
+        }
         self.machines.insert(
             id,
             Machine {
@@ -212,6 +224,15 @@ impl FleetState {
             ))),
             None => Ok(name),
         }
+    }
+
+    /// The machine without a group that had this name and left for good, or was revoked. Its name is free for the next
+    /// one: most often the same computer, made anew. (A group's machine that left is taken away by the leader.)
+    fn former_holder(&self, name: &MachineName) -> Option<MachineId> {
+        let mut holders = self.machines.values();
+        let holder = holders.find(|machine| machine.name == *name)?;
+        let is_over = matches!(holder.phase, Phase::Left { .. });
+        (is_over && holder.place.is_none() && holder.intent.is_none()).then_some(holder.id)
     }
 
     fn admitted_by_id(&self, id: MachineId, token: TokenId) -> Applied {

@@ -1,3 +1,5 @@
+use muster_mesh::identity::Generation;
+
 use crate::fleet::testing::{Fleet, SECRET, addr, cattle, group, name, pets};
 use crate::fleet::*;
 
@@ -49,6 +51,26 @@ fn a_token_lets_in_as_many_as_it_may_and_a_lost_answer_costs_no_use() {
     assert_eq!(
         fleet.refused(admit(5, 3, None)),
         Refusal::TokenUsedUp(TokenId(5))
+    );
+}
+
+#[test]
+fn who_left_gives_its_name_to_the_next_one_that_asks_for_it() {
+    let mut fleet = Fleet::new();
+    let expires_ms = fleet.now_ms + 1000;
+    fleet.ok(token(5, None, 9, expires_ms));
+    let first = admitted(fleet.ok(admit(5, 1, Some("alpha")))).machine;
+    fleet.ok(Command::MachineLeft {
+        machine: first,
+        life: Generation(1),
+    });
+    let second = admitted(fleet.ok(admit(5, 2, Some("alpha"))));
+    assert_eq!(second.name.as_str(), "alpha");
+    assert_ne!(second.machine, first);
+    assert_eq!(fleet.phase(first), None, "there is one alpha");
+    assert!(
+        fleet.state.revoked_machines().contains(&first),
+        "the old identity cannot come back beside the new one"
     );
 }
 
