@@ -2,13 +2,17 @@
 
 mod applying;
 mod asking;
+mod disk;
 mod groups;
+mod guest;
 mod healing;
 mod joining;
+mod ordering;
 mod pets;
 mod quorum;
 mod restarting;
 mod rubbish;
+mod standstill;
 mod supervising;
 
 use muster_tests::{Fleet, MachineRow, Status};

@@ -33,3 +33,8 @@ pub fn succeeds(command: &mut Command) -> bool {
         .stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
 }
+
+/// Whether this process may mount file systems that only its children see.
+pub fn may_mount() -> bool {
+    succeeds(Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]))
+}
