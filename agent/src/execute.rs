@@ -11,7 +11,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use muster_mesh::identity::MachineId;
 use muster_provisioners::{Deadline, OperationId, ProvisionError, Provisioner, Provisioners};
 
-use crate::fleet::{Progress, Step, StepResult, Text};
+use crate::fleet::{Check, Progress, Step, StepResult, Text};
 
 pub(crate) use job::peers;
 pub use job::{Job, JobError, Surroundings, Target, Work, job};
@@ -40,6 +40,32 @@ pub trait Helpers: Send + Sync {
     /// # Errors
     /// Why it did not, in a sentence.
     async fn drain(&self, machine: MachineId, deadline: Duration) -> Result<(), String>;
+
+    /// Asks anew whether this machine may change anything at this very moment: whether it leads, and enough machines
+    /// stand behind it. Asked right before each call that changes anything.
+    ///
+    /// # Errors
+    /// The rule that forbids it.
+    async fn permit(&self) -> Result<(), Check>;
+}
+
+/// Why a call was not made, or how it failed.
+#[derive(Debug)]
+enum Stop {
+    Held(Check),
+    Failed(ProvisionError),
+}
+
+impl From<ProvisionError> for Stop {
+    fn from(error: ProvisionError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Check> for Stop {
+    fn from(check: Check) -> Self {
+        Self::Held(check)
+    }
 }
 
 /// Carries out one job, within a minute, and says what to commit.
@@ -50,34 +76,46 @@ pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Hel
             provisioner,
             instance,
         } => match provisioners.get(provisioner) {
-            Some(provisioner) => call::fence(&**provisioner, instance, &job.op, deadline).await,
+            Some(built) => call::fence(&**built, helpers, instance, &job.op, deadline).await,
             None => Err(unavailable(provisioner)),
         },
-        Work::Drain { machine } => helpers
-            .drain(*machine, STEP_DEADLINE)
-            .await
-            .map(|()| StepResult::Done)
-            .map_err(ProvisionError::Unavailable),
+        Work::Drain { machine } => drain(helpers, *machine).await,
         Work::Destroy {
             provisioner,
             instance,
         } => match provisioners.get(provisioner) {
-            Some(provisioner) => call::destroy(&**provisioner, instance, &job.op, deadline).await,
+            Some(built) => call::destroy(&**built, helpers, instance, &job.op, deadline).await,
             None => Err(unavailable(provisioner)),
         },
         Work::Nothing => Ok(StepResult::Done),
         Work::Provision { provisioner, spec } => match provisioners.get(provisioner) {
-            Some(built) => call::provision(provisioner, &**built, spec, &job.op, deadline).await,
+            Some(built) => {
+                let order = (provisioner.as_str(), &**spec, &job.op);
+                call::provision(&**built, helpers, order, deadline).await
+            }
             None => Err(unavailable(provisioner)),
         },
     };
-    let result = result.unwrap_or_else(|error| failure(job.step, &error, job.attempt));
+    let result = result.unwrap_or_else(|stop| match stop {
+        Stop::Held(Check { rule, margin, .. }) => StepResult::Held {
+            rule,
+            detail: margin,
+        },
+        Stop::Failed(error) => failure(job.step, &error, job.attempt),
+    });
     Progress {
         op: job.op.clone(),
         step: job.step,
         attempt: job.attempt,
         result,
     }
+}
+
+async fn drain(helpers: &dyn Helpers, machine: MachineId) -> Result<StepResult, Stop> {
+    helpers.permit().await?;
+    let drained = helpers.drain(machine, STEP_DEADLINE).await;
+    drained.map_err(ProvisionError::Unavailable)?;
+    Ok(StepResult::Done)
 }
 
 /// What to commit after an error: another try later, or giving up where no try can succeed.
@@ -116,8 +154,8 @@ fn back_off(attempt: u32) -> Duration {
         .min(RETRY_MAX)
 }
 
-fn unavailable(provisioner: &str) -> ProvisionError {
-    ProvisionError::unavailable(format_args!(
+fn unavailable(provisioner: &str) -> Stop {
+    Stop::Failed(ProvisionError::unavailable(format_args!(
         "this coordinator has no provisioner `{provisioner}`; configure it on every machine that may coordinate"
-    ))
+    )))
 }

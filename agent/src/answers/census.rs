@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::intents::step_word;
 use super::rows::{Condition, condition};
 use super::snapshot::Snapshot;
 use crate::api::types::Hold;
@@ -40,7 +41,9 @@ impl<'a> Census<'a> {
             .values()
             .filter(|intent| intent.is_open())
         {
-            census.tally(&intent.group).intents.push(intent);
+            let tally = census.tally(&intent.group);
+            tally.intents.push(intent);
+            tally.holds.extend(held_step(intent));
         }
         for (subject, concern) in &snapshot.state.concerns {
             let group = match subject {
@@ -64,6 +67,16 @@ impl<'a> Census<'a> {
     fn tally(&mut self, group: &'a GroupId) -> &mut Tally<'a> {
         self.groups.entry(group).or_default()
     }
+}
+
+/// What keeps the step that an intent is at from being tried.
+fn held_step(intent: &Intent) -> Option<(Rule, Hold)> {
+    let record = intent.current()?;
+    let held = record.held.as_ref()?;
+    let (action, name, step) = (intent.action.word(), &intent.name, step_word(record.step));
+    let detail = format!("{action} of {name} waits at `{step}`: {}", held.detail);
+    let rule = held.rule.to_string();
+    Some((held.rule, Hold { rule, detail }))
 }
 
 /// What a concern says isn't done, if it does.

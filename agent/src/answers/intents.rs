@@ -103,6 +103,9 @@ pub(super) fn progress_words(intent: &Intent) -> String {
                 if let Some(error) = &record.last_error {
                     words.push_str(&format!(" (last: {error})"));
                 }
+                if let Some(held) = &record.held {
+                    words.push_str(&format!(", held by `{}`: {}", held.rule, held.detail));
+                }
                 words
             }
         },

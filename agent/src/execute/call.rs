@@ -1,6 +1,8 @@
 //! The calls to provisioners, each safe to repeat.
 
-use super::{Deadline, OperationId, ProvisionError, Provisioner, StepResult, Target};
+use super::{
+    Deadline, Helpers, OperationId, ProvisionError, Provisioner, StepResult, Stop, Target,
+};
 use crate::fleet::Instance;
 use muster_mesh::clock::unix_ms;
 use std::time::Duration;
@@ -18,41 +20,45 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// Destroying keeps what is attached. Success is a proof, never the acceptance of a request.
 pub(super) async fn fence(
     provisioner: &dyn Provisioner,
+    helpers: &dyn Helpers,
     target: &Target,
     op: &OperationId,
     deadline: Deadline,
-) -> Result<StepResult, ProvisionError> {
+) -> Result<StepResult, Stop> {
     let Some(instance) = &resolve(provisioner, target, deadline).await? else {
         return Ok(StepResult::Done);
     };
     if provisioner.prove_off(instance, deadline).await?.is_off() {
         return Ok(StepResult::Done);
     }
+    helpers.permit().await?;
     provisioner.destroy(instance, op, deadline).await?;
     match provisioner.prove_off(instance, deadline).await? {
         Proof::Off { .. } => Ok(StepResult::Done),
-        Proof::Running => Err(ProvisionError::Unavailable(format!(
+        Proof::Running => Err(Stop::Failed(ProvisionError::Unavailable(format!(
             "{instance} was told to go and still runs"
-        ))),
-        Proof::Unknown { why } => Err(ProvisionError::Unavailable(format!(
+        )))),
+        Proof::Unknown { why } => Err(Stop::Failed(ProvisionError::Unavailable(format!(
             "{instance} was told to go and nobody can say whether it has: {why}"
-        ))),
+        )))),
     }
 }
 
 /// Destroys an instance; one that is gone already is fine.
 pub(super) async fn destroy(
     provisioner: &dyn Provisioner,
+    helpers: &dyn Helpers,
     target: &Target,
     op: &OperationId,
     deadline: Deadline,
-) -> Result<StepResult, ProvisionError> {
+) -> Result<StepResult, Stop> {
     let Some(instance) = &resolve(provisioner, target, deadline).await? else {
         return Ok(StepResult::Done);
     };
+    helpers.permit().await?;
     match provisioner.destroy(instance, op, deadline).await {
         Ok(_) | Err(ProvisionError::NotFound(_)) => Ok(StepResult::Done),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -81,12 +87,12 @@ async fn resolve(
 
 /// Makes an instance, or finds the one that this operation made before.
 pub(super) async fn provision(
-    name: &str,
     provisioner: &dyn Provisioner,
-    spec: &MachineSpec,
-    op: &OperationId,
+    helpers: &dyn Helpers,
+    (name, spec, op): (&str, &MachineSpec, &OperationId),
     deadline: Deadline,
-) -> Result<StepResult, ProvisionError> {
+) -> Result<StepResult, Stop> {
+    helpers.permit().await?;
     let made = match provisioner.provision(spec, op, deadline).await {
         Ok(id) => id,
         // It may have been made: look before anything is said about it. Not finding it proves nothing (lists lag),
@@ -95,10 +101,10 @@ pub(super) async fn provision(
             let again = Deadline::after(super::STEP_DEADLINE);
             match find(provisioner, op, again).await? {
                 Some(found) => found.id,
-                None => return Err(error),
+                None => return Err(error.into()),
             }
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
     let properties = look(provisioner, op, deadline).await;
     let instance = Instance {

@@ -1,5 +1,6 @@
 //! Whatever a provider answers, one order makes one machine, and a fence is a proof.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +11,9 @@ use proptest::prelude::*;
 
 use super::{Helpers, Surroundings, carry_out, job};
 use crate::fleet::testing::{Fleet, cattle, group, pets};
-use crate::fleet::{Command, Diagnosis, Phase, Progress, Step, StepResult, limits};
+use crate::fleet::{
+    Check, Command, Diagnosis, EventKind, Phase, Progress, Rule, Step, StepResult, limits,
+};
 use muster_mesh::clock::unix_ms;
 
 /// Where nobody has anything to hand over.
@@ -20,6 +23,30 @@ struct NoHelpers;
 impl Helpers for NoHelpers {
     async fn drain(&self, _: MachineId, _: Duration) -> Result<(), String> {
         Ok(())
+    }
+
+    async fn permit(&self) -> Result<(), Check> {
+        Ok(())
+    }
+}
+
+/// Whose permission ends after so many questions.
+struct Losing(AtomicU32);
+
+#[async_trait]
+impl Helpers for Losing {
+    async fn drain(&self, _: MachineId, _: Duration) -> Result<(), String> {
+        panic!("drained without a permission")
+    }
+
+    async fn permit(&self) -> Result<(), Check> {
+        let left = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            });
+        left.map(|_| ())
+            .map_err(|_| Check::hold(Rule::Quorum, "1 of 3 machines answered"))
     }
 }
 
@@ -50,6 +77,10 @@ impl Scene {
     /// Carries out the current step of a machine's intent once, as whoever leads now would, and returns the result
     /// without committing it.
     async fn attempt(&self, machine: MachineId) -> Progress {
+        self.attempt_with(machine, &NoHelpers).await
+    }
+
+    async fn attempt_with(&self, machine: MachineId, helpers: &dyn Helpers) -> Progress {
         let intent = self.fleet.intent_of(machine);
         let token = |_: MachineId, _: &OperationId| Secret::new("muster1-token");
         let surroundings = Surroundings {
@@ -59,7 +90,7 @@ impl Scene {
         let job = job(&self.fleet.state, intent, &surroundings)
             .expect("the state makes sense")
             .expect("there is a step for an executor");
-        carry_out(&job, &self.provisioners, &NoHelpers).await
+        carry_out(&job, &self.provisioners, helpers).await
     }
 
     /// Attempts and commits until the machine's intent awaits its join, or has ended.
@@ -259,4 +290,52 @@ proptest! {
             assert_eq!(scene.cloud.instances().len(), 1);
         });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_mandate_nothing_is_called_and_the_step_waits_visibly() {
+    let mut scene = Scene::new(&[cattle("web", 1), pets("db", &["db-1"])]);
+    let machine = scene.fleet.act(scene.fleet.provision(&group("web")));
+    let held = scene
+        .attempt_with(machine, &Losing(AtomicU32::new(0)))
+        .await;
+    assert!(
+        matches!(
+            held.result,
+            StepResult::Held {
+                rule: Rule::Quorum,
+                ..
+            }
+        ),
+        "{held:?}"
+    );
+    assert!(scene.cloud.instances().is_empty());
+    scene.fleet.ok(Command::Progress(held.clone()));
+    scene.fleet.refused(Command::Progress(held));
+    let record = scene.fleet.intent_of(machine).current().unwrap().clone();
+    assert_eq!(
+        (record.attempts, record.held.map(|held| held.rule)),
+        (0, Some(Rule::Quorum))
+    );
+    let events = scene.fleet.state.events.iter();
+    assert_eq!(
+        events.filter(|event| event.kind == EventKind::Held).count(),
+        1
+    );
+    scene.carry_on(machine).await;
+    let held = |record: &crate::fleet::StepRecord| record.held.is_some();
+    assert!(!scene.fleet.intent_of(machine).plan.iter().any(held));
+    scene.fleet.join(machine);
+
+    // A mandate that ends while a fence is looked into.
+    let pet = scene.fleet.act(scene.fleet.provision(&group("db")));
+    scene.carry_on(pet).await;
+    scene.fleet.join(pet);
+    let new = scene
+        .fleet
+        .act(scene.fleet.replace(pet, Diagnosis::Unreachable));
+    let held = scene.attempt_with(new, &Losing(AtomicU32::new(0))).await;
+    assert_eq!(held.step, Step::Fence);
+    assert!(matches!(held.result, StepResult::Held { .. }), "{held:?}");
+    assert_eq!(scene.cloud.instances().len(), 2, "nothing was destroyed");
 }

@@ -13,6 +13,7 @@ use super::intent::Step;
 use super::machine::Instance;
 use super::names::{GroupId, MachineName, Member};
 use super::pause::PauseScope;
+use super::rule::Rule;
 use super::spec::{GroupSpec, HealMode, Labels, SpecRevision};
 use super::text::Text;
 use super::token::{KeyHash, SecretHash, TokenId};
@@ -294,6 +295,13 @@ pub enum StepResult {
         /// After how long, in milliseconds; the caller computes back-off and jitter, since there is no randomness
         /// here.
         retry_ms: u64,
+    },
+    /// Not tried, because a rule forbids it at this moment; looked at again later. No failure.
+    Held {
+        /// The rule.
+        rule: Rule,
+        /// Why, in plain words with numbers.
+        detail: Text,
     },
     /// Wrong for good, or not in time: the intent fails.
     GiveUp {

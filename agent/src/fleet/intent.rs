@@ -14,6 +14,7 @@ use super::decision::DecisionId;
 use super::limits::{DRAIN_ATTEMPTS_MAX, STEP_ATTEMPTS_MAX};
 use super::machine::Phase;
 use super::names::{GroupId, MachineName, Member};
+use super::rule::{Rule, is_outdated};
 use super::text::Text;
 
 /// A committed order.
@@ -198,6 +199,29 @@ pub struct StepRecord {
     pub last_error: Option<Text>,
     /// When it is to be tried next, in milliseconds since 1970.
     pub next_attempt_ms: u64,
+    /// The rule that kept it from being tried when that was last looked at.
+    pub held: Option<Held>,
+}
+
+/// A rule that keeps a step from being tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The rule.
+    pub rule: Rule,
+    /// Why, in plain words with numbers.
+    pub detail: Text,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// When it was put on record in these words, in milliseconds since 1970.
+    pub recorded_ms: u64,
+}
+
+impl Held {
+    /// Whether a hold by `rule` in these words is news: another rule, or other words once these have stood for a while.
+    pub fn makes_news(&self, rule: Rule, detail: &Text, now_ms: u64) -> bool {
+        self.rule != rule
+            || self.detail != *detail && is_outdated(self.since_ms, self.recorded_ms, now_ms)
+    }
 }
 
 impl StepRecord {
@@ -209,6 +233,7 @@ impl StepRecord {
             attempts: 0,
             last_error: None,
             next_attempt_ms: 0,
+            held: None,
         }
     }
 }

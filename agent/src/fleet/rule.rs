@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::HOLD_RENEWED_MS_MIN;
 use super::text::Text;
 
 /// A rule that can stop an action. The order of the variants is the order of the rules.
@@ -75,6 +76,15 @@ impl fmt::Display for Rule {
             Self::Fence => "fence",
         })
     }
+}
+
+/// Whether the words of a hold have stood for so long that others may take their place: after a while, and again
+/// whenever it has lasted twice as long. So what stands on record is never far from the truth, and the log does not grow
+/// with mere waiting.
+pub(super) fn is_outdated(since_ms: u64, recorded_ms: u64, now_ms: u64) -> bool {
+    let lasted_ms = recorded_ms.saturating_sub(since_ms);
+    let stood_ms = now_ms.saturating_sub(recorded_ms);
+    stood_ms >= lasted_ms.max(HOLD_RENEWED_MS_MIN)
 }
 
 /// What a rule said.

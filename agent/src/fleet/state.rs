@@ -11,10 +11,10 @@ use super::decision::{Cause, Decision, DecisionId, Outcome, Subject};
 use super::event::Event;
 use super::group::Group;
 use super::intent::Intent;
-use super::limits::HOLD_RENEWED_MS_MIN;
 use super::machine::Machine;
 use super::names::{GroupId, MachineName};
 use super::pause::{Pause, PauseScope};
+use super::rule::is_outdated;
 use super::text::Text;
 use super::token::{Operator, Token, TokenId};
 
@@ -92,9 +92,8 @@ pub struct Concern {
 }
 
 impl Concern {
-    /// Whether a hold by the same rule is to be put on record anew because its numbers have changed: after a while, and
-    /// again whenever it has lasted twice as long, so that what stands there is never far from the truth and the log
-    /// does not grow with mere waiting.
+    /// Whether a hold by the same rule is to be put on record anew, because its words are others and the old ones have
+    /// stood for long enough.
     pub fn is_outdated(&self, outcome: &Outcome, now_ms: u64) -> bool {
         let (
             Outcome::Hold {
@@ -109,9 +108,7 @@ impl Concern {
         else {
             return false;
         };
-        let lasted_ms = self.recorded_ms.saturating_sub(self.since_ms);
-        let stood_ms = now_ms.saturating_sub(self.recorded_ms);
-        old == new && said != says && stood_ms >= lasted_ms.max(HOLD_RENEWED_MS_MIN)
+        old == new && said != says && is_outdated(self.since_ms, self.recorded_ms, now_ms)
     }
 }
 

@@ -42,6 +42,14 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Whether a machine's provisioner is being asked about it for the first time. Its first word comes in a moment, or
+    /// that it can't say, and until then there is nothing to record.
+    pub(super) fn is_being_asked(&self, machine: &Machine) -> bool {
+        let seen = self.board.situation.machines.get(&machine.id);
+        let made = machine.instance.is_some() || machine.order.is_some();
+        made && seen.is_none_or(|seen| seen.provider.is_none())
+    }
+
     /// Whether no further action fits into this round.
     pub(super) fn is_full(&self) -> bool {
         self.actions.len() >= PROPOSALS_MAX

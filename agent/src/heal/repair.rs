@@ -92,6 +92,7 @@ fn treat(draft: &mut Draft<'_>, machine: &Machine, finding: &Finding) {
                 draft.replace(grounds, machine);
             };
         }
+        Some(check) if check.rule == Rule::Fence && draft.is_being_asked(machine) => return,
         Some(check) if check.rule == Rule::Mode => match mode {
             HealMode::Approve => Outcome::AwaitApproval { would },
             _ => Outcome::Observe { would },

@@ -219,6 +219,9 @@ fn shrink(draft: &mut Draft<'_>, id: &GroupId) -> bool {
         match held(&checks).cloned() {
             // One after the other is how it goes, and no news.
             Some(check) if check.rule == Rule::Budget => return any_held,
+            Some(check) if check.rule == Rule::Fence && draft.is_being_asked(&machine) => {
+                any_held = true;
+            }
             // What stands in the way of one machine's going does not keep the others.
             Some(check)
                 if matches!(

@@ -4,7 +4,6 @@
 //! A reign is one term of one leader. It ends with the first sign that another leads; whatever was under way then is
 //! in the log, and the next leader goes on from there.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use muster_mesh::consensus::Coordinator;
 use muster_mesh::consensus::coordinator::Role;
 use muster_mesh::membership::Hint;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::mesh::Input;
@@ -21,20 +21,22 @@ use super::shared::Shared;
 use crate::fleet::{FleetState, SecretHash};
 use crate::heal;
 
-use authority::Support;
-use evidence::Observer;
+use backing::Backing;
+use evidence::{Observed, Observer};
 use orders::Orders;
-use seats::SeatKeeper;
+use pace::{Glimpse, LOOKS_APART};
 
 mod addresses;
 mod attention;
 mod authority;
+mod background;
+mod backing;
 mod evidence;
+mod lists;
 mod orders;
+mod pace;
+mod removals;
 mod seats;
-
-/// How often a leader looks while something is the matter or under way.
-const BUSY_PERIOD: Duration = Duration::from_millis(500);
 
 /// How often a leader looks although nothing seems to be the matter.
 const IDLE_PERIOD: Duration = Duration::from_secs(30);
@@ -45,8 +47,8 @@ const HINT_PERIOD: Duration = Duration::from_secs(1);
 /// Changes that come together are looked at together.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 
-/// How long the confirmation by a quorum may take.
-const CONFIRM_DEADLINE: Duration = Duration::from_secs(2);
+/// When decisions could not be committed, or it is not known whether they were: the pause before the next try.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Leads whenever this machine is the leader, until the agent stops.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -92,24 +94,38 @@ struct Reign {
     coordinator: Coordinator<FleetState>,
     term: u64,
     since_ms: u64,
-    support: Support,
+    backing: Arc<Backing>,
     observer: Observer,
     orders: Orders,
-    seats: SeatKeeper,
+    /// Keeps the coordinators' seats, for as long as the reign lasts.
+    seats: JoinSet<()>,
+    /// What was to be seen of the mesh at the last look.
+    glimpse: Glimpse,
+    /// Whether there is news that was not judged yet.
+    news: bool,
+    judge_at: Instant,
+    looked_at: Instant,
 }
 
 impl Reign {
     fn new(shared: &Arc<Shared>, coordinator: Coordinator<FleetState>, term: u64) -> Self {
         let clock = Monotonic::start();
+        let mut seats = JoinSet::new();
+        seats.spawn(seats::keep(Arc::clone(shared), coordinator.clone(), clock));
+        let now = Instant::now();
         Self {
             shared: Arc::clone(shared),
+            backing: Arc::new(Backing::new(shared, coordinator.clone(), term, clock)),
             coordinator,
             term,
             since_ms: unix_ms(),
-            support: Support::new(clock),
             observer: Observer::default(),
             orders: Orders::default(),
-            seats: SeatKeeper::new(clock),
+            seats,
+            glimpse: Glimpse::default(),
+            news: true,
+            judge_at: now,
+            looked_at: now,
         }
     }
 
@@ -122,7 +138,7 @@ impl Reign {
         let mut next_look = Instant::now();
         let mut next_hint = Instant::now();
         loop {
-            tokio::select! {
+            let news = tokio::select! {
                 () = self.shared.stop.cancelled() => return,
                 changed = status.changed() => {
                     let leads = changed.is_ok() && {
@@ -132,30 +148,43 @@ impl Reign {
                     if !leads {
                         return;
                     }
-                    next_look = soon(next_look);
+                    true
                 }
                 changed = world.changed() => {
                     if changed.is_err() { return }
-                    next_look = soon(next_look);
+                    self.glimpse.update(&world.borrow_and_update())
                 }
                 changed = applied.changed() => {
                     if changed.is_err() { return }
-                    next_look = soon(next_look);
+                    true
                 }
+                Some(news) = self.observer.next() => news,
                 Some(progress) = self.orders.next() => {
                     self.orders.commit(&self.shared, progress).await;
-                    next_look = soon(next_look);
+                    true
+                }
+                Some(ended) = self.seats.join_next() => {
+                    // Without it nobody would give out seats: let the next reign begin anew.
+                    tracing::error!(?ended, "keeping the coordinators' seats has ended");
+                    return;
                 }
                 () = tokio::time::sleep_until(next_hint) => {
                     self.hint().await;
                     next_hint = Instant::now() + HINT_PERIOD;
+                    false
                 }
                 () = tokio::time::sleep_until(next_look) => {
                     world.mark_unchanged();
                     applied.mark_unchanged();
                     let wait = self.look().await;
                     next_look = Instant::now() + wait;
+                    false
                 }
+            };
+            if news {
+                self.news = true;
+                let soon = (self.looked_at + LOOKS_APART).max(Instant::now() + DEBOUNCE);
+                next_look = next_look.min(soon);
             }
         }
     }
@@ -178,66 +207,62 @@ impl Reign {
         }
     }
 
-    /// One look at everything: seats, decisions, orders. Returns when to look again if nothing changes before.
+    /// One look at everything: evidence, decisions, orders. Returns when to look again if nothing changes before.
     async fn look(&mut self) -> Duration {
-        let seats_wait = self.seats.look(&self.shared, &self.coordinator).await;
+        self.looked_at = Instant::now();
         addresses::record(&self.shared).await;
         let world = self.shared.mesh.look();
+        self.glimpse.update(&world);
         let needed = self
             .shared
             .replica
             .read(|state, _| attention::is_needed(state, &world));
-        if needed {
-            self.judge().await;
+        if !needed {
+            self.news = false;
+            return IDLE_PERIOD;
         }
-        self.orders.start_due(&self.shared, &self.coordinator);
-        seats_wait.min(if needed { BUSY_PERIOD } else { IDLE_PERIOD })
+        let seen = self.observer.observe(&self.shared, &world);
+        if std::mem::take(&mut self.news) || Instant::now() >= self.judge_at {
+            let wait = self.judge(seen).await;
+            self.judge_at = Instant::now() + wait;
+        }
+        let proven_gone = self.observer.proven_gone();
+        self.orders
+            .start_due(&self.shared, &self.backing, &proven_gone);
+        let judging = self.judge_at.saturating_duration_since(Instant::now());
+        let due = [self.observer.due_in(), self.orders.due_in(&self.shared)];
+        let due = due.into_iter().flatten().min().unwrap_or(IDLE_PERIOD);
+        due.min(judging).max(LOOKS_APART)
     }
 
-    /// Evidence, diagnosis, decision, commit.
-    async fn judge(&mut self) {
-        let world = self.shared.mesh.look();
-        let seen = self.observer.observe(&self.shared, &world).await;
-        let confirmed = self.coordinator.confirm(CONFIRM_DEADLINE).await.is_ok();
-        let electors: BTreeSet<_> = self
-            .shared
-            .replica
-            .read(|state, _| state.electors().map(|machine| machine.id).collect());
-        let acknowledged = self
-            .support
-            .gather(&self.shared, self.term, &electors)
-            .await;
-        let seats = self.shared.replica.seats();
-        let voters: Vec<_> = seats.voters.values().map(|node| node.machine).collect();
-        let reachable = voters
-            .iter()
-            .filter(|machine| world.is_active(**machine))
-            .count();
+    /// Evidence, diagnosis, decision, commit. Returns when to judge again if there is no news before.
+    async fn judge(&mut self, seen: Observed) -> Duration {
+        let authority = self.backing.authority(self.observer.proven_gone()).await;
         let situation = heal::Situation {
             now_ms: unix_ms(),
             leader: self.shared.me,
             term: self.term,
             leader_since_ms: self.since_ms,
-            authority: heal::Authority {
-                quorum_confirmed: confirmed,
-                voters: u32::try_from(voters.len()).unwrap_or(u32::MAX),
-                voters_reachable: u32::try_from(reachable).unwrap_or(u32::MAX),
-                acknowledged,
-                proven_gone: self.observer.proven_gone(),
-            },
+            authority,
             machines: seen.machines,
             strangers: seen.strangers,
         };
-        let plan = self
-            .shared
-            .replica
-            .read(|state, _| heal::decide(state, &situation));
-        self.commit(plan).await;
+        let (plan, backed) = self.shared.replica.read(|state, _| {
+            let (_, gate) = heal::quorum(state, &situation.authority, situation.now_ms);
+            (heal::decide(state, &situation), !gate.check.holds())
+        });
+        let next_look_ms = plan.next_look_ms;
+        if self.commit(plan).await {
+            pace::judged_again(unix_ms(), next_look_ms, backed)
+        } else {
+            RETRY
+        }
     }
 
-    async fn commit(&mut self, mut plan: heal::Plan) {
+    /// Puts what was decided into the log. Says whether all of it is there, or was refused.
+    async fn commit(&mut self, mut plan: heal::Plan) -> bool {
         let Some(ca) = self.shared.council.ca() else {
-            return;
+            return false;
         };
         for (_, order) in plan.orders() {
             order.token = Some(SecretHash(orders::token(&ca, order.machine).hash().0));
@@ -250,14 +275,15 @@ impl Reign {
                 Ok(_) => {}
                 Err(ProposeFailure::Unknown) => {
                     tracing::warn!("whether decisions were committed is unknown; looking again");
-                    return;
+                    return false;
+                }
+                Err(error @ ProposeFailure::NotProposed(_)) => {
+                    tracing::warn!(%error, "a decision was not committed");
+                    return false;
                 }
                 Err(error) => tracing::warn!(%error, "a decision was not committed"),
             }
         }
+        true
     }
-}
-
-fn soon(planned: Instant) -> Instant {
-    planned.min(Instant::now() + DEBOUNCE)
 }

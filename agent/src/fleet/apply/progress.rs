@@ -5,7 +5,7 @@ use muster_mesh::identity::MachineId;
 use super::super::OperationId;
 use super::super::command::{Progress, StepResult};
 use super::super::event::EventKind;
-use super::super::intent::{Action, Intent, IntentState, Step, StepRecord};
+use super::super::intent::{Action, Held, Intent, IntentState, Step, StepRecord};
 use super::super::limits::{INTENTS_ENDED_MAX, RETRY_MS_MAX};
 use super::super::machine::{Instance, Phase};
 use super::super::refusal::Refusal;
@@ -45,6 +45,7 @@ impl FleetState {
             StepResult::Error { error, retry_ms } => {
                 self.step_failed(context, &op, error, retry_ms)
             }
+            StepResult::Held { rule, detail } => self.step_held(context, &op, rule, detail),
             StepResult::GiveUp { error } => {
                 self.check_join_time(context, &op)?;
                 self.fail(context, &op, error);
@@ -173,6 +174,7 @@ impl FleetState {
         }
         record.attempts = record.attempts.saturating_add(1);
         record.last_error = Some(error.clone());
+        record.held = None;
         record.next_attempt_ms = context.now_ms.saturating_add(retry_ms.min(RETRY_MS_MAX));
         let attempts = record.attempts;
         let over = attempts >= step.attempts_max();
@@ -197,6 +199,54 @@ impl FleetState {
                 ..About::fleet(format!("{step}: {error}"))
             };
             self.note(context, EventKind::Retrying, about.decided(decision));
+        }
+        Ok(Reply::Done)
+    }
+
+    /// The step waits. Said once for each rule; other words of the same one are taken up now and then.
+    fn step_held(
+        &mut self,
+        context: &Context<'_>,
+        op: &OperationId,
+        rule: Rule,
+        detail: Text,
+    ) -> Applied {
+        let intent = self
+            .intents
+            .get_mut(op)
+            .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
+        let (decision, action) = (intent.decision, intent.action);
+        let record = intent
+            .current_mut()
+            .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
+        let (step, now_ms) = (record.step, context.now_ms);
+        if step == Step::AwaitJoin {
+            return Err(invalid("waiting for a machine is held by no rule"));
+        }
+        let before = record.held.as_ref();
+        if before.is_some_and(|held| !held.makes_news(rule, &detail, now_ms)) {
+            return Err(Refusal::Unchanged(decision));
+        }
+        let since_ms = before
+            .filter(|held| held.rule == rule)
+            .map_or(now_ms, |held| held.since_ms);
+        let said = format!("`{step}` waits: {rule}: {detail}");
+        record.held = Some(Held {
+            rule,
+            detail,
+            since_ms,
+            recorded_ms: now_ms,
+        });
+        if since_ms == now_ms {
+            let machine = match step {
+                Step::Provision => action.makes(),
+                _ => action.removes().or(action.makes()),
+            };
+            let about = About {
+                machine,
+                ..About::fleet(said)
+            };
+            self.note(context, EventKind::Held, about.decided(decision));
         }
         Ok(Reply::Done)
     }
@@ -250,6 +300,7 @@ impl FleetState {
         };
         if let Some(record) = intent.current_mut() {
             record.ended_ms = Some(context.now_ms);
+            record.held = None;
         }
         match intent.current_mut() {
             Some(next) => {

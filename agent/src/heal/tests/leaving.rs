@@ -157,3 +157,16 @@ fn a_state_whose_clock_is_ahead_delays_no_proof() {
     world.pass(1_000);
     assert!(world.look().findings[&new].proved_off);
 }
+
+#[test]
+fn a_pets_fence_is_no_hold_before_its_provisioner_was_asked() {
+    let mut world = World::new(&[pets("db", &["db-1", "db-2"])]);
+    world.fleet.declare(pets("db", &["db-1"]));
+    let id = world.id("db-2");
+    world.seen.get_mut(&id).unwrap().provider = None;
+    let plan = world.look();
+    assert!(plan.proposals.is_empty(), "{:#?}", plan.proposals);
+    world.say(id, ProviderWord::Running);
+    world.heal();
+    assert_eq!(world.running("db"), ["db-1"]);
+}

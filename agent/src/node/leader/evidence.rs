@@ -10,46 +10,67 @@ use futures::future::join_all;
 use muster_mesh::clock::unix_ms;
 use muster_mesh::identity::{MachineId, Peer};
 use muster_mesh::transport::StreamKind;
-use muster_provisioners::{Deadline, Provisioner, Tags, tag};
+use muster_provisioners::{Tags, tag};
 use tokio::time::Instant;
 
+use super::background::Background;
+use super::lists::Lists;
 use crate::fleet::{
-    Answer, FleetState, Health, MemberEvidence, MemberStatus, Path, ProviderEvidence,
-    RecordEvidence, Text, WitnessEvidence,
+    Answer, Health, MemberEvidence, MemberStatus, Path, ProviderEvidence, RecordEvidence, Text,
+    WitnessEvidence,
 };
-use crate::heal::{self, Listing, MachineEvidence, Proofs, Stranger, Suspect};
+use crate::heal::{self, MachineEvidence, Proofs, Stranger, Suspect};
 use crate::health::Level;
 use crate::node::services::{self, WitnessAnswer};
 use crate::node::shared::Shared;
 use crate::node::world::{Seen, World};
 
-/// How long a provisioner has to list its instances before it counts as unable to say.
-const DESCRIBE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long a provisioner's word is believed without asking again.
-const WORD_FRESH: Duration = Duration::from_millis(400);
-
-/// Older lists say nothing about instances that nobody knows: they may have been destroyed since.
-const LIST_FRESH: Duration = Duration::from_secs(15);
-
 /// How long a witness has, its own probe included.
 const WITNESS_DEADLINE: Duration = Duration::from_millis(1500);
 
-/// How long a witness's word is believed without asking again.
+/// How long a witness's word is believed without asking again, at least.
 const WITNESS_FRESH: Duration = Duration::from_secs(3);
 
+/// Provisioners are asked as often as this, while who is in trouble has just changed,
+const ASKED_MIN: Duration = Duration::from_millis(400);
+
+/// and as rarely as this when it has not changed for long.
+const ASKED_MAX: Duration = Duration::from_secs(10);
+
+/// After who is in trouble has changed, any answer is news for so long, even if it says the same as before.
+const MOVING: Duration = Duration::from_secs(3);
+
+/// Suspects that are tried by witnesses at the same time.
+const TRIED_AT_ONCE: usize = 64;
+
 /// What one leader has gathered. A new leader starts anew.
-#[derive(Default)]
+///
+/// Nobody is waited for: [`observe`](Self::observe) asks whoever has to be asked and gives what is known so far, and
+/// [`next`](Self::next) takes in the answers.
 pub(super) struct Observer {
-    lists: BTreeMap<String, Listed>,
-    witnesses: BTreeMap<MachineId, (Instant, Vec<WitnessEvidence>)>,
+    lists: Lists,
+    asked: BTreeSet<String>,
+    reports: BTreeMap<MachineId, (Instant, Vec<WitnessEvidence>)>,
+    tried: Background<MachineId, Vec<WitnessEvidence>>,
     proofs: Proofs,
+    /// Who was in trouble, or is to go, at the last look, and since when that has been so.
+    troubled: (BTreeSet<(MachineId, bool)>, Instant),
+    /// When a witness's word has to be renewed.
+    stale_at: Option<Instant>,
 }
 
-/// What a provisioner said, and when by a clock that nobody sets.
-struct Listed {
-    at: Instant,
-    listing: Listing,
+impl Default for Observer {
+    fn default() -> Self {
+        Self {
+            lists: Lists::default(),
+            asked: BTreeSet::new(),
+            reports: BTreeMap::new(),
+            tried: Background::default(),
+            proofs: Proofs::default(),
+            troubled: (BTreeSet::new(), Instant::now()),
+            stale_at: None,
+        }
+    }
 }
 
 /// What was seen.
@@ -59,14 +80,23 @@ pub(super) struct Observed {
 }
 
 impl Observer {
-    /// Gathers what is known now. Provisioners and witnesses are only asked about machines that are not well.
-    pub(super) async fn observe(&mut self, shared: &Arc<Shared>, world: &World) -> Observed {
+    /// What is known now; has provisioners and witnesses asked about machines that are not well.
+    pub(super) fn observe(&mut self, shared: &Arc<Shared>, world: &World) -> Observed {
         let status = |machine| world.status(machine);
         let suspects = shared
             .replica
             .read(|state, _| heal::suspects(state, status));
-        self.ask_provisioners(shared, &suspects).await;
-        self.ask_witnesses(shared, world, &suspects).await;
+        let of = |suspect: &Suspect| (suspect.machine, suspect.troubled);
+        let troubled = suspects
+            .iter()
+            .filter(|suspect| suspect.asked)
+            .map(of)
+            .collect();
+        if self.troubled.0 != troubled {
+            self.troubled = (troubled, Instant::now());
+        }
+        self.ask_provisioners(shared, &suspects);
+        self.ask_witnesses(shared, world, &suspects);
         let shift_ms = world.shift_ms(unix_ms(), shared.mesh.clock().now());
         let mut machines = BTreeMap::new();
         for suspect in &suspects {
@@ -76,7 +106,7 @@ impl Observer {
                 record: seen.and_then(record_evidence),
                 provider: self.provider_evidence(suspect),
                 witnesses: self
-                    .witnesses
+                    .reports
                     .get(&suspect.machine)
                     .map(|(_, reports)| reports.clone())
                     .unwrap_or_default(),
@@ -85,12 +115,42 @@ impl Observer {
         }
         let strangers = shared.replica.read(|state, _| {
             self.proofs.note(state, &machines, unix_ms());
-            self.strangers(state)
+            heal::strangers(state, self.lists.fresh())
         });
         Observed {
             machines,
             strangers,
         }
+    }
+
+    /// Takes in the next answer. Says whether there is anything new in it; `None` while nobody is asked.
+    pub(super) async fn next(&mut self) -> Option<bool> {
+        tokio::select! {
+            Some((_, news)) = self.lists.next() => Some(news || self.troubled.1.elapsed() < MOVING),
+            Some((machine, reports)) = self.tried.next() => {
+                self.reports.insert(machine, (Instant::now(), reports.unwrap_or_default()));
+                Some(true)
+            }
+            else => None,
+        }
+    }
+
+    /// How long until somebody has to be asked again.
+    pub(super) fn due_in(&self) -> Option<Duration> {
+        let period = self.period();
+        let lists = self
+            .asked
+            .iter()
+            .filter_map(|name| self.lists.due_in(name, period));
+        let witnesses = self
+            .stale_at
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        lists.chain(witnesses).min()
+    }
+
+    /// The longer nothing has changed, the more rarely provisioners are asked.
+    fn period(&self) -> Duration {
+        (self.troubled.1.elapsed() / 4).clamp(ASKED_MIN, ASKED_MAX)
     }
 
     /// The machines that their provisioners prove gone, with since when without a break.
@@ -99,108 +159,56 @@ impl Observer {
     }
 
     /// Asks each provisioner that made a machine in trouble, or that intents are open with, for its list.
-    async fn ask_provisioners(&mut self, shared: &Arc<Shared>, suspects: &[Suspect]) {
-        let names: BTreeSet<&str> = suspects
+    fn ask_provisioners(&mut self, shared: &Arc<Shared>, suspects: &[Suspect]) {
+        self.asked = suspects
             .iter()
             .filter(|suspect| suspect.asked)
-            .filter_map(|suspect| suspect.provisioner.as_deref())
+            .filter_map(|suspect| suspect.provisioner.clone())
             .collect();
         let cluster = shared
             .replica
             .read(|state, _| state.cluster.as_ref().map(|cluster| cluster.id.to_string()));
         let Some(cluster) = cluster else { return };
         let filter = Tags::new().with(tag::CLUSTER, cluster);
-        let mut asked = Vec::new();
-        for name in names {
-            let stale = self
-                .lists
-                .get(name)
-                .is_none_or(|listed| listed.at.elapsed() > WORD_FRESH);
-            if stale {
-                asked.push(list(
-                    name.to_owned(),
-                    shared.provisioners.get(name).cloned(),
-                    &filter,
-                ));
-            }
-        }
-        for (name, listed) in join_all(asked).await {
-            self.lists.insert(name, listed);
+        let period = self.period();
+        for name in &self.asked {
+            self.lists.ask(&shared.provisioners, name, &filter, period);
         }
     }
 
     /// Has machines in different zones, and this one, try each suspect over a fresh path.
-    async fn ask_witnesses(&mut self, shared: &Arc<Shared>, world: &World, suspects: &[Suspect]) {
-        self.witnesses.retain(|machine, _| {
-            suspects
-                .iter()
-                .any(|suspect| suspect.machine == *machine && suspect.troubled)
-        });
-        let mut asked = Vec::new();
+    fn ask_witnesses(&mut self, shared: &Arc<Shared>, world: &World, suspects: &[Suspect]) {
+        let troubled: BTreeSet<_> = suspects
+            .iter()
+            .filter(|suspect| suspect.troubled)
+            .map(|suspect| suspect.machine)
+            .collect();
+        self.reports.retain(|machine, _| troubled.contains(machine));
+        let fresh_for = self.period().max(WITNESS_FRESH);
         for suspect in suspects.iter().filter(|suspect| suspect.troubled) {
-            let known = self.witnesses.get(&suspect.machine);
-            let fresh = known.is_some_and(|(at, _)| at.elapsed() <= WITNESS_FRESH);
-            if let Some(peer) = world.peer(suspect.machine).filter(|_| !fresh) {
-                asked.push(ask_all(
-                    shared,
-                    choose_witnesses(shared, world, suspect),
-                    peer,
-                ));
+            let known = self.reports.get(&suspect.machine);
+            let fresh = known.is_some_and(|(at, _)| at.elapsed() <= fresh_for);
+            let room = self.tried.len() < TRIED_AT_ONCE;
+            if fresh || !room || self.tried.has(&suspect.machine) {
+                continue;
+            }
+            if let Some(peer) = world.peer(suspect.machine) {
+                let witnesses = choose_witnesses(shared, world, suspect);
+                let asked = ask_all(Arc::clone(shared), witnesses, peer);
+                self.tried.start(suspect.machine, asked);
             }
         }
-        for (machine, reports) in join_all(asked).await {
-            self.witnesses.insert(machine, (Instant::now(), reports));
-        }
+        let waiting = self.reports.iter();
+        let waiting = waiting.filter(|(machine, _)| !self.tried.has(machine));
+        let oldest = waiting.map(|(_, (at, _))| *at).min();
+        // With no room left the next answer is waited for.
+        let room = self.tried.len() < TRIED_AT_ONCE;
+        self.stale_at = oldest.filter(|_| room).map(|at| at + fresh_for);
     }
 
     fn provider_evidence(&self, suspect: &Suspect) -> Option<ProviderEvidence> {
-        let listed = self.lists.get(suspect.provisioner.as_ref()?)?;
-        suspect.word(&listed.listing)
+        suspect.word(self.lists.of(suspect.provisioner.as_ref()?)?)
     }
-
-    /// Instances with our tag that no machine of the roster runs on.
-    fn strangers(&self, state: &FleetState) -> Vec<Stranger> {
-        let fresh = self
-            .lists
-            .iter()
-            .filter(|(_, listed)| listed.at.elapsed() <= LIST_FRESH)
-            .map(|(name, listed)| (name.as_str(), &listed.listing));
-        heal::strangers(state, fresh)
-    }
-}
-
-async fn list(
-    name: String,
-    built: Option<Arc<dyn Provisioner>>,
-    filter: &Tags,
-) -> (String, Listed) {
-    let at_ms = unix_ms();
-    let (capabilities, said) = match &built {
-        Some(provisioner) => {
-            let said = provisioner
-                .describe(filter, Deadline::after(DESCRIBE_DEADLINE))
-                .await;
-            (
-                Some(provisioner.capabilities()),
-                said.map_err(|error| error.to_string()),
-            )
-        }
-        None => {
-            let why = "this coordinator has no such provisioner";
-            (None, Err(why.to_owned()))
-        }
-    };
-    let lag = capabilities
-        .as_ref()
-        .map_or(Duration::ZERO, |can| can.list_lag);
-    let listing = Listing {
-        at_ms,
-        list_lag_ms: u64::try_from(lag.as_millis()).unwrap_or(u64::MAX),
-        can_prove_off: capabilities.is_some_and(|can| can.prove_off),
-        said,
-    };
-    let at = Instant::now();
-    (name, Listed { at, listing })
 }
 
 /// Who is to try a suspect: this machine and some of those that answer.
@@ -215,16 +223,14 @@ fn choose_witnesses(shared: &Shared, world: &World, suspect: &Suspect) -> Vec<Ma
 }
 
 async fn ask_all(
-    shared: &Shared,
+    shared: Arc<Shared>,
     witnesses: Vec<MachineId>,
     suspect: Peer,
-) -> (MachineId, Vec<WitnessEvidence>) {
-    let mut asked = Vec::new();
-    for witness in witnesses {
-        asked.push(ask(shared, witness, suspect));
-    }
-    let reports = join_all(asked).await.into_iter().flatten().collect();
-    (suspect.machine, reports)
+) -> Vec<WitnessEvidence> {
+    let asked = witnesses
+        .into_iter()
+        .map(|witness| ask(&shared, witness, suspect));
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 async fn ask(shared: &Shared, witness: MachineId, suspect: Peer) -> Option<WitnessEvidence> {

@@ -1,30 +1,33 @@
 //! Carrying out open intents: each due step in a task of its own, its result committed when it comes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use muster_mesh::clock::unix_ms;
-use muster_mesh::consensus::Coordinator;
 use muster_mesh::identity::MachineId;
 use muster_mesh::pki::{ClusterCa, JoinToken};
 use muster_provisioners::{OperationId, Secret};
-use tokio::task::{self, JoinSet};
+use tokio::time::Instant;
 
+use super::background::Background;
+use super::backing::Backing;
+use super::removals::Company;
 use crate::execute::{self, Helpers, Job, Surroundings};
-use crate::fleet::{Command, FleetState, Progress, Refusal, StepResult, Text};
+use crate::fleet::{
+    Check, Command, FleetState, Intent, Progress, Refusal, Rule, Step, StepResult, Text,
+};
 use crate::node::propose::{ProposeFailure, propose};
 use crate::node::services::DRAIN;
 use crate::node::shared::Shared;
-use crate::node::world::World;
 
 /// Steps under way at once. A provider that is asked for more at a time tends to throttle.
 const STEPS_MAX: usize = 16;
 
-/// How long the confirmation of leadership before each step may take.
-const CONFIRM_DEADLINE: Duration = Duration::from_secs(2);
+/// A step that a rule holds is looked at again after this.
+const HELD_RETRY: Duration = Duration::from_secs(2);
 
 /// Agents that a new machine is told to ask.
 const SEEDS_MAX: usize = 8;
@@ -35,9 +38,15 @@ const UNWORKABLE_RETRY_MS: u64 = 30_000;
 /// The steps that one leader has under way.
 #[derive(Default)]
 pub(super) struct Orders {
-    under_way: BTreeSet<OperationId>,
-    names: HashMap<task::Id, OperationId>,
-    tasks: JoinSet<(OperationId, Option<Progress>)>,
+    under_way: Background<OperationId, Option<Progress>>,
+    /// Held steps, with when they are looked at again.
+    waiting: BTreeMap<OperationId, Instant>,
+}
+
+/// What there is to do about a step that is due.
+enum Due {
+    Job(Box<Job>),
+    Report(Progress),
 }
 
 impl Orders {
@@ -45,7 +54,8 @@ impl Orders {
     pub(super) fn start_due(
         &mut self,
         shared: &Arc<Shared>,
-        coordinator: &Coordinator<FleetState>,
+        backing: &Arc<Backing>,
+        proven_gone: &BTreeMap<MachineId, u64>,
     ) {
         let Some(ca) = shared.council.ca() else {
             return;
@@ -57,71 +67,70 @@ impl Orders {
             seeds: seeds(shared),
             token: &token,
         };
-        let mut jobs = Vec::new();
-        let world = shared.mesh.look();
-        let voters: Vec<MachineId> = shared
-            .replica
-            .seats()
-            .voters
-            .values()
-            .map(|node| node.machine)
-            .collect();
-        shared.replica.read(|state, _| {
-            let mut leaving = BTreeSet::new();
-            // Times in the state are by the state's clock, which an earlier leader may have put ahead of ours.
-            let now_ms = state.clock_ms.max(unix_ms());
-            for intent in state.intents.values() {
-                let due = intent.due(now_ms).is_some() && !self.under_way.contains(&intent.op);
-                let room = self.under_way.len() + jobs.len() < STEPS_MAX;
-                if let Some(machine) = intent.action.removes().filter(|_| intent.is_open()) {
-                    let stays = voters.contains(&machine)
-                        && world.is_active(machine)
-                        && !can_spare(state, &world, &voters, &leaving, machine);
-                    leaving.insert(machine);
-                    if stays && due {
-                        tracing::debug!(op = %intent.op, "waits until another machine has its seat");
-                        continue;
-                    }
+        let now = Instant::now();
+        self.waiting.retain(|_, until| *until > now);
+        let company = Company::of(shared);
+        let due: Vec<_> = shared.replica.read(|state, _| {
+            let now_ms = fleet_now_ms(state);
+            let held = company.held(state, now_ms);
+            let room = STEPS_MAX.saturating_sub(self.under_way.len());
+            let due = state.intents.values().filter(|intent| {
+                intent.due(now_ms).is_some()
+                    && !self.under_way.has(&intent.op)
+                    && !self.waiting.contains_key(&intent.op)
+            });
+            due.filter_map(|intent| match held.get(&intent.op) {
+                Some(check) => Some(Due::Report(hold(intent, check.clone())?)),
+                None => prepare(state, intent, &surroundings),
+            })
+            .take(room)
+            .collect()
+        });
+        for due in due {
+            let (shared, backing) = (Arc::clone(shared), Arc::clone(backing));
+            match due {
+                Due::Report(progress) => {
+                    let op = progress.op.clone();
+                    self.under_way.start(op, async { Some(progress) });
                 }
-                if due && room {
-                    jobs.push((intent.op.clone(), work_out(state, intent, &surroundings)));
+                Due::Job(job) => {
+                    let helpers = MeshHelpers {
+                        shared: Arc::clone(&shared),
+                        backing,
+                        proven_gone: proven_gone.clone(),
+                    };
+                    self.under_way.start(job.op.clone(), async move {
+                        Some(execute::carry_out(&job, &shared.provisioners, &helpers).await)
+                    });
                 }
             }
-        });
-        for (op, job) in jobs {
-            self.under_way.insert(op.clone());
-            let shared = Arc::clone(shared);
-            let coordinator = coordinator.clone();
-            let named = op.clone();
-            let task = self.tasks.spawn(async move {
-                let progress = match job {
-                    Ok(Some(job)) => carry_out(&shared, &coordinator, &job).await,
-                    Ok(None) => None,
-                    Err(unworkable) => Some(unworkable),
-                };
-                (op, progress)
-            });
-            self.names.insert(task.id(), named);
         }
+    }
+
+    /// How long until a step is due; `None` when none is waiting for its time.
+    pub(super) fn due_in(&self, shared: &Shared) -> Option<Duration> {
+        let steps = shared.replica.read(|state, _| {
+            let now_ms = fleet_now_ms(state);
+            let open = state.open_intents();
+            let waits = open.filter(|intent| {
+                !self.under_way.has(&intent.op) && !self.waiting.contains_key(&intent.op)
+            });
+            waits
+                .filter_map(|intent| intent.current())
+                .filter(|record| record.step != Step::AwaitJoin)
+                .map(|record| Duration::from_millis(record.next_attempt_ms.saturating_sub(now_ms)))
+                .min()
+        });
+        let now = Instant::now();
+        let held = self.waiting.values();
+        let held = held.map(|until| until.saturating_duration_since(now));
+        held.chain(steps).min()
     }
 
     /// The next result; `None` while nothing is under way.
     pub(super) async fn next(&mut self) -> Option<(OperationId, Option<Progress>)> {
-        loop {
-            match self.tasks.join_next_with_id().await? {
-                Ok((id, ended)) => {
-                    self.names.remove(&id);
-                    return Some(ended);
-                }
-                Err(error) => {
-                    // A defect in a step must not keep its intent, or others, from being carried out.
-                    tracing::error!(%error, "a step's task ended badly");
-                    if let Some(op) = self.names.remove(&error.id()) {
-                        return Some((op, None));
-                    }
-                }
-            }
-        }
+        let (op, progress) = self.under_way.next().await?;
+        Some((op, progress.flatten()))
     }
 
     /// Commits what came of a step. What can't be committed is found again: the step is still the current one.
@@ -130,8 +139,13 @@ impl Orders {
         shared: &Arc<Shared>,
         (op, progress): (OperationId, Option<Progress>),
     ) {
-        self.under_way.remove(&op);
         let Some(progress) = progress else { return };
+        if let StepResult::Held { rule, detail } = &progress.result {
+            self.waiting.insert(op.clone(), Instant::now() + HELD_RETRY);
+            if !is_news(shared, &progress, *rule, detail) {
+                return;
+            }
+        }
         let (step, attempt) = (progress.step, progress.attempt);
         tracing::info!(%op, %step, attempt, result = ?progress.result, "a step has ended");
         match propose(shared, None, Command::Progress(progress)).await {
@@ -162,35 +176,49 @@ impl Orders {
     }
 }
 
-/// Whether the coordinators still have a quorum when a voter that is alive is taken away, and with it those that are on
-/// their way out already. If not, its seat has to go to another machine first, which the seat keeper sees to.
-fn can_spare(
-    state: &FleetState,
-    world: &World,
-    voters: &[MachineId],
-    leaving: &BTreeSet<MachineId>,
-    machine: MachineId,
-) -> bool {
-    let staying = voters.iter().filter(|voter| {
-        **voter != machine
-            && !leaving.contains(voter)
-            && world.is_active(**voter)
-            && state.machines.contains_key(voter)
-    });
-    staying.count() > voters.len() / 2
+/// The state's time, which an earlier leader may have put ahead of this machine's.
+fn fleet_now_ms(state: &FleetState) -> u64 {
+    state.clock_ms.max(unix_ms())
+}
+
+/// Whether that a step is held is not on record yet.
+fn is_news(shared: &Shared, progress: &Progress, rule: Rule, detail: &Text) -> bool {
+    shared.replica.read(|state, _| {
+        let record = state.intent(&progress.op).and_then(Intent::current);
+        let held = record.and_then(|record| record.held.as_ref());
+        held.is_none_or(|held| held.makes_news(rule, detail, fleet_now_ms(state)))
+    })
+}
+
+fn hold(intent: &Intent, check: Check) -> Option<Progress> {
+    let record = intent.current()?;
+    Some(Progress {
+        op: intent.op.clone(),
+        step: record.step,
+        attempt: record.attempts,
+        result: StepResult::Held {
+            rule: check.rule,
+            detail: check.margin,
+        },
+    })
+}
+
+fn prepare(state: &FleetState, intent: &Intent, surroundings: &Surroundings<'_>) -> Option<Due> {
+    match work_out(state, intent, surroundings) {
+        Ok(job) => Some(Due::Job(Box::new(job?))),
+        Err(unworkable) => Some(Due::Report(unworkable)),
+    }
 }
 
 fn work_out(
     state: &FleetState,
-    intent: &crate::fleet::Intent,
+    intent: &Intent,
     surroundings: &Surroundings<'_>,
 ) -> Result<Option<Job>, Progress> {
     execute::job(state, intent, surroundings).map_err(|error| {
-        let (step, attempt) = intent
-            .current()
-            .map_or((crate::fleet::Step::Provision, 0), |record| {
-                (record.step, record.attempts)
-            });
+        let (step, attempt) = intent.current().map_or((Step::Provision, 0), |record| {
+            (record.step, record.attempts)
+        });
         let error = Text::from(error.to_string());
         let result = StepResult::Error {
             error,
@@ -203,22 +231,6 @@ fn work_out(
             result,
         }
     })
-}
-
-/// Carries out one step, if this machine still leads at this very moment.
-async fn carry_out(
-    shared: &Arc<Shared>,
-    coordinator: &Coordinator<FleetState>,
-    job: &Job,
-) -> Option<Progress> {
-    if let Err(error) = coordinator.confirm(CONFIRM_DEADLINE).await {
-        tracing::warn!(op = %job.op, step = %job.step, %error, "not carrying out a step");
-        return None;
-    }
-    let helpers = MeshHelpers {
-        shared: Arc::clone(shared),
-    };
-    Some(execute::carry_out(job, &shared.provisioners, &helpers).await)
 }
 
 /// The join token of an ordered machine: derived from the CA's key, so that each successor of a leader makes the same.
@@ -241,6 +253,8 @@ fn seeds(shared: &Shared) -> Vec<std::net::SocketAddr> {
 
 struct MeshHelpers {
     shared: Arc<Shared>,
+    backing: Arc<Backing>,
+    proven_gone: BTreeMap<MachineId, u64>,
 }
 
 #[async_trait]
@@ -259,5 +273,8 @@ impl Helpers for MeshHelpers {
             .await
             .map(|_| ())
             .map_err(|error| format!("{} was not drained: {error}", self.shared.name(machine)))
+    }
+    async fn permit(&self) -> Result<(), Check> {
+        self.backing.permit(self.proven_gone.clone()).await
     }
 }

@@ -1,6 +1,7 @@
 //! Keeping the right machines in the coordinators' seats: sees how things are, asks the plan for one step, takes it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_mesh::clock::Monotonic;
@@ -8,6 +9,7 @@ use muster_mesh::consensus::seats::{CouncilView, MachineView, SeatChange, plan};
 use muster_mesh::consensus::{Coordinator, Seat, SeatNode};
 use muster_mesh::identity::MachineId;
 
+use super::pace::{Glimpse, LOOKS_APART};
 use crate::fleet::{Command, FleetState, MemberStatus, Phase, Reply};
 use crate::health::Level;
 use crate::node::propose::propose;
@@ -26,8 +28,47 @@ const IDLE_PERIOD: Duration = Duration::from_secs(15);
 /// A label that keeps a machine from becoming a coordinator, set from its configuration (`coordinator = false`).
 pub(crate) const NO_COORDINATOR: &str = "muster.coordinator";
 
+/// Keeps the right machines in the coordinators' seats, until dropped. A change of the seats may take seconds, so nothing
+/// else waits for it.
+pub(super) async fn keep(
+    shared: Arc<Shared>,
+    coordinator: Coordinator<FleetState>,
+    clock: Monotonic,
+) {
+    let mut keeper = SeatKeeper::new(clock);
+    let mut glimpse = Glimpse::default();
+    let mut status = coordinator.status();
+    let mut world = shared.mesh.world();
+    let mut applied = shared.replica.watch();
+    loop {
+        status.mark_unchanged();
+        world.mark_unchanged();
+        applied.mark_unchanged();
+        glimpse.update(&shared.mesh.look());
+        let wait = keeper.look(&shared, &coordinator).await;
+        let rest = tokio::time::sleep(LOOKS_APART);
+        let period = tokio::time::sleep(wait);
+        tokio::pin!(period);
+        rest.await;
+        loop {
+            let news = tokio::select! {
+                changed = status.changed() => if changed.is_ok() { true } else { return },
+                changed = applied.changed() => if changed.is_ok() { true } else { return },
+                changed = world.changed() => {
+                    if changed.is_err() { return }
+                    glimpse.update(&world.borrow_and_update())
+                }
+                () = &mut period => true,
+            };
+            if news {
+                break;
+            }
+        }
+    }
+}
+
 /// What one leader remembers between looks.
-pub(super) struct SeatKeeper {
+struct SeatKeeper {
     clock: Monotonic,
     /// Since when each machine has been well without a break.
     well_since: BTreeMap<MachineId, Duration>,
@@ -36,7 +77,7 @@ pub(super) struct SeatKeeper {
 }
 
 impl SeatKeeper {
-    pub(super) fn new(clock: Monotonic) -> Self {
+    fn new(clock: Monotonic) -> Self {
         Self {
             clock,
             well_since: BTreeMap::new(),
@@ -45,11 +86,7 @@ impl SeatKeeper {
     }
 
     /// Takes one step towards the right seats, if one is due. Returns when to look again.
-    pub(super) async fn look(
-        &mut self,
-        shared: &Shared,
-        coordinator: &Coordinator<FleetState>,
-    ) -> Duration {
+    async fn look(&mut self, shared: &Shared, coordinator: &Coordinator<FleetState>) -> Duration {
         self.free_lost_seats(shared, coordinator).await;
         let Some(view) = self.view(shared, coordinator) else {
             return IDLE_PERIOD;
