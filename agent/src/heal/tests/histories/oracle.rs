@@ -56,9 +56,12 @@ impl Oracle {
                 self.permitted(state, *old);
                 let reports = &situation.machines[old].witnesses;
                 let joined = state.machines[old].phase == Phase::Joined;
-                let heard = reports
-                    .iter()
-                    .any(|report| report.answer == Answer::Answered);
+                // What it answered before it fell silent, by the leader's clock of now, says nothing.
+                let since_ms = situation.machines[old].member.map(|member| member.since_ms);
+                let heard = reports.iter().any(|report| {
+                    report.answer == Answer::Answered
+                        && since_ms.is_none_or(|since_ms| report.at_ms >= since_ms)
+                });
                 assert!(!(joined && heard), "somebody gets an answer from {old}");
                 assert!(!(joined && is_slow(*old) && heard), "slow is not dead");
             }
