@@ -7,6 +7,7 @@ mod groups;
 mod guest;
 mod healing;
 mod joining;
+mod modes;
 mod ordering;
 mod pets;
 mod quorum;

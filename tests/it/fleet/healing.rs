@@ -78,19 +78,27 @@ fn each_machine_in_turn_is_replaced_once() {
 }
 
 #[test]
-fn everything_is_explained_after_the_decider_died() {
+fn everything_is_explained_after_the_decider_and_half_of_the_coordinators_died() {
     let fleet = Fleet::start();
     let before = fleet.wait_whole();
     let victim = follower(&before);
     fleet.kill(&victim);
     let healed = wait_replaced(&fleet, &victim);
     let decider = leader(&healed);
+    let coordinates = |machine: &&MachineRow| healed.coordinators.contains(&machine.name);
+    let coordinators = healed.machines.iter().filter(coordinates);
+    let mut others = coordinators.filter(|machine| machine.machine_id != decider.machine_id);
+    let other = others.next().expect("three coordinate").clone();
+    let lost = [&decider.machine_id, &other.machine_id];
+    let survivors = healed
+        .machines
+        .iter()
+        .filter(|machine| !lost.contains(&&machine.machine_id));
     fleet.kill(&decider);
-    let after = wait_replaced(&fleet, &decider);
-    for machine in &after.machines {
-        let answer = fleet
-            .ask(machine.api(), &["explain", &victim.name, "--json"])
-            .ok();
+    fleet.kill(&other);
+    for machine in survivors {
+        let words = ["explain", &victim.name, "--json", "--timeout", "1s"];
+        let answer = fleet.ask(machine.api(), &words).ok();
         let explained = answer.json();
         let decisions = explained["decisions"].as_array().expect("a list");
         let acted = decisions
@@ -121,6 +129,10 @@ fn everything_is_explained_after_the_decider_died() {
                 rules.iter().any(|passed| *passed == rule),
                 "{rule} in {rules:?}"
             );
+        }
+        for check in acted["checks"].as_array().expect("a list") {
+            let otherwise = check["otherwise"].as_str().expect("a text");
+            assert!(otherwise.contains("would have"), "{check:#}");
         }
         fleet
             .ask(machine.api(), &["explain", &victim.name])
