@@ -6,7 +6,7 @@ use muster_mesh::identity::{ClusterId, MachineId};
 
 use super::census::Census;
 use super::group::{fleet_holds, group_rows};
-use super::rows::{by_name, machine_row};
+use super::rows::{by_name, condition, machine_row};
 use super::snapshot::Snapshot;
 use crate::api::types::{ClusterInfo, MachineState, MemberCounts, Status};
 use crate::api::{ApiError, ErrorKind};
@@ -23,14 +23,13 @@ pub fn status(snapshot: &Snapshot<'_>) -> Result<Status, ApiError> {
         .map(|machine| machine_row(snapshot, machine))
         .collect();
     by_name(&mut machines);
-    let states = machines.iter().map(|row| (row.machine_id, row.status));
     Ok(Status {
         cluster: cluster(snapshot)?,
         as_of: snapshot.as_of(),
         leader: snapshot.leader.map(|leader| snapshot.name_of(leader)),
         coordinators: coordinators(snapshot),
         quorum: snapshot.quorum.ok,
-        members: counts(snapshot, states),
+        members: member_counts(snapshot),
         holds: fleet_holds(snapshot),
         groups: group_rows(snapshot, &Census::of(snapshot)),
         machines,
@@ -71,23 +70,19 @@ fn coordinators(snapshot: &Snapshot<'_>) -> Vec<String> {
 
 /// Members by condition: everyone on the roster who has joined once, and strangers who answer. Machines that are no
 /// longer on the roster and don't answer are history, which the mesh only remembers for a while.
-fn counts(
-    snapshot: &Snapshot<'_>,
-    roster: impl Iterator<Item = (MachineId, MachineState)>,
-) -> MemberCounts {
+pub(super) fn member_counts(snapshot: &Snapshot<'_>) -> MemberCounts {
     let mut counts = MemberCounts::default();
-    let mut known = BTreeSet::new();
-    for (id, state) in roster {
-        known.insert(id);
-        match state {
+    let roster = &snapshot.state.machines;
+    for (id, machine) in roster {
+        match condition(snapshot, machine).state {
             MachineState::Provisioning => {}
             // Being destroyed is the fleet's doing; the mesh may still hear from it.
-            MachineState::Destroying => count_member(&mut counts, snapshot, id),
+            MachineState::Destroying => count_member(&mut counts, snapshot, *id),
             state => count(&mut counts, state),
         }
     }
     for id in snapshot.world.members.keys() {
-        if !known.contains(id) && snapshot.world.is_active(*id) {
+        if !roster.contains_key(id) && snapshot.world.is_active(*id) {
             count_member(&mut counts, snapshot, *id);
         }
     }

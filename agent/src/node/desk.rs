@@ -78,64 +78,68 @@ impl NodeDesk {
     }
 }
 
+/// What this machine knows now, as answers are made from it.
+pub(super) fn snapshot<R>(shared: &Shared, look: impl FnOnce(&Snapshot<'_>) -> R) -> R {
+    let world = shared.mesh.look();
+    let seats = shared.replica.seats();
+    let status = shared
+        .council
+        .coordinator()
+        .map(|coordinator| coordinator.status());
+    let status = status.as_ref().map(|status| status.borrow().clone());
+    // Whoever led and is known to be down leads no more.
+    let leader = shared.leader().filter(|leader| world.is_active(*leader));
+    let now_ms = unix_ms();
+    let name = shared.name(shared.me);
+    shared.replica.read(|state, at| {
+        let quorum = quorum(
+            shared,
+            &seats,
+            state,
+            &world,
+            leader,
+            status.as_ref(),
+            now_ms,
+        );
+        let seat = |seat: muster_mesh::consensus::Seat, machine: MachineId| Seat {
+            number: seat.0,
+            machine,
+            log_index: status
+                .as_ref()
+                .and_then(|status| status.progress.get(&seat))
+                .and_then(|progress| progress.stored),
+        };
+        look(&Snapshot {
+            state,
+            world: &world,
+            me: shared.me,
+            name: &name,
+            now_ms,
+            as_of_ms: shared.as_of_ms(at.map(|at| at.index), now_ms),
+            leader,
+            term: status.as_ref().map_or(state.term, |status| status.term),
+            seats: SeatsView {
+                voters: seats
+                    .voters
+                    .iter()
+                    .map(|(n, node)| seat(*n, node.machine))
+                    .collect(),
+                learners: seats
+                    .learners
+                    .iter()
+                    .map(|(n, node)| seat(*n, node.machine))
+                    .collect(),
+                last_index: status.as_ref().and_then(|status| status.last_log),
+            },
+            quorum,
+        })
+    })
+}
+
 #[async_trait]
 impl Desk for NodeDesk {
     fn snapshot<R>(&self, look: impl FnOnce(&Snapshot<'_>) -> R) -> R {
-        let shared = &*self.shared;
-        let world = shared.mesh.look();
-        let seats = shared.replica.seats();
-        let status = shared
-            .council
-            .coordinator()
-            .map(|coordinator| coordinator.status());
-        let status = status.as_ref().map(|status| status.borrow().clone());
-        // Whoever led and is known to be down leads no more.
-        let leader = shared.leader().filter(|leader| world.is_active(*leader));
-        let now_ms = unix_ms();
-        let name = shared.name(shared.me);
-        shared.replica.read(|state, at| {
-            let quorum = quorum(
-                shared,
-                &seats,
-                state,
-                &world,
-                leader,
-                status.as_ref(),
-                now_ms,
-            );
-            let seat = |seat: muster_mesh::consensus::Seat, machine: MachineId| Seat {
-                number: seat.0,
-                machine,
-                log_index: status
-                    .as_ref()
-                    .and_then(|status| status.progress.get(&seat))
-                    .and_then(|progress| progress.stored),
-            };
-            look(&Snapshot {
-                state,
-                world: &world,
-                me: shared.me,
-                name: &name,
-                now_ms,
-                as_of_ms: shared.as_of_ms(at.map(|at| at.index), now_ms),
-                leader,
-                term: status.as_ref().map_or(state.term, |status| status.term),
-                seats: SeatsView {
-                    voters: seats
-                        .voters
-                        .iter()
-                        .map(|(n, node)| seat(*n, node.machine))
-                        .collect(),
-                    learners: seats
-                        .learners
-                        .iter()
-                        .map(|(n, node)| seat(*n, node.machine))
-                        .collect(),
-                    last_index: status.as_ref().and_then(|status| status.last_log),
-                },
-                quorum,
-            })
-        })
+        snapshot(&self.shared, look)
     }
 
     fn leads(&self) -> bool {

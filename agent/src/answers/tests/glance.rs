@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::scene::Scene;
-use crate::answers::{Snapshot, status};
+use crate::answers::{Snapshot, figures, status};
 use crate::api::types::{
     AsOf, GroupState, GroupStatus, MachineRow, MachineState, MemberCounts, Status,
 };
@@ -240,6 +240,28 @@ fn a_hold_on_record_shows_with_its_rule_and_machine() {
         Some("unreachable")
     );
     assert_eq!(state(&scene, "db"), GroupState::Converged);
+}
+
+#[test]
+fn metrics_say_what_status_says() {
+    let mut scene = Scene::new();
+    scene.see("web-1", MemberStatus::Down);
+    let id = scene.fleet.id("web-1");
+    let hold = scene.fleet.hold(id, Diagnosis::Unreachable, Rule::Budget);
+    scene.fleet.ok(Command::Decide(vec![hold]));
+    let seen = scene.look(figures);
+    assert_eq!((seen.holds["budget"], seen.holds["quorum"]), (1, 0));
+    assert_eq!(seen.holds.len(), Rule::ORDER.len());
+    assert_eq!((seen.members["alive"], seen.members["down"]), (5, 1));
+    let web = &seen.groups["web"];
+    assert_eq!((web.desired, web.running, web.paused), (3, 2, false));
+    assert_eq!(seen.decisions["hold"], 1);
+    assert!(seen.quorum && seen.leader_known);
+    // What stops without being on record shows too.
+    scene.lose_quorum();
+    let lost = scene.look(figures);
+    assert_eq!(lost.holds["quorum"], 1);
+    assert!(!lost.quorum && !lost.leader_known);
 }
 
 #[test]

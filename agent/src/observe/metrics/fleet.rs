@@ -40,7 +40,7 @@ pub struct FleetStats {
     pub members: BTreeMap<&'static str, u64>,
     /// The groups by ID.
     pub groups: BTreeMap<String, GroupStats>,
-    /// Decisions so far by outcome: `act`, `hold`, `observe`, `approve`.
+    /// Decisions that are remembered, by outcome: `act`, `hold`, `observe`, `approve`. The oldest are forgotten.
     pub decisions: BTreeMap<&'static str, u64>,
     /// Holds in force by rule.
     pub holds: BTreeMap<String, u64>,
@@ -92,9 +92,9 @@ impl Export for FleetStats {
         self.export_groups(out);
         by(
             out,
-            "muster_decisions_total",
-            "Decisions by outcome.",
-            Kind::Counter,
+            "muster_decisions",
+            "Decisions that are remembered, by outcome.",
+            Kind::Gauge,
             "outcome",
             &self.decisions,
         );

@@ -91,7 +91,7 @@ fn all_parts_together_make_one_valid_text() {
         ("muster_group_running{group=\"web\"}", 2.0),
         ("muster_group_budget_left{group=\"web\"}", 0.5),
         ("muster_holds{rule=\"quorum\"}", 2.0),
-        ("muster_decisions_total{outcome=\"act\"}", 7.0),
+        ("muster_decisions{outcome=\"act\"}", 7.0),
         ("muster_health_level", 1.0),
         (
             "muster_health_findings{subject=\"disk\",level=\"warning\"}",
