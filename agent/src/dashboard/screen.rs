@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use muster_mesh::clock::unix_ms;
+use ratatui::backend::Backend as _;
 use tokio::sync::mpsc;
 
 use super::feed::Feed;
@@ -35,8 +36,9 @@ pub async fn run(feed: &mut Feed<'_>, stop: impl Future<Output = ()>) -> io::Res
     // Also installs a hook that gives the terminal back before a panic is reported.
     let mut terminal = ratatui::try_init()?;
     let _restored = Restored;
-    // Whoever had the alternate screen before may have left something on it, by being killed for example.
-    terminal.clear()?;
+    // Whoever had the alternate screen before may have left something on it, by being killed for example. The backend
+    // is asked, because the terminal's own `clear` waits for a cursor position, which not every terminal tells.
+    terminal.backend_mut().clear()?;
     let mut keys = Keys::read();
     tokio::pin!(stop);
     loop {

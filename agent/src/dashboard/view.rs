@@ -194,12 +194,13 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot) {
         &snapshot.leave
     };
     let mut spans = vec![span(Tone::Bold, leave)];
+    // What to type comes before what is only good to know, for narrow terminals.
+    if !snapshot.note.is_empty() {
+        spans.push(span(Tone::Dim, format!("   {}", snapshot.note)));
+    }
     if let Some((begun_ms, whole_ms)) = snapshot.begun_ms.zip(snapshot.whole_ms) {
         let took = time::precise(whole_ms.saturating_sub(begun_ms));
         spans.push(span(Tone::Good, format!("   whole after {took}")));
-    }
-    if !snapshot.note.is_empty() {
-        spans.push(span(Tone::Dim, format!("   {}", snapshot.note)));
     }
     frame.render_widget(Paragraph::new(Line::from(spans)), area);
 }
@@ -306,7 +307,8 @@ fn draw_machines(frame: &mut Frame<'_>, area: Rect, status: &Status, now_ms: u64
     ];
     if wide {
         headings.push("ADDRESS");
-        widths.push(Constraint::Length(21));
+        widths.pop();
+        widths.extend([Constraint::Length(11), Constraint::Fill(1)]);
     }
     let room = usize::from(area.height) - 1;
     let (shown, hidden) = most_urgent(&status.machines, room);

@@ -162,7 +162,7 @@ async fn watch(
         return watch_lines(&mut feed, signals, Say::new(out), &ask).await;
     }
     feed.snapshot_mut().leave = "Ctrl-C stops the fleet".into();
-    feed.snapshot_mut().note = format!("ask it from another shell: {ask}");
+    feed.snapshot_mut().note = format!("elsewhere: {ask}");
     dashboard::run(&mut feed, signals.next()).await?;
     Ok(())
 }

@@ -5,4 +5,5 @@ mod asking;
 mod finding;
 pub(crate) mod node;
 mod secrets;
+mod terminal;
 mod words;
