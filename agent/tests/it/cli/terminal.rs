@@ -15,6 +15,9 @@ use super::node::{Node, muster};
 /// How long drawing may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Pieces of what is drawn that wait to be looked at; a reader that waits for us makes the view wait too.
+const PIECES_QUEUED_MAX: usize = 16;
+
 /// A terminal that shows what it gets and never answers a question, of 80 x 24 characters.
 fn deaf_terminal() -> (File, File) {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
@@ -43,7 +46,7 @@ fn a_terminal_that_does_not_tell_its_cursor_shows_the_live_view() {
     let mut child = command.spawn().expect("the binary runs");
     drop((command, user));
 
-    let (tx, drawn) = mpsc::channel();
+    let (tx, drawn) = mpsc::sync_channel(PIECES_QUEUED_MAX);
     let mut screen = controller.try_clone().expect("a descriptor is free");
     std::thread::spawn(move || {
         let mut shown = Vec::new();
