@@ -11,16 +11,21 @@ use rustix::process::Signal;
 use super::{expect_only_replaced, follower, leader};
 
 /// The default groups, with more patience than any test has.
-const PATIENT: &str = r#"[[group]]
-id = "web"
-size = 3
-heal = { unreachable_after = "10m" }
+const PATIENT: &str = r#"heal = { unreachable_after = "10m" }"#;
 
-[[group]]
-id = "db"
-members = ["db-1", "db-2"]
-heal = { unreachable_after = "10m" }
-"#;
+/// The default groups, with as little patience as may be. A new group would otherwise be spared for a minute.
+const IMPATIENT: &str =
+    r#"heal = { unreachable_after = "8s", boot_grace = "6s", change_grace = "1s" }"#;
+
+#[track_caller]
+fn start(heal: &str) -> Fleet {
+    let web = "[[group]]\nid = \"web\"\nsize = 3\n";
+    let db = "[[group]]\nid = \"db\"\nmembers = [\"db-1\", \"db-2\"]\n";
+    Fleet::start_with(Options {
+        spec: Some(format!("{web}{heal}\n\n{db}{heal}\n")),
+        ..Options::default()
+    })
+}
 
 #[track_caller]
 fn signal(fleet: &Fleet, machine: &MachineRow, signal: Signal) {
@@ -46,10 +51,7 @@ fn wait_seen_without<T>(
 
 #[test]
 fn a_leader_that_stands_still_is_succeeded_held_and_welcome_back() {
-    let fleet = Fleet::start_with(Options {
-        spec: Some(PATIENT.to_owned()),
-        ..Options::default()
-    });
+    let fleet = start(PATIENT);
     let before = fleet.wait_whole();
     let still = leader(&before);
     signal(&fleet, &still, Signal::STOP);
@@ -99,7 +101,7 @@ fn a_leader_that_stands_still_is_succeeded_held_and_welcome_back() {
 
 #[test]
 fn a_machine_that_stands_still_too_long_is_replaced_once() {
-    let fleet = Fleet::start();
+    let fleet = start(IMPATIENT);
     let before = fleet.wait_whole();
     let still = follower(&before);
     let process = fleet.process(&still).expect("it runs");
