@@ -370,7 +370,21 @@ impl Drop for Fleet {
             dev.end(Signal::INT, Duration::from_secs(5));
         }
         process::kill_all_of(self.dir.path());
+        if !std::thread::panicking() {
+            let panics = panics(self.dir.path());
+            assert!(panics.is_empty(), "agents panicked: {panics:#?}");
+        }
     }
+}
+
+/// What the logs below a directory tell of panics, which nothing may cause.
+fn panics(dir: &Path) -> Vec<String> {
+    let read = |log: PathBuf| fs::read_to_string(log).unwrap_or_default();
+    let texts = logs(dir).into_iter().map(read);
+    texts
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter(|line| line.contains("panicked at"))
+        .collect()
 }
 
 /// The log files below a directory.

@@ -40,7 +40,13 @@ impl Guest {
             .address
             .clone()
             .expect("it has joined");
-        Self::start(fleet, name, &["join", &seed, "--token", token, "--run"])
+        Self::join_at(fleet, name, &seed, token)
+    }
+
+    /// The same by way of an address that leads to the fleet.
+    #[track_caller]
+    pub(super) fn join_at(fleet: &Fleet, name: &str, seed: &str, token: &str) -> Self {
+        Self::start(fleet, name, &["join", seed, "--token", token, "--run"])
     }
 
     /// Makes a mesh of its own.

@@ -3,9 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use muster_tests::Fleet;
+
+use super::guest::{Guest, token};
 
 /// Numbers that look random and are the same in every run (SplitMix64).
 struct Noise(u64);
@@ -21,6 +26,20 @@ impl Noise {
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
         (0..length).map(|_| self.next() as u8).collect()
+    }
+
+    /// Flips a bit of a packet, cuts its end off, or makes it as long as any packet can be.
+    fn damage(&mut self, packet: &mut Vec<u8>) {
+        let at = (self.next() as usize) % packet.len().max(1);
+        match self.next() % 3 {
+            0 => packet
+                .iter_mut()
+                .skip(at)
+                .take(1)
+                .for_each(|byte| *byte ^= 0x10),
+            1 => packet.truncate(at),
+            _ => packet.extend(self.bytes(65_000_usize.saturating_sub(packet.len()))),
+        }
     }
 }
 
@@ -102,6 +121,84 @@ fn rubbish_on_the_socket_harms_nobody() {
     expect_untouched(&fleet, &before);
     drop(silent);
     fleet.ask(&node, &["status"]).ok();
+}
+
+#[test]
+fn damaged_truncated_and_oversized_packets_only_delay_a_join() {
+    let fleet = Fleet::start();
+    let before = fleet.wait_whole();
+    let seed = before.machine("db-1").address.clone().expect("joined");
+    let relay = Relay::start(seed.parse().expect("an address"));
+    let (token, _) = token(&fleet, &[]);
+    let guest = Guest::join_at(&fleet, "guest", &relay.address.to_string(), &token);
+    guest.wait_joined(&fleet, "guest");
+    let (passed, damaged) = relay.counts();
+    println!("{passed} packets passed, {damaged} were damaged");
+    assert!(damaged > 0, "{passed} packets passed, and none was damaged");
+    let after = fleet.wait_whole();
+    for (name, id) in before.identities() {
+        assert_eq!(after.machine(&name).machine_id, id);
+    }
+    assert!(fleet.events_of("replacing").is_empty());
+}
+
+/// Stands between a joiner and a machine, and spoils every third packet: a bit of it, its end, or its length.
+struct Relay {
+    address: SocketAddr,
+    counts: Arc<[AtomicU32; 2]>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Relay {
+    /// Runs until it is dropped. The first to send is the joiner.
+    fn start(machine: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let pause = Some(Duration::from_millis(100));
+        socket.set_read_timeout(pause).expect("a timeout");
+        let address = socket.local_addr().expect("it is bound");
+        let relay = Self {
+            address,
+            counts: Arc::default(),
+            stop: Arc::default(),
+        };
+        let (counts, stop) = (Arc::clone(&relay.counts), Arc::clone(&relay.stop));
+        thread::spawn(move || {
+            let (mut buffer, mut noise, mut joiner) = (vec![0; 65_536], Noise(3), None);
+            while !stop.load(Ordering::Relaxed) {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else {
+                    continue;
+                };
+                let to = if from == machine {
+                    joiner
+                } else {
+                    joiner = Some(from);
+                    Some(machine)
+                };
+                let mut packet = buffer[..length].to_vec();
+                let is_damaged = noise.next().is_multiple_of(3);
+                if is_damaged {
+                    noise.damage(&mut packet);
+                }
+                counts[usize::from(is_damaged)].fetch_add(1, Ordering::Relaxed);
+                if let Some(to) = to {
+                    let _ = socket.send_to(&packet, to);
+                }
+            }
+        });
+        relay
+    }
+
+    /// How many packets passed as they were, and how many were damaged.
+    fn counts(&self) -> (u32, u32) {
+        let count = |at: usize| self.counts[at].load(Ordering::Relaxed);
+        (count(0), count(1))
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 #[track_caller]
