@@ -41,6 +41,12 @@ pub trait Helpers: Send + Sync {
     /// Why it did not, in a sentence.
     async fn drain(&self, machine: MachineId, deadline: Duration) -> Result<(), String>;
 
+    /// Asks a machine's agent to restart its workload.
+    ///
+    /// # Errors
+    /// Why it did not, in a sentence.
+    async fn restart_workload(&self, machine: MachineId, deadline: Duration) -> Result<(), String>;
+
     /// Asks anew whether this machine may change anything at this very moment: whether it leads, and enough machines
     /// stand behind it. Asked right before each call that changes anything.
     ///
@@ -87,6 +93,15 @@ pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Hel
             Some(built) => call::destroy(&**built, helpers, instance, &job.op, deadline).await,
             None => Err(unavailable(provisioner)),
         },
+        Work::RestartWorkload { machine } => restart(helpers, *machine).await,
+        Work::Reboot {
+            provisioner,
+            instance,
+            rung,
+        } => match provisioners.get(provisioner) {
+            Some(built) => call::reboot(&**built, helpers, instance, *rung, deadline).await,
+            None => Err(unavailable(provisioner)),
+        },
         Work::Nothing => Ok(StepResult::Done),
         Work::Provision { provisioner, spec } => match provisioners.get(provisioner) {
             Some(built) => {
@@ -115,6 +130,13 @@ async fn drain(helpers: &dyn Helpers, machine: MachineId) -> Result<StepResult, 
     helpers.permit().await?;
     let drained = helpers.drain(machine, STEP_DEADLINE).await;
     drained.map_err(ProvisionError::Unavailable)?;
+    Ok(StepResult::Done)
+}
+
+async fn restart(helpers: &dyn Helpers, machine: MachineId) -> Result<StepResult, Stop> {
+    helpers.permit().await?;
+    let restarted = helpers.restart_workload(machine, STEP_DEADLINE).await;
+    restarted.map_err(ProvisionError::Unavailable)?;
     Ok(StepResult::Done)
 }
 

@@ -35,6 +35,7 @@ mod query;
 mod refusal;
 mod reply;
 mod rule;
+mod rung;
 mod snapshot;
 pub(crate) mod spec;
 mod state;
@@ -65,6 +66,7 @@ pub use pause::{Pause, PauseScope};
 pub use refusal::Refusal;
 pub use reply::{Admitted, Applied, REPLY_VERSION, Reply};
 pub use rule::{Check, Rule, Verdict};
+pub use rung::{Rung, Treatment, Treatments};
 pub use snapshot::SNAPSHOT_VERSION;
 pub use spec::{
     Allocation, BudgetPolicy, FlavorSpec, GroupKind, GroupSpec, HealMode, HealPolicy, InstanceSpec,

@@ -46,6 +46,15 @@ pub trait Flavor: fmt::Debug + Send + Sync {
     /// If it may still be running.
     async fn stop(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError>;
 
+    /// Whether [`restart`](Self::restart) does anything.
+    fn can_restart(&self) -> bool;
+
+    /// Stops the workload on this machine, if it runs, and starts it again: the gentlest cure.
+    ///
+    /// # Errors
+    /// If it could not be started, as far as known. That it is well is for [`healthy`](Self::healthy) to say.
+    async fn restart(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError>;
+
     /// How many of `members` may be missing without the workload losing its quorum. For a workload without
     /// any, that is all of them.
     fn may_be_missing(&self, members: usize) -> usize;

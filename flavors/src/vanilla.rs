@@ -1,5 +1,5 @@
 //! `vanilla`: first-boot lines, tags and attachments as InfraKit's flavor of the same name has them, and
-//! commands that judge, drain and stop the workload.
+//! commands that judge, drain, stop and restart the workload.
 //!
 //! | property | meaning | default |
 //! |---|---|---|
@@ -12,7 +12,8 @@
 //! | `health.failures` | failed looks in a row until the workload is critical | 3 |
 //! | `health.successes` | good looks in a row until it is well again | 1 |
 //! | `health.warning_exits` | exit codes that mean a warning | none |
-//! | `drain`, `stop` | `{ command, timeout }`: hand over duties, stop the workload | nothing; `30s` |
+//! | `drain`, `stop`, `restart` | `{ command, timeout }`: hand over duties, stop the workload, restart it | nothing; `30s` |
+//! | `quorum` | `majority`: more than half of the members have to be there; `none`: the workload needs none | `none` |
 //!
 //! Names may be written in any case, as InfraKit's may (`Init`, `Tags`, `Attachments`).
 
@@ -27,12 +28,12 @@ use crate::{Allocation, Built, Flavor, FlavorError, Health, HealthPlan, Kind, Pl
 
 mod config;
 
-pub use config::{HealthCheck, Task, VanillaConfig};
+pub use config::{HealthCheck, Quorum, Task, VanillaConfig};
 
 /// This flavor for the [`Registry`](crate::Registry).
 pub const KIND: Kind = Kind {
     name: "vanilla",
-    about: "first-boot lines, tags, attachments, and commands for health, drain and stop",
+    about: "first-boot lines, tags, attachments, and commands for health, drain, stop and restart",
     build,
 };
 
@@ -110,9 +111,25 @@ impl Flavor for Vanilla {
         perform("stopping", self.config.stop.as_ref(), workload, deadline).await
     }
 
-    /// Nothing is known of the workload, so nothing of a quorum.
+    fn can_restart(&self) -> bool {
+        self.config.restart.is_some()
+    }
+
+    async fn restart(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError> {
+        perform(
+            "restarting",
+            self.config.restart.as_ref(),
+            workload,
+            deadline,
+        )
+        .await
+    }
+
     fn may_be_missing(&self, members: usize) -> usize {
-        members
+        match self.config.quorum {
+            Quorum::None => members,
+            Quorum::Majority => members.saturating_sub(1) / 2,
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::intents::step_word;
 use super::rows::{Condition, condition};
 use super::snapshot::Snapshot;
 use crate::api::types::Hold;
@@ -73,7 +72,7 @@ impl<'a> Census<'a> {
 fn held_step(intent: &Intent) -> Option<(Rule, Hold)> {
     let record = intent.current()?;
     let held = record.held.as_ref()?;
-    let (action, name, step) = (intent.action.word(), &intent.name, step_word(record.step));
+    let (action, name, step) = (intent.action.word(), &intent.name, record.step.word());
     let detail = format!("{action} of {name} waits at `{step}`: {}", held.detail);
     let rule = held.rule.to_string();
     Some((held.rule, Hold { rule, detail }))

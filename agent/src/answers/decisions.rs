@@ -125,7 +125,7 @@ pub(super) fn machine_name(snapshot: &Snapshot<'_>, decision: &Decision) -> Opti
     match (&decision.proposal.subject, &decision.proposal.outcome) {
         (Subject::Machine(id), _) => Some(snapshot.name_of(*id)),
         (_, fleet::Outcome::Act { action, .. }) => {
-            Some(snapshot.name_of(action.makes().or(action.removes())?))
+            Some(snapshot.name_of(action.makes().or(action.finds())?))
         }
         _ => None,
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::group::group_status;
-use super::intents::step_word;
 use super::snapshot::Snapshot;
 use super::{census::Census, status::member_counts};
 use crate::api::types::{GroupState, GroupStatus, MemberCounts};
@@ -85,7 +84,7 @@ fn intents(snapshot: &Snapshot<'_>) -> BTreeMap<&'static str, u64> {
     let mut counts = BTreeMap::new();
     for intent in snapshot.state.open_intents() {
         if let Some(record) = intent.current() {
-            *counts.entry(step_word(record.step)).or_default() += 1;
+            *counts.entry(record.step.word()).or_default() += 1;
         }
     }
     counts

@@ -98,12 +98,13 @@ fn state(
     tally: &Tally<'_>,
     holds: &[(Rule, Hold)],
 ) -> GroupState {
-    let replaces = |intent: &&Intent| matches!(intent.action, Action::Replace { .. });
+    let heals =
+        |intent: &&Intent| matches!(intent.action, Action::Replace { .. } | Action::Treat { .. });
     if snapshot.pause_of(id).is_some() {
         GroupState::Paused
     } else if holds.iter().any(|(rule, _)| *rule == Rule::Quorum) {
         GroupState::Holding
-    } else if tally.intents.iter().any(replaces) {
+    } else if tally.intents.iter().any(heals) {
         GroupState::Healing
     } else if !holds.is_empty() {
         GroupState::Holding

@@ -2,15 +2,16 @@
 
 use muster_mesh::identity::MachineId;
 
+use super::census::would_words;
 use super::snapshot::Snapshot;
 use crate::api::types::IntentRow;
-use crate::fleet::{Action, Intent, IntentState, Step, StepRecord, count};
+use crate::fleet::{Action, Intent, IntentState, StepRecord, Would, count};
 
 /// The row of one intent.
 pub(super) fn intent_row(snapshot: &Snapshot<'_>, intent: &Intent) -> IntentRow {
     let record = at_step(intent);
     let (step, error) = match &intent.state {
-        IntentState::Open => (record.map_or("done", |record| step_word(record.step)), None),
+        IntentState::Open => (record.map_or("done", |record| record.step.word()), None),
         IntentState::Done { .. } => ("done", None),
         IntentState::Failed { error, .. } => ("failed", Some(error.to_string())),
     };
@@ -40,21 +41,23 @@ fn at_step(intent: &Intent) -> Option<&StepRecord> {
 fn next_attempt(intent: &Intent) -> Option<u64> {
     intent
         .current()
-        .filter(|record| record.step != Step::AwaitJoin && record.next_attempt_ms > 0)
+        .filter(|record| !record.step.is_waited_for() && record.next_attempt_ms > 0)
         .map(|record| record.next_attempt_ms)
 }
 
 /// The machine that the action's verb is about: replace *web-2*, provision *web-4*.
 fn object(action: Action) -> MachineId {
     match action {
-        Action::Provision { machine } | Action::Retire { machine } => machine,
+        Action::Provision { machine }
+        | Action::Retire { machine }
+        | Action::Treat { machine, .. } => machine,
         Action::Replace { old, .. } => old,
     }
 }
 
-/// Whether an action makes or takes away a machine.
+/// Whether an action makes, treats or takes away a machine.
 pub(super) fn concerns(action: Action, machine: MachineId) -> bool {
-    action.makes() == Some(machine) || action.removes() == Some(machine)
+    action.makes() == Some(machine) || action.finds() == Some(machine)
 }
 
 /// An action with names, such as `replace web-2 by web-4`.
@@ -62,6 +65,9 @@ pub(super) fn action_words(snapshot: &Snapshot<'_>, action: Action) -> String {
     match action {
         Action::Provision { machine } => format!("provision {}", snapshot.name_of(machine)),
         Action::Retire { machine } => format!("retire {}", snapshot.name_of(machine)),
+        Action::Treat { machine, rung, .. } => {
+            would_words(Would::Treat(rung), &snapshot.name_of(machine))
+        }
         Action::Replace { old, new } => {
             let (old_name, new_name) = (snapshot.name_of(old), snapshot.name_of(new));
             if old_name == new_name {
@@ -74,28 +80,17 @@ pub(super) fn action_words(snapshot: &Snapshot<'_>, action: Action) -> String {
     }
 }
 
-/// A step's name for scripts.
-pub(super) fn step_word(step: Step) -> &'static str {
-    match step {
-        Step::Fence => "fence",
-        Step::Drain => "drain",
-        Step::Destroy => "destroy",
-        Step::Provision => "provision",
-        Step::AwaitJoin => "await_join",
-    }
-}
-
 /// How far an intent is, as part of a sentence.
 pub(super) fn progress_words(intent: &Intent) -> String {
     match &intent.state {
         IntentState::Done { .. } => "that is done".to_owned(),
         IntentState::Failed { step, error, .. } => {
-            format!("that failed at step `{}`: {error}", step_word(*step))
+            format!("that failed at step `{}`: {error}", step.word())
         }
         IntentState::Open => match intent.current() {
             None => "that is about to end".to_owned(),
             Some(record) => {
-                let mut words = format!("now at step `{}`", step_word(record.step));
+                let mut words = format!("now at step `{}`", record.step.word());
                 if record.attempts > 0 {
                     let failures = count(record.attempts as usize, "time");
                     words.push_str(&format!(", which has failed {failures}"));

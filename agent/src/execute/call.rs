@@ -3,7 +3,7 @@
 use super::{
     Deadline, Helpers, OperationId, ProvisionError, Provisioner, StepResult, Stop, Target,
 };
-use crate::fleet::Instance;
+use crate::fleet::{Instance, Rung};
 use muster_mesh::clock::unix_ms;
 use std::time::Duration;
 
@@ -59,6 +59,30 @@ pub(super) async fn destroy(
     match provisioner.destroy(instance, op, deadline).await {
         Ok(_) | Err(ProvisionError::NotFound(_)) => Ok(StepResult::Done),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Reboots an instance or cycles its power. Whether a call that timed out was carried out shows in whether the machine
+/// becomes well: it is not made twice.
+pub(super) async fn reboot(
+    provisioner: &dyn Provisioner,
+    helpers: &dyn Helpers,
+    target: &Target,
+    rung: Rung,
+    deadline: Deadline,
+) -> Result<StepResult, Stop> {
+    let Some(instance) = &resolve(provisioner, target, deadline).await? else {
+        let why = "its order has made no instance";
+        return Err(ProvisionError::unavailable(why).into());
+    };
+    helpers.permit().await?;
+    let called = match rung {
+        Rung::PowerCycle => provisioner.power_cycle(instance, deadline).await,
+        Rung::Reboot | Rung::RestartWorkload => provisioner.reboot(instance, deadline).await,
+    };
+    match called {
+        Err(error) if !error.is_outcome_unknown() => Err(error.into()),
+        _ => Ok(StepResult::Done),
     }
 }
 

@@ -7,7 +7,9 @@ use muster_mesh::identity::MachineId;
 use muster_provisioners::{BootConfig, InstanceId, MachineSpec, OperationId, Secret, Tags, tag};
 
 use super::STEP_DEADLINE;
-use crate::fleet::{Allocation, FleetState, Intent, Machine, Phase, Place, Step, Template};
+use crate::fleet::{
+    Action, Allocation, FleetState, Intent, Machine, Phase, Place, Rung, Step, Template,
+};
 use crate::spec::for_flavor;
 
 /// One step of one intent, with all that it takes.
@@ -51,6 +53,20 @@ pub enum Work {
         provisioner: String,
         /// What to make.
         spec: Box<MachineSpec>,
+    },
+    /// Restart a machine's workload.
+    RestartWorkload {
+        /// Which machine.
+        machine: MachineId,
+    },
+    /// Reboot an instance, or cycle its power.
+    Reboot {
+        /// The provisioner's name.
+        provisioner: String,
+        /// Which instance.
+        instance: Target,
+        /// Which of the two.
+        rung: Rung,
     },
     /// The step concerns nothing that exists: no instance was ever made, or none by a provisioner of ours.
     Nothing,
@@ -96,7 +112,7 @@ pub fn job(
         return Ok(None);
     };
     let work = match record.step {
-        Step::AwaitJoin => return Ok(None),
+        Step::AwaitJoin | Step::AwaitWell => return Ok(None),
         Step::Drain => match intent.action.removes() {
             Some(machine) => Work::Drain { machine },
             None => Work::Nothing,
@@ -116,6 +132,7 @@ pub fn job(
             None => Work::Nothing,
         },
         Step::Provision => provision(state, intent, surroundings)?,
+        Step::RestartWorkload | Step::Reboot | Step::PowerCycle => treat(state, intent)?,
     };
     Ok(Some(Job {
         op: intent.op.clone(),
@@ -125,9 +142,25 @@ pub fn job(
     }))
 }
 
-/// What is to be taken away, and its provisioner's name; `None` for a machine that no provisioner made.
+fn treat(state: &FleetState, intent: &Intent) -> Result<Work, JobError> {
+    let Action::Treat { machine, rung, .. } = intent.action else {
+        return Err(JobError(format!("{} treats no machine", intent.op)));
+    };
+    if rung == Rung::RestartWorkload {
+        return Ok(Work::RestartWorkload { machine });
+    }
+    let (provisioner, instance) = old_instance(state, intent)
+        .ok_or_else(|| JobError(format!("no provisioner made {}", intent.name)))?;
+    Ok(Work::Reboot {
+        provisioner,
+        instance,
+        rung,
+    })
+}
+
+/// What is to be treated or taken away, and its provisioner's name; `None` for a machine that no provisioner made.
 fn old_instance(state: &FleetState, intent: &Intent) -> Option<(String, Target)> {
-    let machine = state.machines.get(&intent.action.removes()?)?;
+    let machine = state.machines.get(&intent.action.finds()?)?;
     if let Some(instance) = &machine.instance {
         return Some((
             instance.provisioner.clone(),

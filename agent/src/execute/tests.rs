@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::{Helpers, Surroundings, carry_out, job};
 use crate::fleet::testing::{Fleet, cattle, group, pets};
 use crate::fleet::{
-    Check, Command, Diagnosis, EventKind, Phase, Progress, Rule, Step, StepResult, limits,
+    Check, Command, Diagnosis, EventKind, Phase, Progress, Rule, Rung, Step, StepResult, limits,
 };
 use muster_mesh::clock::unix_ms;
 
@@ -23,6 +23,10 @@ struct NoHelpers;
 impl Helpers for NoHelpers {
     async fn drain(&self, _: MachineId, _: Duration) -> Result<(), String> {
         Ok(())
+    }
+
+    async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {
+        Err("its flavor has no command for that".to_owned())
     }
 
     async fn permit(&self) -> Result<(), Check> {
@@ -37,6 +41,10 @@ struct Losing(AtomicU32);
 impl Helpers for Losing {
     async fn drain(&self, _: MachineId, _: Duration) -> Result<(), String> {
         panic!("drained without a permission")
+    }
+
+    async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {
+        panic!("restarted without a permission")
     }
 
     async fn permit(&self) -> Result<(), Check> {
@@ -247,6 +255,41 @@ async fn a_pet_whose_order_was_given_up_is_fenced_only_when_no_call_of_it_can_co
     let intent = scene.fleet.state.intents.get_mut(&op).expect("open");
     intent.was = Some(Phase::Lost { at_ms: 0 });
     assert_eq!(scene.attempt(new).await.result, StepResult::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reboot_that_times_out_is_not_repeated_and_one_that_is_refused_is() {
+    let mut scene = Scene::new(&[cattle("web", 3)]);
+    let id = scene.fleet.act(scene.fleet.provision(&group("web")));
+    scene.carry_on(id).await;
+    scene.fleet.join(id);
+    scene.fleet.pass(limits::HOUR_MS);
+    scene
+        .fleet
+        .act(scene.fleet.treat(id, Rung::Reboot, Diagnosis::AgentDown));
+    let busy = ProvisionError::unavailable("busy");
+    scene
+        .cloud
+        .inject(Call::Reboot, [Fault::Refuse(busy), Fault::LoseAnswer]);
+    let progress = scene.attempt(id).await;
+    assert!(
+        matches!(progress.result, StepResult::Error { .. }),
+        "{progress:?}"
+    );
+    scene.fleet.ok(Command::Progress(progress));
+    let progress = scene.attempt(id).await;
+    assert_eq!(
+        progress.result,
+        StepResult::Done,
+        "whether it helped is yet to be seen"
+    );
+    scene.fleet.ok(Command::Progress(progress));
+    let step = scene
+        .fleet
+        .intent_of(id)
+        .current()
+        .map(|record| record.step);
+    assert_eq!(step, Some(Step::AwaitWell));
 }
 
 fn any_fault() -> impl Strategy<Value = Fault> {

@@ -11,6 +11,7 @@ use super::evidence::Evidence;
 use super::intent::Action;
 use super::names::{GroupId, MachineName, Member};
 use super::rule::{Check, Rule};
+use super::rung::Rung;
 use super::spec::SpecRevision;
 use super::text::Text;
 use super::token::SecretHash;
@@ -196,6 +197,8 @@ pub enum Would {
     Replace,
     /// A machine would be taken away.
     Retire,
+    /// Something would be done to a machine in its place.
+    Treat(Rung),
 }
 
 impl fmt::Display for Would {
@@ -203,6 +206,8 @@ impl fmt::Display for Would {
         f.write_str(match self {
             Self::Replace => "replace",
             Self::Retire => "retire",
+            Self::Treat(Rung::RestartWorkload) => "restart the workload of",
+            Self::Treat(rung) => rung.word(),
         })
     }
 }

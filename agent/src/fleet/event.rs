@@ -86,6 +86,10 @@ kinds! {
     Ordered = "ordered",
     /// A machine is being replaced.
     Replacing = "replacing",
+    /// Something is done to a machine in its place: its workload restarted, itself rebooted or power-cycled.
+    Treating = "treating",
+    /// That was done; whether it helped is yet to be seen.
+    Treated = "treated",
     /// A machine is being taken away.
     Retiring = "retiring",
     /// A pet's old machine was proved off.

@@ -185,6 +185,10 @@ pub struct ProviderEvidence {
     pub word: ProviderWord,
     /// Whether it can power an instance off, or destroy it, and prove that: what a pet's fence needs.
     pub can_prove_off: bool,
+    /// Whether it can reboot an instance.
+    pub can_reboot: bool,
+    /// Whether it can take an instance's power away and give it back.
+    pub can_power_cycle: bool,
     /// How long a new instance may be missing from its list, in milliseconds: `Unknown` says nothing until then.
     pub list_lag_ms: u64,
     /// When it was asked, in milliseconds since 1970.

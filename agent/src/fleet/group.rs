@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::budget::Bucket;
-use super::limits::{BACKOFF_MS_MIN, FAILED_ORDERS_MAX, FAILURES_KEPT_MAX, HOUR_MS};
-use super::names::Member;
+use super::limits::{
+    BACKOFF_MS_MIN, FAILED_ORDERS_MAX, FAILURES_KEPT_MAX, HOUR_MS, PET_REPLACED_MAX,
+};
+use super::names::{MachineName, Member};
 use super::spec::{Allocation, GroupSpec, SpecRevision, Template};
 
 /// A group.
@@ -28,6 +30,8 @@ pub struct Group {
     pub bucket: Bucket,
     /// When orders failed, oldest first, since one last succeeded, in milliseconds since 1970.
     pub failures: VecDeque<u64>,
+    /// When each of its pets was replaced lately, oldest first, in milliseconds since 1970.
+    pub replaced: BTreeMap<MachineName, VecDeque<u64>>,
     /// Whether all its machines are to go, and the group with them.
     pub destroying: bool,
 }
@@ -86,6 +90,36 @@ impl Group {
             until_ms,
             suspended,
         })
+    }
+
+    /// Whether it waits after something that failed, for longer or for a person.
+    pub fn waits(&self, now_ms: u64) -> bool {
+        let suspected = |name: &MachineName| self.suspects_disk(&Member::Pet(name.clone()), now_ms);
+        self.backoff(now_ms).is_some() || self.replaced.keys().any(|name| suspected(name).is_some())
+    }
+
+    /// Since when a pet's disk is suspected, in milliseconds since 1970: it has been replaced as often as may be within
+    /// an hour, with the same disk each time. `None` when it is not.
+    pub fn suspects_disk(&self, member: &Member, now_ms: u64) -> Option<u64> {
+        let Member::Pet(name) = member else {
+            return None;
+        };
+        let recent = |at_ms: &&u64| now_ms.saturating_sub(**at_ms) < HOUR_MS;
+        let mut replaced = self.replaced.get(name)?.iter().rev().filter(recent);
+        replaced.nth(PET_REPLACED_MAX - 1).copied()
+    }
+
+    pub(super) fn note_replaced(&mut self, member: &Member, at_ms: u64) {
+        let (Member::Pet(name), Allocation::Pets { members }) = (member, &self.spec.allocation)
+        else {
+            return;
+        };
+        self.replaced.retain(|name, _| members.contains_key(name));
+        let times = self.replaced.entry(name.clone()).or_default();
+        times.push_back(at_ms);
+        while times.len() > PET_REPLACED_MAX {
+            times.pop_front();
+        }
     }
 
     pub(super) fn note_failure(&mut self, at_ms: u64) {

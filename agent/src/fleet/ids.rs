@@ -20,8 +20,8 @@ pub fn machine_id(cluster: ClusterId, sequence: u64) -> Option<MachineId> {
     MachineId::new(bits ^ (bits >> 31))
 }
 
-/// The ID of an intent: derived from the place of the machine that it makes, or of the one that it takes away
-/// where it makes none.
+/// The ID of an intent: derived from the place of the machine that it makes, or of the one that it treats or takes
+/// away where it makes none.
 pub fn operation_id(
     cluster: ClusterId,
     group: &GroupId,
@@ -30,12 +30,17 @@ pub fn operation_id(
     action: Action,
 ) -> OperationId {
     let member = member.to_string();
+    let word = match action {
+        // The same may be done to a machine more than once.
+        Action::Treat { rung, number, .. } => format!("{rung}-{number}"),
+        _ => action.word().to_owned(),
+    };
     OperationId::derive(
         &cluster.to_string(),
         group.as_str(),
         &member,
         generation,
-        action.word(),
+        &word,
     )
 }
 

@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::OperationId;
 use super::decision::DecisionId;
-use super::limits::{DRAIN_ATTEMPTS_MAX, STEP_ATTEMPTS_MAX};
+use super::limits::{DRAIN_ATTEMPTS_MAX, RUNG_ATTEMPTS_MAX, STEP_ATTEMPTS_MAX};
 use super::machine::Phase;
 use super::names::{GroupId, MachineName, Member};
 use super::rule::{Rule, is_outdated};
+use super::rung::Rung;
 use super::text::Text;
 
 /// A committed order.
@@ -24,13 +25,13 @@ pub struct Intent {
     pub op: OperationId,
     /// The group concerned.
     pub group: GroupId,
-    /// The member that is made or taken away; for a replacement, the new one.
+    /// The member that is made, treated or taken away; for a replacement, the new one.
     pub member: Member,
-    /// The name of the machine that is made; of the one that is taken away where none is made.
+    /// The name of the machine that is made; of the one that is treated or taken away where none is made.
     pub name: MachineName,
     /// What is done.
     pub action: Action,
-    /// What the machine that is taken away was before, for when that fails.
+    /// What the machine that is treated or taken away was before, for when that fails.
     pub was: Option<Phase>,
     /// The steps, in order, with how each went.
     pub plan: Vec<StepRecord>,
@@ -69,7 +70,7 @@ impl Intent {
     /// The current step, when it is one for an executor and its time has come.
     pub fn due(&self, now_ms: u64) -> Option<&StepRecord> {
         self.current()
-            .filter(|record| record.step != Step::AwaitJoin && record.next_attempt_ms <= now_ms)
+            .filter(|record| !record.step.is_waited_for() && record.next_attempt_ms <= now_ms)
     }
 }
 
@@ -94,6 +95,15 @@ pub enum Action {
         /// The machine.
         machine: MachineId,
     },
+    /// Something is done to a machine in its place.
+    Treat {
+        /// The machine.
+        machine: MachineId,
+        /// What.
+        rung: Rung,
+        /// The how-manieth treatment of this machine it is, from 1.
+        number: u32,
+    },
 }
 
 impl Action {
@@ -102,25 +112,50 @@ impl Action {
         match self {
             Self::Provision { machine } => Some(machine),
             Self::Replace { new, .. } => Some(new),
-            Self::Retire { .. } => None,
+            Self::Retire { .. } | Self::Treat { .. } => None,
         }
     }
 
     /// The machine that is taken away.
     pub fn removes(self) -> Option<MachineId> {
         match self {
-            Self::Provision { .. } => None,
+            Self::Provision { .. } | Self::Treat { .. } => None,
             Self::Replace { old, .. } => Some(old),
             Self::Retire { machine } => Some(machine),
         }
     }
 
-    /// The word that goes into the operation ID.
+    /// The machine that something is done to in its place.
+    pub fn treats(self) -> Option<MachineId> {
+        match self {
+            Self::Treat { machine, .. } => Some(machine),
+            Self::Provision { .. } | Self::Replace { .. } | Self::Retire { .. } => None,
+        }
+    }
+
+    /// The machine that was there before: the one that is treated or taken away.
+    pub fn finds(self) -> Option<MachineId> {
+        self.removes().or(self.treats())
+    }
+
+    /// The machine whose agent stops, for a while or for good.
+    pub fn stops(self) -> Option<MachineId> {
+        match self {
+            Self::Treat {
+                rung: Rung::RestartWorkload,
+                ..
+            } => None,
+            _ => self.finds(),
+        }
+    }
+
+    /// The word that stands for it, also in the operation ID.
     pub fn word(self) -> &'static str {
         match self {
             Self::Provision { .. } => "provision",
             Self::Replace { .. } => "replace",
             Self::Retire { .. } => "retire",
+            Self::Treat { rung, .. } => rung.word(),
         }
     }
 
@@ -129,13 +164,18 @@ impl Action {
     /// A machine that is replaced has failed, so it isn't drained. A pet's old machine is proved off (`Fence`)
     /// before anything else, so that two copies never run.
     pub fn steps(self, pet: bool) -> &'static [Step] {
-        use Step::{AwaitJoin, Destroy, Drain, Fence, Provision};
+        use Step::{AwaitJoin, AwaitWell, Destroy, Drain, Fence, PowerCycle, Provision, Reboot};
         match (self, pet) {
             (Self::Provision { .. }, _) => &[Provision, AwaitJoin],
             (Self::Replace { .. }, false) => &[Destroy, Provision, AwaitJoin],
             (Self::Replace { .. }, true) => &[Fence, Destroy, Provision, AwaitJoin],
             (Self::Retire { .. }, false) => &[Drain, Destroy],
             (Self::Retire { .. }, true) => &[Drain, Fence, Destroy],
+            (Self::Treat { rung, .. }, _) => match rung {
+                Rung::RestartWorkload => &[Step::RestartWorkload, AwaitWell],
+                Rung::Reboot => &[Reboot, AwaitWell],
+                Rung::PowerCycle => &[PowerCycle, AwaitWell],
+            },
         }
     }
 }
@@ -160,6 +200,14 @@ pub enum Step {
     Provision,
     /// Wait until the new machine joins. Ends with its admission, or when heal gives it up.
     AwaitJoin,
+    /// Have the machine's agent restart its workload.
+    RestartWorkload,
+    /// Restart the machine through its operating system.
+    Reboot,
+    /// Take the machine's power away and give it back.
+    PowerCycle,
+    /// Wait until the machine is well. Ends when heal finds it so, or gives it up.
+    AwaitWell,
 }
 
 impl Step {
@@ -167,7 +215,28 @@ impl Step {
     pub fn attempts_max(self) -> u32 {
         match self {
             Self::Drain => DRAIN_ATTEMPTS_MAX,
+            Self::RestartWorkload | Self::Reboot | Self::PowerCycle => RUNG_ATTEMPTS_MAX,
             _ => STEP_ATTEMPTS_MAX,
+        }
+    }
+
+    /// Whether nobody does anything: the step ends by what is seen.
+    pub fn is_waited_for(self) -> bool {
+        matches!(self, Self::AwaitJoin | Self::AwaitWell)
+    }
+
+    /// The step's name for scripts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fence => "fence",
+            Self::Drain => "drain",
+            Self::Destroy => "destroy",
+            Self::Provision => "provision",
+            Self::AwaitJoin => "await_join",
+            Self::RestartWorkload => "restart_workload",
+            Self::Reboot => "reboot",
+            Self::PowerCycle => "power_cycle",
+            Self::AwaitWell => "await_well",
         }
     }
 }
@@ -180,6 +249,10 @@ impl fmt::Display for Step {
             Self::Destroy => "destroy",
             Self::Provision => "provision",
             Self::AwaitJoin => "await join",
+            Self::RestartWorkload => "restart workload",
+            Self::Reboot => "reboot",
+            Self::PowerCycle => "power-cycle",
+            Self::AwaitWell => "await well",
         })
     }
 }

@@ -94,6 +94,21 @@ pub const STEP_ATTEMPTS_MAX: u32 = 12;
 /// How often draining is tried before the machine is taken away undrained: draining is a courtesy.
 pub const DRAIN_ATTEMPTS_MAX: u32 = 3;
 
+/// How often a rung of the ladder is tried before it counts as failed. The next rung may do better.
+pub const RUNG_ATTEMPTS_MAX: u32 = 3;
+
+/// How often one rung may help one machine within an hour. What has to be cured again and again is not cured.
+pub const RUNG_USES_MAX: usize = 2;
+
+/// Treatments that are remembered per machine: each rung as often as it may be used within an hour, and as often again.
+pub const TREATMENTS_KEPT_MAX: usize = 12;
+
+/// How long a workload that was restarted may take until its check finds it well, in milliseconds.
+pub const RESTART_MS: u64 = MINUTE_MS;
+
+/// How often a pet may be replaced within [`HOUR_MS`]. Who dies again with the same disk, dies of the disk.
+pub const PET_REPLACED_MAX: usize = 2;
+
 /// The longest wait between two attempts of a step, in milliseconds.
 pub const RETRY_MS_MAX: u64 = 5 * MINUTE_MS;
 

@@ -7,6 +7,7 @@ use muster_mesh::identity::{Generation, MachineId};
 use serde::{Deserialize, Serialize};
 
 use super::names::{GroupId, MachineName, Member};
+use super::rung::Treatments;
 use super::spec::{Labels, SpecRevision};
 use super::token::{KeyHash, SecretHash, TokenId};
 use super::{InstanceId, OperationId, Properties};
@@ -35,7 +36,7 @@ pub struct Machine {
     pub labels: Labels,
     /// Where it is in its life.
     pub phase: Phase,
-    /// The open intent that is about it, as the machine that is made, replaced or retired.
+    /// The open intent that is about it, as the machine that is made, treated, replaced or retired.
     pub intent: Option<OperationId>,
     /// What the secret of the token that was made for it hashes to; only it can use that one. `None` for machines
     /// that came with another token.
@@ -48,6 +49,8 @@ pub struct Machine {
     pub joined_ms: Option<u64>,
     /// Whether its certificate is refused by everyone: it has been replaced, or an operator revoked it.
     pub condemned: bool,
+    /// What was done to it in its place.
+    pub treatments: Treatments,
 }
 
 impl Machine {

@@ -128,11 +128,11 @@ impl FleetState {
             .filter(move |intent| intent.group == *id)
     }
 
-    /// How many machines of a group are being replaced or taken away now; what the budget's *at once* counts.
+    /// How many machines of a group are being treated, replaced or taken away now; what the budget's *at once* counts.
     /// Machines that had left by themselves aren't counted.
     pub fn removals(&self, id: &GroupId) -> usize {
         let counts = |intent: &&Intent| {
-            intent.action.removes().is_some() && !matches!(intent.was, Some(Phase::Left { .. }))
+            intent.action.finds().is_some() && !matches!(intent.was, Some(Phase::Left { .. }))
         };
         self.group_intents(id).filter(counts).count()
     }

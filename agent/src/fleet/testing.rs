@@ -269,6 +269,18 @@ impl Fleet {
         self.proposal(&place.group, Subject::Machine(machine), cause, action, None)
     }
 
+    pub(crate) fn treat(&self, id: MachineId, rung: Rung, diagnosis: Diagnosis) -> Proposal {
+        let machine = &self.state.machines[&id];
+        let place = machine.place.clone().unwrap();
+        let action = Action::Treat {
+            machine: id,
+            rung,
+            number: machine.treatments.count + 1,
+        };
+        let cause = self.diagnosed(diagnosis);
+        self.proposal(&place.group, Subject::Machine(id), cause, action, None)
+    }
+
     pub(crate) fn diagnosed(&self, diagnosis: Diagnosis) -> Cause {
         Cause::Diagnosed {
             diagnosis,
@@ -285,7 +297,7 @@ impl Fleet {
         action: Action,
         order: Option<Order>,
     ) -> Proposal {
-        let member = match (&order, action.removes()) {
+        let member = match (&order, action.finds()) {
             (Some(order), _) => (order.member.clone(), order.sequence),
             (None, Some(machine)) => {
                 let place = self.state.machines[&machine].place.clone().unwrap();
@@ -332,7 +344,7 @@ impl Fleet {
             Reply::Decided(results) => assert!(results[0].is_ok(), "{results:?}"),
             reply => panic!("{reply:?}"),
         }
-        action.makes().or(action.removes()).unwrap()
+        action.makes().or(action.finds()).unwrap()
     }
 
     pub(crate) fn intent_of(&self, machine: MachineId) -> &Intent {

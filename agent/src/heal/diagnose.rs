@@ -10,12 +10,16 @@ use muster_mesh::identity::MachineId;
 use super::situation::{MachineEvidence, Situation};
 use super::timing::{PROVIDER_WORD_MS, REBOOT_MS_MAX, REPORT_MS, WITNESSES_MIN};
 use crate::fleet::{
-    Answer, Diagnosis, Evidence, FleetState, Leaving, Machine, MemberEvidence, MemberStatus, Phase,
-    ProviderEvidence, ProviderWord, RosterEvidence, Text, WitnessEvidence, Workload, span,
+    Answer, Diagnosis, Evidence, FleetState, Health, Leaving, Machine, MemberEvidence,
+    MemberStatus, Phase, ProviderEvidence, ProviderWord, RosterEvidence, Text, WitnessEvidence,
+    Workload, span,
 };
 
 /// Witnesses whose reports are kept as evidence: enough to see who disagrees with whom.
 const WITNESSES_KEPT: usize = 8;
+
+/// Reasons for ill health that are kept as evidence.
+const REASONS_KEPT: usize = 4;
 
 /// A diagnosis with its grounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,7 +255,8 @@ impl Case<'_> {
         }
         if refused > 0 {
             let summary = format!(
-                "its host refuses {refused} of {witnesses}: the host is up, its agent is not"
+                "its host refuses {refused} of {witnesses}: the host is up, its agent is not{}",
+                self.last_words()
             );
             return (Diagnosis::AgentDown, since_ms, summary);
         }
@@ -266,7 +271,8 @@ impl Case<'_> {
             Some(word) => format!("its provider says: {word}"),
             None => "its provider has said nothing".to_owned(),
         };
-        let summary = format!("none of {witnesses} got an answer for {silence}; {provider}");
+        let words = self.last_words();
+        let summary = format!("none of {witnesses} got an answer for {silence}; {provider}{words}");
         (Diagnosis::Unreachable, since_ms, summary)
     }
 
@@ -278,6 +284,22 @@ impl Case<'_> {
         let asked_ms = since_ms.max(self.situation.leader_since_ms);
         made && asked.is_none_or(|provider| provider.at_ms < since_ms)
             && self.situation.now_ms.saturating_sub(asked_ms) < PROVIDER_WORD_MS
+    }
+
+    /// What the machine itself had to complain of before it fell silent: a full disk, a file system gone read-only, memory
+    /// that ran out.
+    fn last_words(&self) -> String {
+        let record = self.seen.record.as_ref();
+        let critical = record.filter(|record| record.health == Health::Critical);
+        let reasons: Vec<_> = critical
+            .iter()
+            .flat_map(|record| record.reasons.iter().take(REASONS_KEPT))
+            .map(ToString::to_string)
+            .collect();
+        if reasons.is_empty() {
+            return String::new();
+        }
+        format!("; its last words: {}", reasons.join(", "))
     }
 
     /// The last report of each witness that is still good and from after the machine fell silent.
@@ -325,7 +347,7 @@ impl Case<'_> {
         })];
         evidence.extend(self.seen.member.map(Evidence::Member));
         let record = self.seen.record.clone().map(|mut record| {
-            record.reasons.truncate(4);
+            record.reasons.truncate(REASONS_KEPT);
             Evidence::Record(record)
         });
         evidence.extend(record);

@@ -7,7 +7,7 @@ use super::gate::Gate;
 use crate::fleet::limits::PROPOSALS_MAX;
 use crate::fleet::{
     Action, Cause, Check, Evidence, FleetState, Group, GroupId, Machine, Member, Order, Outcome,
-    Proposal, Refusal, Rule, Subject, machine_id, operation_id,
+    Proposal, Refusal, Rule, Rung, Subject, machine_id, operation_id,
 };
 
 /// What a round of deciding has come to so far.
@@ -91,6 +91,16 @@ impl<'a> Draft<'a> {
         );
     }
 
+    /// Proposes to do something to a machine in its place.
+    pub(super) fn treat(&mut self, grounds: Grounds, machine: &Machine, rung: Rung) {
+        let action = Action::Treat {
+            machine: machine.id,
+            rung,
+            number: machine.treatments.count.saturating_add(1),
+        };
+        self.act(grounds, action, None);
+    }
+
     /// Proposes to make a machine for a member of a group.
     pub(super) fn provision(&mut self, grounds: Grounds, member: Member) {
         let Some(group) = self.state.groups.get(&grounds.group) else {
@@ -110,7 +120,7 @@ impl<'a> Draft<'a> {
     }
 
     fn act(&mut self, grounds: Grounds, action: Action, order: Option<Order>) {
-        let place = match (&order, action.removes()) {
+        let place = match (&order, action.finds()) {
             (Some(order), _) => Some((order.member.clone(), order.sequence)),
             (None, Some(id)) => self
                 .state

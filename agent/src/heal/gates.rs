@@ -14,7 +14,9 @@ mod settled;
 use super::board::Board;
 use super::diagnose::Finding;
 use super::gate::Gate;
-use crate::fleet::{FleetState, Group, HealMode, Machine, Rule, span};
+use super::ladder::Cure;
+use crate::fleet::limits::{HOUR_MS, PET_REPLACED_MAX};
+use crate::fleet::{FleetState, Group, HealMode, Machine, Rule, Would, span};
 
 /// What a rule is asked about: taking one machine away, or adding to a group.
 pub(super) struct Question<'a> {
@@ -22,8 +24,10 @@ pub(super) struct Question<'a> {
     pub(super) state: &'a FleetState,
     pub(super) board: &'a Board<'a>,
     pub(super) group: &'a Group,
-    /// The machine that would be taken away.
+    /// The machine that would be treated or taken away.
     pub(super) machine: Option<(&'a Machine, &'a Finding)>,
+    /// What is to be done about it, where it has failed.
+    pub(super) cure: Option<&'a Cure>,
 }
 
 type Ask = fn(&Question<'_>) -> Gate;
@@ -41,6 +45,20 @@ pub(super) const REPLACE: &[Ask] = &[
     budget::budget,
     replica::last_good_replica,
     fence::fence,
+];
+
+/// The rules for treating a machine in its place. No second copy comes of that, so it needs no fence.
+pub(super) const TREAT: &[Ask] = &[
+    ladder::evidence,
+    ladder::ladder,
+    paused,
+    mode,
+    quorum,
+    settled::settled,
+    grace::grace,
+    backoff,
+    budget::budget,
+    replica::last_good_replica,
 ];
 
 /// The rules for clearing away a machine that left by itself. It costs no budget: nobody decided that it failed.
@@ -125,6 +143,9 @@ fn quorum(question: &Question<'_>) -> Gate {
 
 fn backoff(question: &Question<'_>) -> Gate {
     let now_ms = question.board.now_ms;
+    if let Some(gate) = disk(question) {
+        return gate;
+    }
     match question.group.backoff(now_ms) {
         None => Gate::pass(Rule::Backoff, "no operation of the group failed lately"),
         Some(backoff) => {
@@ -141,4 +162,23 @@ fn backoff(question: &Question<'_>) -> Gate {
             Gate::hold_until(Rule::Backoff, margin, backoff.until_ms)
         }
     }
+}
+
+/// A pet that dies again and again with the same disk is left as it is: the disk is suspected.
+fn disk(question: &Question<'_>) -> Option<Gate> {
+    let (machine, _) = question.machine?;
+    if question.cure?.would != Some(Would::Replace) {
+        return None;
+    }
+    let now_ms = question.board.now_ms;
+    let member = &machine.place.as_ref()?.member;
+    let since_ms = question.group.suspects_disk(member, now_ms)?;
+    let id = &question.group.spec.id;
+    let margin = format!(
+        "it has died {PET_REPLACED_MAX} times within {} of being replaced with the same disk, so the disk is suspected; \
+         everything is kept as it is until `muster group resume {id}`",
+        span(now_ms.saturating_sub(since_ms))
+    );
+    let until_ms = since_ms.saturating_add(HOUR_MS);
+    Some(Gate::hold_until(Rule::Backoff, margin, until_ms))
 }

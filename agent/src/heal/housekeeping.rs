@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use super::board::Board;
 use super::decide::Plan;
 use super::diagnose::is_back;
+use super::recovery::recovered;
 use super::timing::JOIN_AFTER_CHANGE_MS;
 use crate::fleet::limits::PROPOSALS_MAX;
 use crate::fleet::{
@@ -21,13 +22,15 @@ pub(super) fn facts(state: &FleetState, board: &Board<'_>) -> Plan {
         plan.facts.extend(goodbye_or_return(board, machine));
     }
     for intent in state.open_intents() {
-        let Some(record) = intent
-            .current()
-            .filter(|record| record.step == Step::AwaitJoin)
-        else {
+        let Some(record) = intent.current() else {
             continue;
         };
-        match not_coming(state, board, intent, record) {
+        let ended = match record.step {
+            Step::AwaitJoin => not_coming(state, board, intent, record),
+            Step::AwaitWell => recovered(state, board, intent, record),
+            _ => continue,
+        };
+        match ended {
             Ok(report) => plan.facts.push(report),
             Err(at_ms) => {
                 plan.next_look_ms = Some(plan.next_look_ms.map_or(at_ms, |look| look.min(at_ms)));
@@ -63,7 +66,7 @@ fn not_coming(
     intent: &Intent,
     record: &StepRecord,
 ) -> Result<Command, u64> {
-    let deadline_ms = state.join_deadline_ms(intent, record);
+    let deadline_ms = state.deadline_ms(intent, record);
     // While nobody led, nobody could let it in.
     let led_ms = board
         .situation

@@ -29,16 +29,18 @@ pub struct Suspect {
     pub zone: Option<String>,
     /// It doesn't answer, or never came: witnesses are to try it.
     pub troubled: bool,
-    /// Its provisioner's word is needed: it is in trouble, or is to be taken away.
+    /// Its provisioner's word is needed: it or its workload is in trouble, or it is to be taken away.
     pub asked: bool,
     instance: Option<InstanceId>,
     order: Option<OperationId>,
 }
 
-/// All machines of the roster, with what has to be asked about each. `status` is what the mesh says of a machine.
+/// All machines of the roster, with what has to be asked about each. `status` is what the mesh says of a machine, and
+/// `ill` whether it says itself that its workload has failed.
 pub fn suspects(
     state: &FleetState,
     status: impl Fn(MachineId) -> Option<MemberStatus>,
+    ill: impl Fn(MachineId) -> bool,
 ) -> Vec<Suspect> {
     let suspect = |machine: &Machine| {
         let troubled = status(machine.id) != Some(MemberStatus::Alive);
@@ -50,7 +52,7 @@ pub fn suspects(
                 .or_else(|| Some(state.template(machine)?.instance.provisioner.clone())),
             zone: machine.known_zone().map(str::to_owned),
             troubled,
-            asked: troubled || is_to_go(state, machine),
+            asked: troubled || ill(machine.id) || is_to_go(state, machine),
             instance: instance.map(|instance| instance.id.clone()),
             order: machine.order.clone(),
         }
@@ -82,6 +84,10 @@ pub struct Listing {
     pub list_lag_ms: u64,
     /// Whether it can power an instance off, or destroy it, and prove that.
     pub can_prove_off: bool,
+    /// Whether it can reboot an instance.
+    pub can_reboot: bool,
+    /// Whether it can take an instance's power away and give it back.
+    pub can_power_cycle: bool,
     /// The instances, or why it can't say.
     pub said: Result<Vec<Instance>, String>,
 }
@@ -102,6 +108,8 @@ impl Suspect {
         Some(ProviderEvidence {
             word,
             can_prove_off: listing.can_prove_off,
+            can_reboot: listing.can_reboot,
+            can_power_cycle: listing.can_power_cycle,
             list_lag_ms: listing.list_lag_ms,
             at_ms: listing.at_ms,
         })

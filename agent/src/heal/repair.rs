@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::decide::diagnosed;
 use super::diagnose::Finding;
 use super::draft::{Draft, Grounds, held};
-use super::gates::{CLEAR_AWAY, Question, REPLACE, ask};
-use super::scale;
+use super::gates::{CLEAR_AWAY, Question, REPLACE, TREAT, ask};
+use super::{ladder, scale};
 use crate::fleet::{Diagnosis, HealMode, Machine, Outcome, Phase, Rule, Subject, Would};
 
 /// Decides about every machine of a declared group that something is the matter with, the longest first.
@@ -60,25 +60,26 @@ fn treat(draft: &mut Draft<'_>, machine: &Machine, finding: &Finding) {
         return;
     };
     let mode = group.spec.heal.mode;
-    let left = finding.diagnosis == Diagnosis::Left;
-    let rules = if left { CLEAR_AWAY } else { REPLACE };
-    let machine_and_finding = Some((machine, finding));
     let (state, board) = (&*draft.state, draft.board);
-    let gates = ask(
-        rules,
-        &Question {
-            state,
-            board,
-            group,
-            machine: machine_and_finding,
-        },
-    );
+    let cure = ladder::cure(board, group, machine, finding);
+    let rules = match cure.would {
+        Some(Would::Retire) => CLEAR_AWAY,
+        Some(Would::Treat(_)) => TREAT,
+        Some(Would::Replace) | None => REPLACE,
+    };
+    let question = Question {
+        state,
+        board,
+        group,
+        machine: Some((machine, finding)),
+        cure: Some(&cure),
+    };
+    let gates = ask(rules, &question);
     let checks = draft.checks(gates);
-    let would = if left { Would::Retire } else { Would::Replace };
     let (subject, cause) = (Subject::Machine(machine.id), diagnosed(finding));
     let evidence = finding.evidence.clone();
-    let outcome = match held(&checks) {
-        None => {
+    let outcome = match (held(&checks), cure.would) {
+        (None, Some(would)) => {
             let grounds = Grounds {
                 subject,
                 group: id,
@@ -86,21 +87,23 @@ fn treat(draft: &mut Draft<'_>, machine: &Machine, finding: &Finding) {
                 evidence,
                 checks,
             };
-            return if left {
-                draft.retire(grounds, machine);
-            } else {
-                draft.replace(grounds, machine);
+            return match would {
+                Would::Retire => draft.retire(grounds, machine),
+                Would::Replace => draft.replace(grounds, machine),
+                Would::Treat(rung) => draft.treat(grounds, machine, rung),
             };
         }
-        Some(check) if check.rule == Rule::Fence && draft.is_being_asked(machine) => return,
-        Some(check) if check.rule == Rule::Mode => match mode {
+        (Some(check), _) if check.rule == Rule::Fence && draft.is_being_asked(machine) => return,
+        (Some(check), Some(would)) if check.rule == Rule::Mode => match mode {
             HealMode::Approve => Outcome::AwaitApproval { would },
             _ => Outcome::Observe { would },
         },
-        Some(check) => Outcome::Hold {
+        (Some(check), _) => Outcome::Hold {
             rule: check.rule,
             detail: check.margin.clone(),
         },
+        // The rule `ladder` holds where there is no cure.
+        (None, None) => return,
     };
     draft.record(subject, cause, evidence, checks, outcome);
 }

@@ -124,6 +124,7 @@ fn grow(draft: &mut Draft<'_>, id: &GroupId) -> bool {
             board: draft.board,
             group,
             machine: None,
+            cure: None,
         };
         let gates = ask(SCALE_OUT, &question);
         let checks = draft.checks(gates);
@@ -205,6 +206,7 @@ fn shrink(draft: &mut Draft<'_>, id: &GroupId) -> bool {
             board: draft.board,
             group,
             machine: Some((&machine, finding)),
+            cure: None,
         };
         let gates = ask(rules, &question);
         let checks = draft.checks(gates);

@@ -71,6 +71,8 @@ impl World {
         let provider = ProviderEvidence {
             word,
             can_prove_off: true,
+            can_reboot: true,
+            can_power_cycle: true,
             list_lag_ms: 0,
             at_ms,
         };
@@ -126,11 +128,40 @@ impl World {
         id
     }
 
+    /// The machine's host refuses its port: its agent does not run.
+    pub(crate) fn agent_down(&mut self, name: &str) -> MachineId {
+        let id = self.id(name);
+        self.see(id, MemberStatus::Down);
+        self.say(id, ProviderWord::Running);
+        self.witnesses(id, Answer::Refused);
+        id
+    }
+
+    /// The machine's workload fails.
+    pub(crate) fn ail(&mut self, name: &str) -> MachineId {
+        let id = self.id(name);
+        let workload = Workload::Failed {
+            since_ms: self.now_ms(),
+            detail: "exit code 1".into(),
+        };
+        let record = RecordEvidence {
+            health: Health::Critical,
+            reasons: vec!["the workload's health command failed".into()],
+            workload: Some(workload),
+            leaving: None,
+            as_of_ms: self.now_ms(),
+        };
+        self.seen.entry(id).or_default().record = Some(record);
+        id
+    }
+
     /// The machine answers again.
     pub(crate) fn revive(&mut self, id: MachineId) {
         self.see(id, MemberStatus::Alive);
         self.say(id, ProviderWord::Running);
-        self.seen.get_mut(&id).unwrap().witnesses.clear();
+        let seen = self.seen.get_mut(&id).unwrap();
+        seen.witnesses.clear();
+        seen.record = None;
         self.proven_gone.remove(&id);
     }
 
@@ -235,7 +266,13 @@ impl World {
         for intent in open {
             let record = intent.current().unwrap();
             let result = match record.step {
-                Step::Fence | Step::Drain | Step::Destroy => StepResult::Done,
+                Step::Fence
+                | Step::Drain
+                | Step::Destroy
+                | Step::RestartWorkload
+                | Step::Reboot
+                | Step::PowerCycle => StepResult::Done,
+                Step::AwaitWell => continue,
                 Step::Provision => {
                     let id = intent.action.makes().unwrap();
                     self.say(id, ProviderWord::Running);

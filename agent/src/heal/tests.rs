@@ -4,6 +4,7 @@ mod diagnosis;
 mod healing;
 mod histories;
 mod holding;
+mod ladder;
 mod leaving;
 mod observing;
 mod scaling;

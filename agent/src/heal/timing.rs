@@ -35,3 +35,6 @@ pub const JOIN_AFTER_CHANGE_MS: u64 = 30 * SECOND_MS;
 /// How long a provider's word is waited for before a machine is judged without: as long as one question to a provider
 /// may take, and a little for asking.
 pub const PROVIDER_WORD_MS: u64 = 12 * SECOND_MS;
+
+/// How long a machine whose workload was mended is on trial at most, where its check takes long to fail.
+pub const TRIAL_MS_MAX: u64 = 5 * MINUTE_MS;

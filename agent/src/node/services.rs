@@ -25,6 +25,9 @@ use crate::answers::Answers;
 /// Draining this machine's workload, asked by the leader before the machine is taken away.
 pub(super) const DRAIN: StreamKind = StreamKind(12);
 
+/// Restarting this machine's workload, asked by the leader as a cure.
+pub(super) const RESTART_WORKLOAD: StreamKind = StreamKind(14);
+
 /// A machine's request to join, passed on to the leader by the machine that it asked.
 pub(super) const FORWARDED_JOIN: StreamKind = StreamKind(13);
 
@@ -171,6 +174,13 @@ async fn machine_asks(
                 return Err("only coordinators drain machines".to_owned());
             }
             workload::drain(shared, flavors_deadline()).await?;
+            Ok(Bytes::new())
+        }
+        RESTART_WORKLOAD => {
+            if !shared.replica.read(|state, _| has_seat(state, machine)) {
+                return Err("only coordinators have workloads restarted".to_owned());
+            }
+            workload::restart(shared, flavors_deadline()).await?;
             Ok(Bytes::new())
         }
         _ => Err("this machine does not know that kind of request".to_owned()),

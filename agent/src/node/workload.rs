@@ -151,3 +151,16 @@ pub(super) async fn drain(shared: &Shared, deadline: Deadline) -> Result<(), Str
         None => Ok(()),
     }
 }
+
+/// Restarts this machine's workload.
+///
+/// # Errors
+/// Why it did not.
+pub(super) async fn restart(shared: &Shared, deadline: Deadline) -> Result<(), String> {
+    let bound = bind(shared).ok_or("this machine has no flavor")?;
+    if !bound.flavor.can_restart() {
+        return Err("its flavor has no command that restarts it".to_owned());
+    }
+    let restarted = bound.flavor.restart(&bound.workload, deadline).await;
+    restarted.map_err(|error| error.to_string())
+}

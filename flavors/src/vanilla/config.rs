@@ -41,6 +41,20 @@ pub struct VanillaConfig {
     pub drain: Option<Task>,
     /// How the workload is stopped.
     pub stop: Option<Task>,
+    /// How the workload is restarted.
+    pub restart: Option<Task>,
+    /// How many of its members the workload needs.
+    pub quorum: Quorum,
+}
+
+/// How many of its members a workload needs to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Quorum {
+    /// None; each works for itself.
+    #[default]
+    None,
+    /// More than half.
+    Majority,
 }
 
 /// A command that judges the health of the workload by its exit code.
@@ -77,6 +91,8 @@ impl VanillaConfig {
             health: fields.object("health", read_health).flatten(),
             drain: fields.object("drain", read_task).flatten(),
             stop: fields.object("stop", read_task).flatten(),
+            restart: fields.object("restart", read_task).flatten(),
+            quorum: read_quorum(&mut fields),
         };
         let problems = fields.finish();
         if problems.is_empty() {
@@ -212,6 +228,18 @@ fn read_task(fields: &mut Fields<'_>) -> Option<Task> {
         command: command?,
         timeout,
     })
+}
+
+fn read_quorum(fields: &mut Fields<'_>) -> Quorum {
+    match fields.string("quorum").as_deref() {
+        None | Some("none") => Quorum::None,
+        Some("majority") => Quorum::Majority,
+        Some(other) => {
+            let reason = format!("`{other}` is no quorum");
+            fields.problem("quorum", reason, "write \"majority\" or \"none\"");
+            Quorum::None
+        }
+    }
 }
 
 fn read_command(fields: &mut Fields<'_>) -> Option<CommandLine> {

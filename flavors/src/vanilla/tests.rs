@@ -202,6 +202,32 @@ async fn a_check_that_hangs_is_critical() {
 }
 
 #[tokio::test]
+async fn a_workload_is_restarted_by_its_command_and_only_where_there_is_one() {
+    let workload = Workload::default();
+    assert!(!flavor(json!({})).can_restart());
+    let flavor = flavor(json!({ "restart": { "command": "echo no; exit 3" } }));
+    assert!(flavor.can_restart());
+    let deadline = Deadline::after(Duration::from_secs(20));
+    let error = flavor
+        .restart(&workload, deadline)
+        .await
+        .expect_err("fails");
+    assert_eq!(error.to_string(), "restarting failed: exit code 3: no");
+}
+
+#[test]
+fn the_quorum_is_none_or_more_than_half() {
+    let missing =
+        |quorum: &str, members| flavor(json!({ "quorum": quorum })).may_be_missing(members);
+    assert_eq!(flavor(json!({})).may_be_missing(5), 5);
+    assert_eq!(missing("none", 3), 3);
+    let majority: Vec<_> = (1..=6)
+        .map(|members| missing("majority", members))
+        .collect();
+    assert_eq!(majority, [0, 0, 1, 1, 2, 2]);
+}
+
+#[tokio::test]
 async fn drain_and_stop_run_their_commands() {
     let deadline = || Deadline::after(Duration::from_secs(20));
     let workload = Workload::default();

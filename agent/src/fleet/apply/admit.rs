@@ -10,6 +10,7 @@ use super::super::machine::{Admission, Machine, Phase, Place};
 use super::super::names::{GroupId, MachineName, Member};
 use super::super::refusal::Refusal;
 use super::super::reply::{Admitted, Reply};
+use super::super::rung::Treatments;
 use super::super::spec::Allocation;
 use super::super::state::FleetState;
 use super::super::token::{Token, TokenId};
@@ -141,6 +142,7 @@ impl FleetState {
                 ordered_ms: context.now_ms,
                 joined_ms: Some(context.now_ms),
                 condemned: false,
+                treatments: Treatments::default(),
             },
         );
         let detail = format!("from {}, with token {}", admit.addr, admit.token);

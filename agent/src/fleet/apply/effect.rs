@@ -6,6 +6,7 @@ use super::super::event::EventKind;
 use super::super::intent::{Action, Intent, IntentState, StepRecord};
 use super::super::machine::{Machine, Phase, Place};
 use super::super::names::{GroupId, Member};
+use super::super::rung::Treatments;
 use super::super::state::FleetState;
 use super::{About, Context};
 
@@ -22,19 +23,22 @@ impl FleetState {
         let Some(group) = proposal.group.clone() else {
             return;
         };
-        let paid = matches!(action, Action::Replace { .. }) && self.spend(context, &group);
-        let removed = action
-            .removes()
+        let heals = matches!(action, Action::Replace { .. } | Action::Treat { .. });
+        let paid = heals && self.spend(context, &group);
+        let found = action
+            .finds()
             .and_then(|id| self.machines.get(&id))
             .cloned();
         if let Some(order) = &proposal.order {
-            self.put_ordered(context, &group, order, &op, removed.as_ref());
+            self.put_ordered(context, &group, order, &op, found.as_ref());
         }
-        let pet = removed.as_ref().is_some_and(Machine::is_pet);
-        if let Some(old) = &removed {
-            self.take_away(context, old, &op, action);
+        let pet = found.as_ref().is_some_and(Machine::is_pet);
+        match &found {
+            Some(machine) if action.treats().is_some() => self.take_in_hand(machine, &op),
+            Some(old) => self.take_away(context, old, &op, action),
+            None => {}
         }
-        let named = action.makes().or(action.removes());
+        let named = action.makes().or(action.finds());
         let Some(machine) = named.and_then(|id| self.machines.get(&id)) else {
             return;
         };
@@ -47,14 +51,17 @@ impl FleetState {
             member,
             name: machine.name.clone(),
             action,
-            was: removed.as_ref().map(|old| old.phase),
+            was: found.as_ref().map(|machine| machine.phase),
             plan: plan(action, pet, context.now_ms),
             decision,
             paid,
             opened_ms: context.now_ms,
             state: IntentState::Open,
         };
-        self.note_action(context, decision, proposal, &intent, removed.as_ref());
+        if let (Action::Replace { .. }, Some(group)) = (action, self.groups.get_mut(&group)) {
+            group.note_replaced(&intent.member, context.now_ms);
+        }
+        self.note_action(context, decision, proposal, &intent, found.as_ref());
         self.intents.insert(op, intent);
     }
 
@@ -106,6 +113,7 @@ impl FleetState {
             ordered_ms: context.now_ms,
             joined_ms: None,
             condemned: false,
+            treatments: Treatments::default(),
         };
         self.machines.insert(order.machine, machine);
     }
@@ -123,6 +131,15 @@ impl FleetState {
         if let Some(group) = self.groups.get_mut(group) {
             group.next_ordinal = group.next_ordinal.max(ordinal.saturating_add(1));
         }
+    }
+
+    /// A machine that is treated stays what it is. An approval was for this treatment, not for the next.
+    fn take_in_hand(&mut self, machine: &Machine, op: &OperationId) {
+        if let Some(machine) = self.machines.get_mut(&machine.id) {
+            machine.intent = Some(op.clone());
+            machine.treatments.count = machine.treatments.count.saturating_add(1);
+        }
+        self.approvals.remove(&machine.id);
     }
 
     /// A machine that is replaced, or that left, is refused by everyone from now on. Not so a pet that is replaced:
@@ -151,21 +168,25 @@ impl FleetState {
         decision: DecisionId,
         proposal: &Proposal,
         intent: &Intent,
-        removed: Option<&Machine>,
+        found: Option<&Machine>,
     ) {
         let cause = &proposal.cause;
-        let about = match (intent.action, removed) {
+        let about = match (intent.action, found) {
             (Action::Provision { machine }, _) => About::machine(machine, cause.to_string()),
             (Action::Replace { old, .. }, Some(machine)) if machine.name != intent.name => {
                 About::machine(old, format!("by {}: {cause}", intent.name))
             }
             (Action::Replace { old, .. }, _) => About::machine(old, cause.to_string()),
             (Action::Retire { machine }, _) => About::machine(machine, cause.to_string()),
+            (Action::Treat { machine, rung, .. }, _) => {
+                About::machine(machine, format!("{rung}: {cause}"))
+            }
         };
         let kind = match intent.action {
             Action::Provision { .. } => EventKind::Ordered,
             Action::Replace { .. } => EventKind::Replacing,
             Action::Retire { .. } => EventKind::Retiring,
+            Action::Treat { .. } => EventKind::Treating,
         };
         self.note(context, kind, about.decided(decision));
     }

@@ -9,6 +9,7 @@ use super::super::limits::CA_BYTES_MAX;
 use super::super::machine::{Admission, Machine, Phase, Place};
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
+use super::super::rung::Treatments;
 use super::super::state::{Cluster, FleetState};
 use super::super::token::TokenId;
 use super::values::{at_most, check_instance, check_labels, invalid};
@@ -72,6 +73,7 @@ impl FleetState {
                 ordered_ms: context.now_ms,
                 joined_ms: Some(context.now_ms),
                 condemned: false,
+                treatments: Treatments::default(),
             },
         );
         self.last_seat = Seat::FIRST;

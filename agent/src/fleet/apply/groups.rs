@@ -219,6 +219,7 @@ impl FleetState {
             next_ordinal: highest.saturating_add(1),
             bucket: Bucket::full(spec.heal.budget.per_hour(spec.desired()), context.now_ms),
             failures: VecDeque::new(),
+            replaced: BTreeMap::new(),
             destroying: false,
             spec,
         };

@@ -13,6 +13,7 @@ use super::super::machine::{Machine, Phase, Place};
 use super::super::names::{GroupId, Member};
 use super::super::refusal::Refusal;
 use super::super::rule::Rule;
+use super::super::rung::Rung;
 use super::super::spec::{Allocation, HealMode};
 use super::super::state::FleetState;
 use super::super::text::span;
@@ -55,6 +56,18 @@ impl FleetState {
                 if proposal.order.is_some() {
                     return Err(invalid("a retirement orders no machine"));
                 }
+                machine
+                    .place
+                    .clone()
+                    .ok_or_else(|| Refusal::NoGroup(id.clone()))?
+            }
+            Action::Treat {
+                machine,
+                rung,
+                number,
+            } => {
+                let machine = self.free_machine(id, machine)?;
+                self.check_treat(context, group, proposal, machine, rung, number)?;
                 machine
                     .place
                     .clone()
@@ -144,6 +157,8 @@ impl FleetState {
         }
         let fits = match (proposal.cause.diagnosis(), old.phase) {
             (Some(Diagnosis::Gone | Diagnosis::Unreachable), Phase::Joined) => true,
+            // The end of the ladder; which rungs there are is for the decision core to know.
+            (Some(Diagnosis::AgentDown | Diagnosis::WorkloadFailed), Phase::Joined) => true,
             (Some(diagnosis), Phase::Lost { .. }) => !diagnosis.is_calm(),
             _ => false,
         };
@@ -157,6 +172,51 @@ impl FleetState {
             return Err(Refusal::Stale("the group is being destroyed".into()));
         }
         self.check_permitted(context, group, old.id)?;
+        check_backoff(context, group)?;
+        check_disk(context, group, old)?;
+        self.check_budget(context, group)
+    }
+
+    fn check_treat(
+        &self,
+        context: &Context<'_>,
+        group: &Group,
+        proposal: &Proposal,
+        machine: &Machine,
+        rung: Rung,
+        number: u32,
+    ) -> Result<(), Refusal> {
+        if proposal.subject != Subject::Machine(machine.id) {
+            return Err(invalid("a decision about one machine treats another one"));
+        }
+        if proposal.order.is_some() {
+            return Err(invalid("a treatment orders no machine"));
+        }
+        let fits = proposal
+            .cause
+            .diagnosis()
+            .is_some_and(|diagnosis| Rung::ladder(diagnosis).contains(&rung));
+        if !fits || machine.phase != Phase::Joined {
+            let why = format!("its diagnosis is none to {rung} it for");
+            return Err(roster::wrong_phase(machine, &why));
+        }
+        if machine.treatments.count.checked_add(1) != Some(number) {
+            return Err(Refusal::Stale(
+                format!("it has had {} treatments", machine.treatments.count).into(),
+            ));
+        }
+        if let Some(spent) = machine.treatments.spent(rung, context.now_ms) {
+            let ago = span(context.now_ms.saturating_sub(spent.at_ms));
+            let detail = format!("{rung} was tried {ago} ago");
+            return Err(Refusal::Held {
+                rule: Rule::Ladder,
+                detail: detail.into(),
+            });
+        }
+        if group.destroying {
+            return Err(Refusal::Stale("the group is being destroyed".into()));
+        }
+        self.check_permitted(context, group, machine.id)?;
         check_backoff(context, group)?;
         self.check_budget(context, group)
     }
@@ -386,6 +446,17 @@ fn needed_order(proposal: &Proposal) -> Result<&Order, Refusal> {
         .order
         .as_ref()
         .ok_or_else(|| invalid("an action that makes a machine needs an order"))
+}
+
+fn check_disk(context: &Context<'_>, group: &Group, old: &Machine) -> Result<(), Refusal> {
+    let member = old.place.as_ref().map(|place| &place.member);
+    match member.and_then(|member| group.suspects_disk(member, context.now_ms)) {
+        None => Ok(()),
+        Some(_) => Err(Refusal::Held {
+            rule: Rule::Backoff,
+            detail: "it died again and again with the same disk".into(),
+        }),
+    }
 }
 
 fn check_backoff(context: &Context<'_>, group: &Group) -> Result<(), Refusal> {

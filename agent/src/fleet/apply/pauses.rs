@@ -59,13 +59,14 @@ impl FleetState {
         let backed_off = self
             .groups
             .iter()
-            .any(|(id, group)| covers(id) && group.backoff(context.now_ms).is_some());
+            .any(|(id, group)| covers(id) && group.waits(context.now_ms));
         if !paused && !backed_off {
             return Err(Refusal::NotPaused(scope.clone()));
         }
         self.pauses.remove(scope);
         for (_, group) in self.groups.iter_mut().filter(|(id, _)| covers(id)) {
             group.failures.clear();
+            group.replaced.clear();
         }
         let detail = format!("{scope} goes on{}", context.by_whom());
         self.note_scope(context, EventKind::Resumed, scope, detail);

@@ -6,11 +6,12 @@ use super::super::OperationId;
 use super::super::command::{Progress, StepResult};
 use super::super::event::EventKind;
 use super::super::intent::{Action, Held, Intent, IntentState, Step, StepRecord};
-use super::super::limits::{INTENTS_ENDED_MAX, RETRY_MS_MAX};
+use super::super::limits::{INTENTS_ENDED_MAX, RESTART_MS, RETRY_MS_MAX};
 use super::super::machine::{Instance, Phase};
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
 use super::super::rule::Rule;
+use super::super::rung::{Rung, Treatment};
 use super::super::state::FleetState;
 use super::super::text::{Text, span};
 use super::values::{check_instance, invalid};
@@ -47,11 +48,11 @@ impl FleetState {
             }
             StepResult::Held { rule, detail } => self.step_held(context, &op, rule, detail),
             StepResult::GiveUp { error } => {
-                self.check_join_time(context, &op)?;
+                self.check_time(context, &op)?;
                 self.fail(context, &op, error);
                 Ok(Reply::Done)
             }
-            StepResult::Vanished { error } if step == Step::AwaitJoin => {
+            StepResult::Vanished { error } if step.is_waited_for() => {
                 self.fail(context, &op, error);
                 Ok(Reply::Done)
             }
@@ -65,38 +66,38 @@ impl FleetState {
                 "`{step}` ends with an instance or an admission only"
             )));
         }
-        let removed = self
+        let found = self
             .intents
             .get(op)
-            .and_then(|intent| intent.action.removes());
-        let removed = removed.ok_or_else(|| Refusal::NoIntent(op.clone()))?;
+            .and_then(|intent| intent.action.finds());
+        let found = found.ok_or_else(|| Refusal::NoIntent(op.clone()))?;
         let decision = self
             .intents
             .get(op)
             .map(|intent| intent.decision)
             .unwrap_or_default();
-        let instance = self.machines.get(&removed);
+        let instance = self.machines.get(&found);
         let instance = instance.and_then(|machine| machine.instance.as_ref());
         let what = instance.map_or_else(
             || "whatever its order may have made".to_owned(),
             |instance| format!("{} {}", instance.provisioner, instance.id),
         );
-        let (kind, detail) = match step {
-            Step::Fence => (EventKind::Fenced, format!("{what} is proved off")),
-            Step::Drain => (
-                EventKind::Drained,
-                format!("{what} has handed over its duties"),
-            ),
-            _ => (EventKind::Destroyed, format!("{what} is no more")),
+        let event = match step {
+            Step::Fence => Some((EventKind::Fenced, "is proved off")),
+            Step::Drain => Some((EventKind::Drained, "has handed over its duties")),
+            Step::Destroy => Some((EventKind::Destroyed, "is no more")),
+            Step::RestartWorkload => Some((EventKind::Treated, "has restarted its workload")),
+            Step::Reboot => Some((EventKind::Treated, "was rebooted")),
+            Step::PowerCycle => Some((EventKind::Treated, "was power-cycled")),
+            Step::Provision | Step::AwaitJoin | Step::AwaitWell => None,
         };
-        self.note(
-            context,
-            kind,
-            About::machine(removed, detail).decided(decision),
-        );
+        if let Some((kind, words)) = event {
+            let about = About::machine(found, format!("{what} {words}"));
+            self.note(context, kind, about.decided(decision));
+        }
         match step {
-            Step::Fence => self.condemn(context, removed),
-            Step::Destroy => self.remove_machine(context, removed),
+            Step::Fence => self.condemn(context, found),
+            Step::Destroy => self.remove_machine(context, found),
             _ => {}
         }
         self.advance(context, op);
@@ -167,7 +168,7 @@ impl FleetState {
             .current_mut()
             .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
         let step = record.step;
-        if step == Step::AwaitJoin {
+        if step.is_waited_for() {
             return Err(invalid(
                 "waiting for a machine has no errors; it is given up in the end",
             ));
@@ -192,7 +193,7 @@ impl FleetState {
         } else if attempts == 1 {
             let machine = match step {
                 Step::Provision | Step::AwaitJoin => action.makes(),
-                Step::Fence | Step::Drain | Step::Destroy => action.removes(),
+                _ => action.finds(),
             };
             let about = About {
                 machine,
@@ -220,7 +221,7 @@ impl FleetState {
             .current_mut()
             .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
         let (step, now_ms) = (record.step, context.now_ms);
-        if step == Step::AwaitJoin {
+        if step.is_waited_for() {
             return Err(invalid("waiting for a machine is held by no rule"));
         }
         let before = record.held.as_ref();
@@ -240,7 +241,7 @@ impl FleetState {
         if since_ms == now_ms {
             let machine = match step {
                 Step::Provision => action.makes(),
-                _ => action.removes().or(action.makes()),
+                _ => action.finds().or(action.makes()),
             };
             let about = About {
                 machine,
@@ -252,20 +253,20 @@ impl FleetState {
     }
 
     /// A machine that is still in time is not given up.
-    fn check_join_time(&self, context: &Context<'_>, op: &OperationId) -> Result<(), Refusal> {
+    fn check_time(&self, context: &Context<'_>, op: &OperationId) -> Result<(), Refusal> {
         let Some(intent) = self.intents.get(op) else {
             return Ok(());
         };
         let Some(record) = intent
             .current()
-            .filter(|record| record.step == Step::AwaitJoin)
+            .filter(|record| record.step.is_waited_for())
         else {
             return Ok(());
         };
-        let until_ms = self.join_deadline_ms(intent, record);
+        let until_ms = self.deadline_ms(intent, record);
         if context.now_ms < until_ms {
             let left = span(until_ms - context.now_ms);
-            let detail = format!("{} has {left} left to join", intent.name);
+            let detail = format!("{} has {left} left at `{}`", intent.name, record.step);
             return Err(Refusal::Held {
                 rule: Rule::Grace,
                 detail: detail.into(),
@@ -274,10 +275,16 @@ impl FleetState {
         Ok(())
     }
 
-    /// By when the machine of an intent at `AwaitJoin` must have joined.
-    pub(crate) fn join_deadline_ms(&self, intent: &Intent, record: &StepRecord) -> u64 {
+    /// By when the machine of an intent that is waited for must have joined, or be well.
+    pub(crate) fn deadline_ms(&self, intent: &Intent, record: &StepRecord) -> u64 {
         let group = self.groups.get(&intent.group);
-        let grace_ms = group.map_or(0, |group| group.spec.heal.boot_grace_ms);
+        let grace_ms = match intent.action {
+            Action::Treat {
+                rung: Rung::RestartWorkload,
+                ..
+            } => RESTART_MS,
+            _ => group.map_or(0, |group| group.spec.heal.boot_grace_ms),
+        };
         record
             .started_ms
             .unwrap_or(intent.opened_ms)
@@ -333,9 +340,10 @@ impl FleetState {
         {
             group.failures.clear();
         }
+        self.end_treatment(context, intent.action, true);
         let took = span(context.now_ms.saturating_sub(intent.opened_ms));
         let about = About {
-            machine: intent.action.makes(),
+            machine: intent.action.makes().or(intent.action.treats()),
             group: Some(&intent.group),
             ..About::fleet(format!("{} of {} took {took}", intent.action, intent.name))
         };
@@ -360,10 +368,9 @@ impl FleetState {
         };
         let intent = intent.clone();
         let (makes, removes) = (intent.action.makes(), intent.action.removes());
-        let machine = if step >= Step::Provision {
-            makes
-        } else {
-            removes
+        let machine = match step {
+            Step::Provision | Step::AwaitJoin => makes,
+            _ => intent.action.finds(),
         };
         let detail = format!(
             "{} of {} failed at `{step}`: {error}",
@@ -381,10 +388,30 @@ impl FleetState {
         if let Some(id) = removes {
             self.give_back_old(context, id, &intent);
         }
-        if let Some(group) = self.groups.get_mut(&intent.group) {
+        self.end_treatment(context, intent.action, false);
+        // What did not help in place is followed by the next rung, not by a wait.
+        if let Some(group) = self.groups.get_mut(&intent.group)
+            && intent.action.treats().is_none()
+        {
             group.note_failure(now_ms);
         }
         self.after_intent(context, &intent);
+    }
+
+    /// A machine that was treated is free again, and remembers how it went.
+    fn end_treatment(&mut self, context: &Context<'_>, action: Action, helped: bool) {
+        let Action::Treat { machine, rung, .. } = action else {
+            return;
+        };
+        if let Some(machine) = self.machines.get_mut(&machine) {
+            machine.intent = None;
+            let at_ms = context.now_ms;
+            machine.treatments.note(Treatment {
+                rung,
+                at_ms,
+                helped,
+            });
+        }
     }
 
     /// A machine that may exist stays on the roster, to be replaced, and may still turn up: after an error it is not
@@ -398,7 +425,7 @@ impl FleetState {
         let may_exist = match step {
             Step::AwaitJoin => true,
             Step::Provision => attempts > 0 || machine.is_pet(),
-            Step::Fence | Step::Drain | Step::Destroy => false,
+            _ => false,
         };
         match machine.phase {
             Phase::Ordered if may_exist => {

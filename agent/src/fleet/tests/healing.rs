@@ -462,3 +462,71 @@ fn an_instance_is_one_machines() {
         "{reply:?}"
     );
 }
+
+#[test]
+fn a_treatment_fits_its_diagnosis_has_its_number_and_is_not_repeated_in_vain() {
+    let mut fleet = Fleet::with(&[cattle("web", 3)]);
+    let id = fleet.id("web-1");
+    let refused =
+        |fleet: &mut Fleet, proposal: Proposal| fleet.refused(Command::Decide(vec![proposal]));
+    let wrong = fleet.treat(id, Rung::PowerCycle, Diagnosis::WorkloadFailed);
+    assert!(matches!(
+        refused(&mut fleet, wrong),
+        Refusal::WrongPhase { .. }
+    ));
+    let slow = fleet.treat(id, Rung::Reboot, Diagnosis::Slow);
+    assert!(matches!(
+        refused(&mut fleet, slow),
+        Refusal::WrongPhase { .. }
+    ));
+    let first = fleet.treat(id, Rung::Reboot, Diagnosis::AgentDown);
+    fleet.act(first.clone());
+    let op = fleet.intent_of(id).op.clone();
+    assert_eq!(fleet.phase(id), Some(Phase::Joined));
+    let again = fleet.treat(id, Rung::PowerCycle, Diagnosis::AgentDown);
+    assert!(matches!(
+        refused(&mut fleet, again),
+        Refusal::MachineBusy { .. }
+    ));
+    fleet.done(id);
+    let early = fleet.report(
+        id,
+        StepResult::GiveUp {
+            error: "late".into(),
+        },
+    );
+    assert!(matches!(
+        early,
+        Reply::Refused(Refusal::Held {
+            rule: Rule::Grace,
+            ..
+        })
+    ));
+    fleet.pass(60 * SECOND_MS);
+    fleet.report(
+        id,
+        StepResult::GiveUp {
+            error: "late".into(),
+        },
+    );
+    assert_eq!(fleet.state.machines[&id].intent, None);
+    let group = &fleet.state.groups[&group("web")];
+    assert!(group.failures.is_empty(), "that was no order");
+    assert!(matches!(refused(&mut fleet, first), Refusal::Stale(_)));
+    let vain = fleet.treat(id, Rung::Reboot, Diagnosis::AgentDown);
+    let held = refused(&mut fleet, vain);
+    assert!(
+        matches!(
+            held,
+            Refusal::Held {
+                rule: Rule::Ladder,
+                ..
+            }
+        ),
+        "{held}"
+    );
+    fleet.pass(HOUR_MS);
+    let later = fleet.treat(id, Rung::Reboot, Diagnosis::AgentDown);
+    fleet.act(later);
+    assert_ne!(fleet.intent_of(id).op, op, "no operation ID is used twice");
+}

@@ -2,6 +2,7 @@
 
 use super::Question;
 use crate::fleet::{Diagnosis, Phase, Rule, span};
+use crate::heal::Finding;
 use crate::heal::gate::Gate;
 
 pub(super) fn grace(question: &Question<'_>) -> Gate {
@@ -25,7 +26,7 @@ pub(super) fn grace(question: &Question<'_>) -> Gate {
     }
     let waits = [
         (
-            "it has been silent",
+            what_lasts(finding),
             finding.since_ms,
             policy.unreachable_after_ms,
         ),
@@ -44,25 +45,33 @@ pub(super) fn grace(question: &Question<'_>) -> Gate {
     let longest = waits.iter().max_by_key(|wait| ends(wait));
     match longest.filter(|wait| now_ms < ends(wait)) {
         None => {
-            let silent = span(now_ms.saturating_sub(finding.since_ms));
+            let (what, lasted) = (
+                what_lasts(finding),
+                span(now_ms.saturating_sub(finding.since_ms)),
+            );
             let needed = span(policy.unreachable_after_ms);
             Gate::pass(
                 Rule::Grace,
-                format!("it has been silent for {silent}; {needed} are needed"),
+                format!("{what} for {lasted}; {needed} are needed"),
             )
         }
         Some(wait @ (what, at_ms, wait_ms)) => {
             let past = span(now_ms.saturating_sub(*at_ms));
-            let so_far = if wait.0.ends_with("silent") {
+            let so_far = if wait.0 == what_lasts(finding) {
                 format!("{what} for {past}")
             } else {
                 format!("{what} {past} ago")
             };
-            let margin = format!(
-                "{so_far}; mere silence is waited out for {}",
-                span(*wait_ms)
-            );
+            let margin = format!("{so_far}; that is waited out for {}", span(*wait_ms));
             Gate::hold_until(Rule::Grace, margin, ends(wait))
         }
+    }
+}
+
+fn what_lasts(finding: &Finding) -> &'static str {
+    match finding.diagnosis {
+        Diagnosis::WorkloadFailed => "its workload has failed",
+        Diagnosis::AgentDown => "its agent has been down",
+        _ => "it has been silent",
     }
 }

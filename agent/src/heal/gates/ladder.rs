@@ -29,23 +29,11 @@ fn answers(question: &Question<'_>, machine: &Machine) -> bool {
     !machine.condemned && member.is_some_and(|member| member.status == MemberStatus::Alive)
 }
 
-/// Which rungs there are: so far the only one is to replace, which is for machines that do not answer.
+/// Whether there is a rung for the machine, and which.
 pub(super) fn ladder(question: &Question<'_>) -> Gate {
-    let Some((_, finding)) = question.machine else {
-        return Gate::pass(Rule::Ladder, "no machine is taken away");
-    };
-    match finding.diagnosis {
-        Diagnosis::AgentDown => Gate::hold(
-            Rule::Ladder,
-            "its host is up, so its agent is for its supervisor to restart; replacing would be too much",
-        ),
-        Diagnosis::WorkloadFailed => Gate::hold(
-            Rule::Ladder,
-            "its agent is well, so its workload is for its supervisor to restart; replacing would be too much",
-        ),
-        diagnosis => Gate::pass(
-            Rule::Ladder,
-            format!("`replace` is for machines that are {diagnosis}"),
-        ),
+    match question.cure {
+        None => Gate::pass(Rule::Ladder, "no machine has failed"),
+        Some(cure) if cure.would.is_some() => Gate::pass(Rule::Ladder, cure.why.clone()),
+        Some(cure) => Gate::hold(Rule::Ladder, cure.why.clone()),
     }
 }

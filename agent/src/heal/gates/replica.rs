@@ -1,7 +1,7 @@
 //! `last-good-replica`: never take away the last machine that is well while others are not.
 
 use super::Question;
-use crate::fleet::{Diagnosis, Rule};
+use crate::fleet::{Diagnosis, Rule, Would};
 use crate::heal::gate::Gate;
 
 pub(super) fn last_good_replica(question: &Question<'_>) -> Gate {
@@ -9,6 +9,13 @@ pub(super) fn last_good_replica(question: &Question<'_>) -> Gate {
     let Some((machine, finding)) = question.machine else {
         return Gate::pass(rule, "no machine is taken away");
     };
+    let treated = matches!(
+        question.cure.and_then(|cure| cure.would),
+        Some(Would::Treat(_))
+    );
+    if treated && finding.diagnosis == Diagnosis::WorkloadFailed {
+        return Gate::pass(rule, "its workload does not work as it is");
+    }
     if !finding.diagnosis.may_serve() {
         return Gate::pass(rule, "it serves nobody");
     }

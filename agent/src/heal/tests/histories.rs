@@ -68,7 +68,8 @@ fn condition() -> impl Strategy<Value = Condition> {
         4 => Just(Condition::Dead),
         2 => Just(Condition::Silent),
         2 => Just(Condition::Slow),
-        1 => Just(Condition::AgentDown),
+        2 => Just(Condition::AgentDown),
+        2 => Just(Condition::Ailing),
         1 => Just(Condition::LeftForGood),
         4 => Just(Condition::Up),
     ]

@@ -28,6 +28,8 @@ fn listing(world: &World, instances: Vec<Listed>) -> Listing {
         at_ms: world.now_ms(),
         list_lag_ms: 60_000,
         can_prove_off: true,
+        can_reboot: true,
+        can_power_cycle: true,
         said: Ok(instances),
     }
 }
@@ -40,7 +42,7 @@ fn status(world: &World) -> impl Fn(MachineId) -> Option<MemberStatus> {
 fn provisioners_are_asked_only_about_machines_in_trouble_or_to_go() {
     let mut world = World::new(&[cattle("web", 3), pets("db", &["db-1", "db-2"])]);
     let asked = |world: &World| -> Vec<_> {
-        let suspects = suspects(&world.fleet.state, status(world));
+        let suspects = suspects(&world.fleet.state, status(world), |_| false);
         let asked = suspects.iter().filter(|suspect| suspect.asked);
         let machines = &world.fleet.state.machines;
         let mut names: Vec<_> = asked
@@ -64,7 +66,7 @@ fn provisioners_are_asked_only_about_machines_in_trouble_or_to_go() {
 fn a_list_says_of_a_machine_what_its_instance_is_or_that_there_is_none() {
     let mut world = World::new(&[cattle("web", 3)]);
     let ids = ["web-1", "web-2", "web-3"].map(|name| world.silence(name));
-    let suspects = suspects(&world.fleet.state, status(&world));
+    let suspects = suspects(&world.fleet.state, status(&world), |_| false);
     let of = |id: MachineId| {
         suspects
             .iter()
@@ -99,7 +101,7 @@ fn an_instance_that_nobody_lived_to_report_is_found_by_its_order() {
     world.settle();
     let id = world.id("web-3");
     let op = world.fleet.state.machines[&id].order.clone();
-    let suspects = suspects(&world.fleet.state, status(&world));
+    let suspects = suspects(&world.fleet.state, status(&world), |_| false);
     let suspect = suspects
         .iter()
         .find(|suspect| suspect.machine == id)
@@ -118,7 +120,9 @@ fn an_instance_that_nobody_lived_to_report_is_found_by_its_order() {
 fn witnesses_come_from_other_zones_and_the_suspects_own_comes_last() {
     let world = World::new(&[cattle("web", 1)]);
     let me = world.fleet.leader;
-    let mut suspect = suspects(&world.fleet.state, |_| None).pop().unwrap();
+    let mut suspect = suspects(&world.fleet.state, |_| None, |_| false)
+        .pop()
+        .unwrap();
     suspect.zone = Some("a".into());
     let machine = |number: u64| MachineId::new(number).unwrap();
     let in_zone = |number: u64, zone: &str| (machine(number), Some(zone.to_owned()));
@@ -148,6 +152,8 @@ fn no_such_instance_proves_nothing_while_the_list_may_lag() {
         let provider = ProviderEvidence {
             word,
             can_prove_off: true,
+            can_reboot: true,
+            can_power_cycle: true,
             list_lag_ms: 60_000,
             at_ms,
         };

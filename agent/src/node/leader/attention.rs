@@ -2,7 +2,7 @@
 //!
 //! Judging asks provisioners, witnesses and half of the roster. A calm fleet is spared all that.
 
-use crate::fleet::{Allocation, FleetState, Machine, Member, MemberStatus, Phase};
+use crate::fleet::{Allocation, FleetState, Machine, Member, MemberStatus, Phase, Workload};
 use crate::node::world::World;
 
 /// Whether anything is under way, on record as wrong, or different from what it should be.
@@ -16,7 +16,7 @@ pub(super) fn is_needed(state: &FleetState, world: &World) -> bool {
             .any(|machine| {
                 !matches!(machine.phase, Phase::Joined)
                     || world.status(machine.id) != Some(MemberStatus::Alive)
-                    || said_goodbye(world, machine)
+                    || said_so(world, machine)
             })
         || state.groups.iter().any(|(id, group)| {
             let existing = state
@@ -39,10 +39,15 @@ fn concerns_us(machine: &Machine) -> bool {
     machine.place.is_some() || !matches!(machine.phase, Phase::Left { .. })
 }
 
-fn said_goodbye(world: &World, machine: &Machine) -> bool {
+/// Whether it says itself that it is going away, or that its workload does not work.
+fn said_so(world: &World, machine: &Machine) -> bool {
     world
         .members
         .get(&machine.id)
         .and_then(|seen| seen.said.as_ref())
-        .is_some_and(|said| said.leaving.is_some() || said.workload.is_some())
+        .is_some_and(|said| said.leaving.is_some() || is_ill(said.workload.as_ref()))
+}
+
+fn is_ill(workload: Option<&Workload>) -> bool {
+    matches!(workload, Some(Workload::Failed { .. }))
 }

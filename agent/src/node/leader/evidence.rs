@@ -17,7 +17,7 @@ use super::background::Background;
 use super::lists::Lists;
 use crate::fleet::{
     Answer, Health, MemberEvidence, MemberStatus, Path, ProviderEvidence, RecordEvidence, Text,
-    WitnessEvidence,
+    WitnessEvidence, Workload,
 };
 use crate::heal::{self, MachineEvidence, Proofs, Stranger, Suspect};
 use crate::health::Level;
@@ -83,9 +83,19 @@ impl Observer {
     /// What is known now; has provisioners and witnesses asked about machines that are not well.
     pub(super) fn observe(&mut self, shared: &Arc<Shared>, world: &World) -> Observed {
         let status = |machine| world.status(machine);
+        let ill = |machine| {
+            let said = world
+                .members
+                .get(&machine)
+                .and_then(|seen| seen.said.as_ref());
+            matches!(
+                said.and_then(|said| said.workload.as_ref()),
+                Some(Workload::Failed { .. })
+            )
+        };
         let suspects = shared
             .replica
-            .read(|state, _| heal::suspects(state, status));
+            .read(|state, _| heal::suspects(state, status, ill));
         let of = |suspect: &Suspect| (suspect.machine, suspect.troubled);
         let troubled = suspects
             .iter()

@@ -147,6 +147,8 @@ impl Said {
             at_ms,
             list_lag_ms: 0,
             can_prove_off: false,
+            can_reboot: false,
+            can_power_cycle: false,
             said: Err(why),
         };
         Self { at, listing }
@@ -173,6 +175,8 @@ async fn list(built: Option<Arc<dyn Provisioner>>, filter: Tags) -> Said {
         at_ms,
         list_lag_ms: u64::try_from(can.list_lag.as_millis()).unwrap_or(u64::MAX),
         can_prove_off: can.prove_off,
+        can_reboot: can.reboot,
+        can_power_cycle: can.power_cycle,
         said,
     };
     Said { at, listing }

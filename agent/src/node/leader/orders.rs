@@ -20,7 +20,7 @@ use crate::fleet::{
     Check, Command, FleetState, Intent, Progress, Refusal, Rule, Step, StepResult, Text,
 };
 use crate::node::propose::{ProposeFailure, propose};
-use crate::node::services::DRAIN;
+use crate::node::services::{DRAIN, RESTART_WORKLOAD};
 use crate::node::shared::Shared;
 
 /// Steps under way at once. A provider that is asked for more at a time tends to throttle.
@@ -274,6 +274,22 @@ impl Helpers for MeshHelpers {
             .map(|_| ())
             .map_err(|error| format!("{} was not drained: {error}", self.shared.name(machine)))
     }
+    async fn restart_workload(&self, machine: MachineId, deadline: Duration) -> Result<(), String> {
+        let world = self.shared.mesh.look();
+        let name = self.shared.name(machine);
+        let Some(peer) = world.peer(machine).filter(|_| world.is_active(machine)) else {
+            return Err(format!("{name} is not in the mesh"));
+        };
+        let asked = self
+            .shared
+            .transport
+            .request(peer, RESTART_WORKLOAD, Bytes::new(), deadline);
+        asked
+            .await
+            .map(|_| ())
+            .map_err(|error| format!("the workload of {name} was not restarted: {error}"))
+    }
+
     async fn permit(&self) -> Result<(), Check> {
         self.backing.permit(self.proven_gone.clone()).await
     }

@@ -31,13 +31,13 @@ impl Company {
         }
     }
 
-    /// The intents that must not take their machine away yet: the coordinators would lose their quorum with it, and
+    /// The intents that must not take their machine away, or restart it, yet: the coordinators would lose their quorum with it, and
     /// with those that are on their way out already; or it leads, and others are still to be done.
     pub(super) fn held(&self, state: &FleetState, now_ms: u64) -> BTreeMap<OperationId, Check> {
         let votes = |machine: &MachineId| self.voters.get(machine) == Some(&true);
         let removing: Vec<_> = state
             .open_intents()
-            .filter_map(|intent| Some((intent, intent.action.removes()?)))
+            .filter_map(|intent| Some((intent, intent.action.stops()?)))
             .filter(|(_, machine)| state.machines.contains_key(machine))
             .collect();
         let mut leaving = BTreeSet::new();

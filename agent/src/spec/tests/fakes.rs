@@ -61,6 +61,14 @@ impl Flavor for Nothing {
         Ok(())
     }
 
+    fn can_restart(&self) -> bool {
+        false
+    }
+
+    async fn restart(&self, _: &Workload, _: Deadline) -> Result<(), FlavorError> {
+        Ok(())
+    }
+
     fn may_be_missing(&self, members: usize) -> usize {
         members
     }

@@ -28,6 +28,8 @@ pub(super) enum Condition {
     Slow,
     /// Its host runs, its agent does not.
     AgentDown,
+    /// It answers, and its workload does not work.
+    Ailing,
     /// It said goodbye and stopped.
     LeftForGood,
 }
@@ -168,7 +170,8 @@ impl Sim {
         let before = self.truth(id);
         let restarted = matches!(before.condition, Condition::Dead | Condition::LeftForGood);
         // Who is silent already does not fall silent once more.
-        let silent = ![before.condition, condition].contains(&Condition::Up);
+        let silent = |condition| !matches!(condition, Condition::Up | Condition::Ailing);
+        let silent = silent(before.condition) && silent(condition);
         let since_ms = if silent {
             before.since_ms
         } else {

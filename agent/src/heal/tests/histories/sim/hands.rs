@@ -31,10 +31,10 @@ impl Sim {
         let intent = open[Self::pick(&open, which)?];
         let record = intent.current()?;
         let machine = |id| self.fleet.state.machines.get(&id).cloned();
-        (record.step != Step::AwaitJoin).then(|| Job {
+        (!record.step.is_waited_for()).then(|| Job {
             intent: intent.clone(),
             record: record.clone(),
-            old: intent.action.removes().and_then(machine),
+            old: intent.action.finds().and_then(machine),
             new: intent.action.makes().and_then(machine),
             begun_ms: self.fleet.now_ms,
         })
@@ -91,7 +91,9 @@ impl Sim {
             Step::Provision => self.provision(job),
             Step::Fence => self.remove(job, false),
             Step::Destroy => self.remove(job, true),
-            Step::Drain | Step::AwaitJoin => Some(StepResult::Done),
+            Step::Reboot | Step::PowerCycle => self.reboot(job),
+            Step::RestartWorkload => None,
+            Step::Drain | Step::AwaitJoin | Step::AwaitWell => Some(StepResult::Done),
         }
     }
 
@@ -139,6 +141,19 @@ impl Sim {
         made.running = false;
         if ran {
             self.become_of(machine, Condition::Dead);
+        }
+        Some(StepResult::Done)
+    }
+
+    /// It cures half of the machines, and the others never.
+    fn reboot(&mut self, job: &Job) -> Option<StepResult> {
+        let old = job.old.as_ref()?;
+        let op = old.order.clone()?;
+        let made = self.made.get(&op).filter(|made| made.running)?;
+        let (id, curable) = (made.machine, made.machine.get() % 2 == 0);
+        let condition = self.truth(id).condition;
+        if curable || !matches!(condition, Condition::AgentDown | Condition::Ailing) {
+            self.become_of(id, Condition::Up);
         }
         Some(StepResult::Done)
     }

@@ -40,7 +40,9 @@ impl Sim {
                 .get(&id)
                 .map(|member: &MemberEvidence| member.status)
         };
-        let suspects = suspects(&self.fleet.state, status);
+        let suspects = suspects(&self.fleet.state, status, |id| {
+            self.truth(id).condition == Condition::Ailing
+        });
         let alive = |id: &MachineId| status(*id) == Some(MemberStatus::Alive);
         let answering: Vec<_> = members.keys().copied().filter(alive).collect();
         self.ask_witnesses(&suspects, &answering);
@@ -102,6 +104,8 @@ impl Sim {
             at_ms: self.clock_ms(),
             list_lag_ms: LAG_MS,
             can_prove_off: true,
+            can_reboot: true,
+            can_power_cycle: true,
             said: if answers {
                 Ok(self.made.iter().filter_map(listed).collect())
             } else {
@@ -117,7 +121,7 @@ impl Sim {
         let heard = self.is_heard(id) && !machine.condemned;
         let silent_ms = self.fleet.now_ms.saturating_sub(truth.since_ms);
         let status = match truth.condition {
-            Condition::Up if heard => MemberStatus::Alive,
+            Condition::Up | Condition::Ailing if heard => MemberStatus::Alive,
             Condition::LeftForGood if heard => MemberStatus::Left,
             _ if silent_ms < 1000 => MemberStatus::Suspect,
             _ => MemberStatus::Down,
@@ -131,12 +135,18 @@ impl Sim {
     }
 
     fn record(&self, id: MachineId) -> Option<RecordEvidence> {
-        let left = self.truth(id).condition == Condition::LeftForGood;
-        left.then(|| RecordEvidence {
+        let truth = self.truth(id);
+        let left = truth.condition == Condition::LeftForGood;
+        let failed = truth.condition == Condition::Ailing;
+        let since_ms = truth.since_ms.saturating_add_signed(self.skew_ms);
+        Some(RecordEvidence {
             health: Health::Ok,
             reasons: Vec::new(),
-            workload: None,
-            leaving: Some(Leaving::ForGood),
+            workload: failed.then(|| Workload::Failed {
+                since_ms,
+                detail: "exit code 1".into(),
+            }),
+            leaving: left.then_some(Leaving::ForGood),
             as_of_ms: self.clock_ms(),
         })
     }
@@ -166,7 +176,7 @@ impl Sim {
     fn witness(&self, id: MachineId, by: MachineId) -> WitnessEvidence {
         let answer = match self.truth(id).condition {
             _ if !self.is_heard(id) => Answer::Silent,
-            Condition::Up | Condition::Slow => Answer::Answered,
+            Condition::Up | Condition::Ailing | Condition::Slow => Answer::Answered,
             Condition::AgentDown => Answer::Refused,
             _ => Answer::Silent,
         };

@@ -1,0 +1,109 @@
+//! Which rung of the ladder a machine is on: the gentlest cure that its provisioner and its flavor have, and that did
+//! not fail on it lately.
+
+use muster_flavors::Registry;
+
+use super::board::Board;
+use super::diagnose::Finding;
+use crate::fleet::{Diagnosis, Group, Machine, Rung, Template, Would, span};
+use crate::spec::for_flavor;
+
+/// What is to be done about a machine, and why not something gentler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cure {
+    /// What is to be done; `None` when nothing can be.
+    pub(super) would: Option<Would>,
+    /// Why that, in a sentence.
+    pub(super) why: String,
+}
+
+/// The next rung for a machine.
+pub(super) fn cure(board: &Board<'_>, group: &Group, machine: &Machine, finding: &Finding) -> Cure {
+    let rungs = Rung::ladder(finding.diagnosis);
+    let mut passed = Vec::new();
+    for rung in rungs {
+        if let Some(why) = passed_over(board, group, machine, *rung) {
+            passed.push(why);
+            continue;
+        }
+        passed.push(format!("`{rung}` is the next rung"));
+        return Cure {
+            would: Some(Would::Treat(*rung)),
+            why: passed.join("; "),
+        };
+    }
+    if finding.diagnosis == Diagnosis::Left {
+        return Cure {
+            would: Some(Would::Retire),
+            why: "a machine that left is cleared away".to_owned(),
+        };
+    }
+    // Nobody could take its old machine away, and it may well be at work.
+    if !rungs.is_empty() && !is_ours(machine) {
+        passed.push("no provisioner made it, so it is for a person to mend".to_owned());
+        return Cure {
+            would: None,
+            why: passed.join("; "),
+        };
+    }
+    passed.push(if rungs.is_empty() {
+        format!("`replace` is for machines that are {}", finding.diagnosis)
+    } else {
+        "`replace` is what is left".to_owned()
+    });
+    Cure {
+        would: Some(Would::Replace),
+        why: passed.join("; "),
+    }
+}
+
+/// Why a rung is not for a machine; `None` if it is.
+fn passed_over(board: &Board<'_>, group: &Group, machine: &Machine, rung: Rung) -> Option<String> {
+    if let Some(spent) = machine.treatments.spent(rung, board.now_ms) {
+        let ago = span(board.now_ms.saturating_sub(spent.at_ms));
+        return Some(if spent.helped {
+            format!("`{rung}` has helped too often, last {ago} ago")
+        } else {
+            format!("`{rung}` did not help {ago} ago")
+        });
+    }
+    let seen = board.situation.machines.get(&machine.id);
+    let provider = seen.and_then(|seen| seen.provider.as_ref());
+    let (can, who) = match rung {
+        Rung::RestartWorkload => (can_restart(group, machine), "flavor"),
+        Rung::Reboot => (
+            is_ours(machine) && provider.is_some_and(|provider| provider.can_reboot),
+            "provisioner",
+        ),
+        Rung::PowerCycle => (
+            is_ours(machine) && provider.is_some_and(|provider| provider.can_power_cycle),
+            "provisioner",
+        ),
+    };
+    (!can).then(|| format!("its {who} has no `{rung}`"))
+}
+
+fn is_ours(machine: &Machine) -> bool {
+    machine.instance.is_some() || machine.order.is_some()
+}
+
+fn can_restart(group: &Group, machine: &Machine) -> bool {
+    let made_from = machine
+        .revision
+        .and_then(|revision| group.templates.get(&revision));
+    let template = made_from.or_else(|| group.templates.get(&group.template));
+    template
+        .is_some_and(|template| flavor(group, template).is_some_and(|flavor| flavor.can_restart()))
+}
+
+/// The flavor of a group's template; `None` if this program does not know it.
+pub(super) fn flavor(
+    group: &Group,
+    template: &Template,
+) -> Option<std::sync::Arc<dyn muster_flavors::Flavor>> {
+    let allocation = for_flavor(&group.spec.allocation);
+    let flavor = &template.flavor;
+    Registry::builtin()
+        .build(&flavor.name, &flavor.properties, &allocation)
+        .ok()
+}

@@ -1,0 +1,84 @@
+//! Machines that something was done to in their place: are they well now, or was it in vain?
+
+use std::time::Duration;
+
+use muster_mesh::identity::MachineId;
+
+use super::board::Board;
+use super::ladder;
+use super::timing::{JOIN_AFTER_CHANGE_MS, TRIAL_MS_MAX};
+use crate::fleet::{
+    Command, Diagnosis, FleetState, Intent, Progress, Step, StepRecord, StepResult, span,
+};
+
+/// The report of how a treatment ended; or when to look again.
+pub(super) fn recovered(
+    state: &FleetState,
+    board: &Board<'_>,
+    intent: &Intent,
+    record: &StepRecord,
+) -> Result<Command, u64> {
+    let since_ms = record.started_ms.unwrap_or(intent.opened_ms);
+    // While nobody led, nobody could see it.
+    let led_ms = board.situation.leader_since_ms;
+    let on_trial_ms = since_ms.saturating_add(trial_ms(state, intent));
+    let at_ms = state
+        .deadline_ms(intent, record)
+        .max(led_ms.saturating_add(JOIN_AFTER_CHANGE_MS))
+        .max(on_trial_ms);
+    let machine = intent.action.treats().ok_or(at_ms)?;
+    let well = is_well(board, machine);
+    let result = if well && board.now_ms >= on_trial_ms {
+        StepResult::Done
+    } else if let Some(error) = is_gone(board, machine, since_ms) {
+        StepResult::Vanished {
+            error: error.into(),
+        }
+    } else if board.now_ms >= at_ms {
+        let waited = span(board.now_ms.saturating_sub(since_ms));
+        StepResult::GiveUp {
+            error: format!("it was not well {waited} after that").into(),
+        }
+    } else {
+        return Err(if well { on_trial_ms } else { at_ms });
+    };
+    Ok(Command::Progress(Progress {
+        op: intent.op.clone(),
+        step: Step::AwaitWell,
+        attempt: record.attempts,
+        result,
+    }))
+}
+
+fn is_well(board: &Board<'_>, machine: MachineId) -> bool {
+    let finding = board.findings.get(&machine);
+    finding.is_some_and(|finding| finding.diagnosis == Diagnosis::Healthy)
+}
+
+/// For how long a machine has to be well before that counts, in milliseconds. A workload that failed counts as well until
+/// its check has failed often enough, so it is given as long as that takes.
+fn trial_ms(state: &FleetState, intent: &Intent) -> u64 {
+    let cause = state.decision(intent.decision);
+    let cause = cause.and_then(|decision| decision.proposal.cause.diagnosis());
+    if cause != Some(Diagnosis::WorkloadFailed) {
+        return 0;
+    }
+    let plan = intent.action.treats().and_then(|id| {
+        let machine = state.machines.get(&id)?;
+        let group = state.groups.get(&intent.group)?;
+        ladder::flavor(group, state.template(machine)?)?.health_plan()
+    });
+    let needed = plan.map_or(Duration::ZERO, |plan| {
+        plan.interval
+            .saturating_mul(plan.failures)
+            .saturating_add(plan.timeout)
+    });
+    u64::try_from(needed.as_millis()).map_or(TRIAL_MS_MAX, |ms| ms.min(TRIAL_MS_MAX))
+}
+
+/// How its provider proves that it has gone since.
+fn is_gone(board: &Board<'_>, machine: MachineId, since_ms: u64) -> Option<String> {
+    let finding = board.findings.get(&machine)?;
+    let gone = finding.diagnosis == Diagnosis::Gone && finding.since_ms >= since_ms;
+    gone.then(|| finding.summary.to_string())
+}
