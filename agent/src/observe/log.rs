@@ -45,14 +45,17 @@ pub struct LogHandle {
     reload: reload::Handle<Targets, Registry>,
 }
 
-/// Libraries whose lines at `info` would drown ours: they start at `warn` unless the filter names them.
-const QUIET: [&str; 6] = [
-    "foca",
-    "hyper",
-    "openraft",
-    "quinn",
-    "quinn_proto",
-    "rustls",
+/// Libraries whose lines would drown ours, and the most that each says unless the filter names it.
+///
+/// openraft warns of each request that fails, thrice, and requests fail whenever a machine dies or takes a seat. What an
+/// operator needs to know of a coordinator (seats, elections, a store that failed) is in lines of our own.
+const QUIET: [(&str, LevelFilter); 6] = [
+    ("foca", LevelFilter::WARN),
+    ("hyper", LevelFilter::WARN),
+    ("openraft", LevelFilter::OFF),
+    ("quinn", LevelFilter::WARN),
+    ("quinn_proto", LevelFilter::WARN),
+    ("rustls", LevelFilter::WARN),
 ];
 
 /// Reads a filter such as `info` or `warn,muster::heal=debug`.
@@ -81,10 +84,7 @@ pub fn parse_filter(filter: &str) -> Result<Targets, LogError> {
         return Err(error("it has several levels without a target".to_owned()));
     }
     let targets = Targets::from_str(filter).map_err(|cause| error(cause.to_string()))?;
-    let ceiling = targets
-        .default_level()
-        .unwrap_or(LevelFilter::INFO)
-        .min(LevelFilter::WARN);
+    let default = targets.default_level().unwrap_or(LevelFilter::INFO);
     let is_named = |library: &str| {
         targets
             .iter()
@@ -92,9 +92,10 @@ pub fn parse_filter(filter: &str) -> Result<Targets, LogError> {
     };
     let quiet: Vec<_> = QUIET
         .into_iter()
-        .filter(|library| !is_named(library))
+        .filter(|(library, _)| !is_named(library))
+        .map(|(library, most)| (library, most.min(default)))
         .collect();
-    Ok(targets.with_targets(quiet.into_iter().map(|library| (library, ceiling))))
+    Ok(targets.with_targets(quiet))
 }
 
 /// Sets up logging for the whole process, on standard error. Call it once, first of all.
@@ -271,11 +272,19 @@ mod tests {
                 .expect("a filter")
                 .would_enable("muster", &level)
         );
-        let warn = tracing::Level::WARN;
+        let (warn, error) = (tracing::Level::WARN, tracing::Level::ERROR);
         assert!(
             !parse_filter("error")
                 .expect("a filter")
                 .would_enable("quinn", &warn)
         );
+        let raft = "openraft::replication";
+        let says = |filter: &str| {
+            parse_filter(filter)
+                .expect("a filter")
+                .would_enable(raft, &error)
+        };
+        assert!(!says("trace"), "each failed request, thrice");
+        assert!(says("info,openraft=error"), "unless it is asked for");
     }
 }
