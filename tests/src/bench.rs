@@ -58,6 +58,12 @@ pub trait System {
     /// What a line of a log tells, if anything.
     fn news(&self) -> fn(&str) -> Option<News>;
 
+    /// Changes the health of every agent once, within [`scenarios::CHURN_EVERY`], where it does not change by itself.
+    fn change_health(&mut self, round: u32);
+
+    /// Waits until an agent whose packets were dropped, and are not any more, is a member again in all eyes.
+    fn welcome_back(&mut self, silenced: &Agent);
+
     /// Restores the full number after `victim` was lost; says when the replacement was ordered and when all was well,
     /// since `killed`, where the system does that by itself.
     fn restore(&mut self, victim: &Agent, killed: std::time::Instant) -> Restored;
@@ -72,6 +78,15 @@ pub struct Restored {
     pub whole: Option<Duration>,
 }
 
+/// A scenario that could not be measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Which system, at which size, in which scenario.
+    pub what: String,
+    /// What went wrong.
+    pub why: String,
+}
+
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -83,8 +98,6 @@ pub struct Plan {
     pub window: Duration,
     /// How often everything that happens once is repeated.
     pub runs: u32,
-    /// Whether Serf is measured too.
-    pub serf: bool,
 }
 
 /// One thing to measure.

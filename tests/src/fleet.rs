@@ -17,7 +17,7 @@ use crate::fleet::dev::Dev;
 use crate::process::{self, Process};
 use crate::slots::{self, Slot};
 use crate::status::{MachineRow, Status};
-use crate::wait::until;
+use crate::wait::{is_signalled, until};
 
 mod dev;
 mod namespace;
@@ -340,30 +340,30 @@ impl Fleet {
 
     /// What a person would want to see of a fleet in which a test failed.
     fn print_state(&self) {
-        println!("=== the fleet in {} at the end", self.dir().display());
+        eprintln!("=== the fleet in {} at the end", self.dir().display());
         for line in self.dev_lines().iter().rev().take(40).rev() {
-            println!("dev: {line}");
+            eprintln!("dev: {line}");
         }
         for process in self.processes() {
-            println!("process {}: {}", process.pid, process.command);
+            eprintln!("process {}: {}", process.pid, process.command);
         }
         if let Some(socket) = self.sockets().first() {
-            println!("{}", self.ask(socket, &["status"]));
+            eprintln!("{}", self.ask(socket, &["status"]));
         }
         for log in logs(self.dir.path()) {
-            println!("--- {}", log.display());
+            eprintln!("--- {}", log.display());
             let text = fs::read_to_string(&log).unwrap_or_default();
             let lines: Vec<_> = text.lines().collect();
             lines[lines.len().saturating_sub(30)..]
                 .iter()
-                .for_each(|line| println!("{line}"));
+                .for_each(|line| eprintln!("{line}"));
         }
     }
 }
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !is_signalled() {
             self.print_state();
         }
         if let Some(dev) = self.dev.take() {

@@ -1,7 +1,12 @@
 //! Waits for conditions rather than for times.
 
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// How often a condition is looked at, unless told otherwise.
 pub const PAUSE: Duration = Duration::from_millis(100);
@@ -18,6 +23,7 @@ pub fn poll<T>(
 ) -> Result<T, String> {
     let start = now();
     loop {
+        mind_signals();
         let asked_at = now();
         match ask() {
             Ok(value) => return Ok(value),
@@ -33,6 +39,45 @@ pub fn poll<T>(
 pub fn until<T>(what: &str, deadline: Duration, ask: impl FnMut() -> Result<T, String>) -> T {
     poll(deadline, PAUSE, ask)
         .unwrap_or_else(|refusal| panic!("waited {deadline:?} until {what}: {refusal}"))
+}
+
+/// Waits, for what has to be measured over a time.
+pub fn pause(duration: Duration) {
+    let end = now() + duration;
+    while let Some(left) = end.checked_duration_since(now()) {
+        thread::sleep(left.min(PAUSE));
+        mind_signals();
+    }
+}
+
+/// Set by the signals that would end this process.
+static SIGNALLED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Makes Ctrl-C, SIGTERM and SIGHUP end this program's next wait by a panic, so that whatever was started is cleared
+/// away as after any other failure. A second signal ends the process at once.
+///
+/// # Errors
+///
+/// When the kernel refuses a handler.
+pub fn unwind_on_signals() -> io::Result<()> {
+    let flag = SIGNALLED.get_or_init(Arc::default);
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(flag))?;
+        signal_hook::flag::register(signal, Arc::clone(flag))?;
+    }
+    Ok(())
+}
+
+/// Whether a signal has asked this program to end, after [`unwind_on_signals`].
+pub fn is_signalled() -> bool {
+    SIGNALLED
+        .get()
+        .is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
+fn mind_signals() {
+    // While unwinding, what is waited for is that everything is gone.
+    assert!(thread::panicking() || !is_signalled(), "told to end");
 }
 
 /// The monotonic clock.

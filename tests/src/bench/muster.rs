@@ -122,6 +122,13 @@ impl System for Muster {
         }
     }
 
+    /// The health command that it was started with does that.
+    fn change_health(&mut self, _round: u32) {}
+
+    fn welcome_back(&mut self, _silenced: &Agent) {
+        self.wait_whole();
+    }
+
     fn restore(&mut self, victim: &Agent, killed: Instant) -> Restored {
         let killed_ms =
             unix_ms().saturating_sub(u64::try_from(killed.elapsed().as_millis()).unwrap_or(0));

@@ -16,7 +16,7 @@ pub struct Row {
 }
 
 /// The figures as a Markdown table per size.
-pub fn table(rows: &[Row]) -> String {
+pub fn table(rows: &[&Row]) -> String {
     let mut out = String::new();
     for row in rows {
         out.push_str(&format!("\n{} agents\n\n", row.size));
@@ -103,7 +103,7 @@ mod tests {
         serf.add("kill_all_s", 4.0);
         row.muster.add("kill_whole_s", 12.0);
         row.serf = Some(serf);
-        let table = table(&[row.clone()]);
+        let table = table(&[&row]);
         assert!(
             table.contains("| kill -9 until all know, s | 0.40 | 4.00 | 0.10 | <= 0.33x, met |"),
             "{table}"

@@ -1,54 +1,91 @@
 //! What is done to a system, and what is measured while it is.
 
+use std::any::Any;
 use std::collections::BTreeSet;
-use std::thread;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::figures::Figures;
 use super::log::LogWatch;
-use super::{Agent, News, Plan, Scenario, System, usage};
-use crate::wait::{now, poll};
+use super::{Agent, Failure, News, Plan, Scenario, System, usage};
+use crate::wait::{is_signalled, now, pause, poll};
 
 /// After this time nothing of the start is left in the figures of an idle system.
 const SETTLE: Duration = Duration::from_secs(20);
 /// Nobody waits longer for a death to be known.
 const KNOWN_MAX: Duration = Duration::from_secs(120);
 
-/// Runs the scenarios that a started system goes through, in an order in which none disturbs the next.
-pub fn run(system: &mut dyn System, plan: &Plan, figures: &mut Figures) {
-    for (name, scenario) in Scenario::ALL {
-        let elsewhere = match scenario {
-            // Needs a system that was started for it: see `churn`.
-            Scenario::Churn => true,
-            // Serf has no leader.
-            Scenario::Leader => system.name() == "serf",
-            _ => false,
-        };
-        if elsewhere || !plan.scenarios.contains(&scenario) {
+/// Starts a system for a scenario.
+pub type Start<'a> = &'a dyn Fn(Scenario) -> Box<dyn System>;
+
+/// Measures a system of `size` agents in every scenario of the plan.
+///
+/// One that fails is noted, and the next one gets a system that was started anew.
+pub fn run(name: &str, size: u32, plan: &Plan, start: Start<'_>) -> (Figures, Vec<Failure>) {
+    let (mut figures, mut failures) = (Figures::default(), Vec::new());
+    let mut running: Option<Box<dyn System>> = None;
+    for (title, scenario) in Scenario::ALL {
+        if !plan.scenarios.contains(&scenario) || (scenario == Scenario::Leader && name == "serf") {
             continue;
         }
-        let runs = match scenario {
-            Scenario::Kill | Scenario::Leader | Scenario::Silent => plan.runs,
-            Scenario::Idle | Scenario::Churn | Scenario::Loss(_) => 1,
-        };
-        for round in 0..runs {
-            eprintln!("{}: {name}, {} of {runs}", system.name(), round + 1);
-            match scenario {
-                Scenario::Idle => idle(system, plan, figures),
-                Scenario::Kill => kill(system, figures, "kill", |agent| !agent.is_leader, round),
-                Scenario::Leader => kill(system, figures, "leader", |agent| agent.is_leader, round),
-                Scenario::Silent => silent(system, figures, round),
-                Scenario::Churn => {}
-                Scenario::Loss(percent) => loss(system, plan, figures, percent),
-            }
+        // What makes the health change is started with the system.
+        if scenario == Scenario::Churn {
+            running = None;
+        }
+        let before = running.take();
+        let measured = catch_unwind(AssertUnwindSafe(|| {
+            let mut system = before.unwrap_or_else(|| start(scenario));
+            measure(&mut *system, title, scenario, plan, &mut figures);
+            system
+        }));
+        match measured {
+            Ok(system) => running = Some(system).filter(|_| scenario != Scenario::Churn),
+            Err(panic) if is_signalled() => resume_unwind(panic),
+            Err(panic) => failures.push(Failure {
+                what: format!("{name}, {size} agents, {title}"),
+                why: reason(&*panic),
+            }),
+        }
+    }
+    (figures, failures)
+}
+
+/// What a panic said.
+fn reason(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("it said nothing")
+        .to_owned()
+}
+
+fn measure(
+    system: &mut dyn System,
+    title: &str,
+    scenario: Scenario,
+    plan: &Plan,
+    figures: &mut Figures,
+) {
+    let runs = match scenario {
+        Scenario::Kill | Scenario::Leader | Scenario::Silent => plan.runs,
+        Scenario::Idle | Scenario::Churn | Scenario::Loss(_) => 1,
+    };
+    for round in 0..runs {
+        eprintln!("{}: {title}, {} of {runs}", system.name(), round + 1);
+        match scenario {
+            Scenario::Idle => idle(system, plan, figures),
+            Scenario::Kill => kill(system, figures, "kill", |agent| !agent.is_leader, round),
+            Scenario::Leader => kill(system, figures, "leader", |agent| agent.is_leader, round),
+            Scenario::Silent => silent(system, figures, round),
+            Scenario::Churn => churn(system, plan, figures),
+            Scenario::Loss(percent) => loss(system, plan, figures, percent),
         }
     }
 }
 
 fn idle(system: &mut dyn System, plan: &Plan, figures: &mut Figures) {
-    thread::sleep(SETTLE);
+    pause(SETTLE);
     let agents = system.agents();
     let spent = observe(system, &agents, plan.window);
     figures.add("packets_per_s", spent.packets_per_s);
@@ -70,16 +107,9 @@ fn idle(system: &mut dyn System, plan: &Plan, figures: &mut Figures) {
 /// How often the health of every machine changes in `churn`.
 pub const CHURN_EVERY: Duration = Duration::from_secs(5);
 
-/// Measures a system whose health changes all the time; `change` changes that of every machine once, within
-/// [`CHURN_EVERY`].
-pub fn churn(
-    system: &mut dyn System,
-    plan: &Plan,
-    figures: &mut Figures,
-    change: &mut dyn FnMut(u32),
-) {
-    eprintln!("{}: churn", system.name());
-    thread::sleep(SETTLE);
+/// Measures a system whose health changes all the time.
+fn churn(system: &mut dyn System, plan: &Plan, figures: &mut Figures) {
+    pause(SETTLE);
     let agents = system.agents();
     let rounds = u32::try_from(plan.window.as_secs() / CHURN_EVERY.as_secs())
         .unwrap_or(1)
@@ -87,8 +117,8 @@ pub fn churn(
     let start = Snapshot::take(system, &agents);
     for round in 0..rounds {
         let next = start.at + CHURN_EVERY * (round + 1);
-        change(round);
-        thread::sleep(next.saturating_duration_since(now()));
+        system.change_health(round);
+        pause(next.saturating_duration_since(now()));
     }
     let spent = start.until(&Snapshot::take(system, &agents));
     figures.add("churn_packets_per_s", spent.packets_per_s);
@@ -133,7 +163,7 @@ fn silent(system: &mut dyn System, figures: &mut Figures, round: u32) {
     system.namespace().silence(&victim.ip);
     wait_known(&watch, &agents, &victim, silenced, figures, "silent");
     system.namespace().heal();
-    system.restore(&victim, silenced);
+    system.welcome_back(&victim);
 }
 
 fn loss(system: &mut dyn System, plan: &Plan, figures: &mut Figures, percent: u32) {
@@ -154,7 +184,7 @@ fn loss(system: &mut dyn System, plan: &Plan, figures: &mut Figures, percent: u3
         declared.len() as f64,
     );
     // Those who were declared down come back before anything else is measured.
-    thread::sleep(SETTLE);
+    pause(SETTLE);
 }
 
 /// Notes when the first and the last survivor knew.
@@ -262,6 +292,6 @@ impl Snapshot {
 
 fn observe(system: &dyn System, agents: &[Agent], window: Duration) -> Spent {
     let start = Snapshot::take(system, agents);
-    thread::sleep(window);
+    pause(window);
     start.until(&Snapshot::take(system, agents))
 }

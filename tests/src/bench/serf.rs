@@ -3,15 +3,15 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::scenarios::CHURN_EVERY;
 use super::{Agent, News, Restored, System};
 use crate::command::{self, DEADLINE};
 use crate::fleet::{Namespace, PATIENCE};
-use crate::wait::{now, until};
+use crate::wait::{now, pause, until};
 
 /// A fleet of Serf agents.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Serf {
     started: u32,
     // Dropped after the agents, whose logs and network these are.
     dir: TempDir,
-    namespace: Arc<Namespace>,
+    namespace: Namespace,
 }
 
 impl Serf {
@@ -33,7 +33,7 @@ impl Serf {
             key: key.stdout.trim().to_owned(),
             started: 0,
             dir: tempfile::tempdir().expect("the temporary directory is writable"),
-            namespace: Arc::new(Namespace::new()),
+            namespace: Namespace::new(),
         };
         for _ in 0..size {
             serf.start_one();
@@ -110,46 +110,6 @@ impl Serf {
             });
         }
     }
-
-    /// What changes the tags of the agents that there are now.
-    pub fn tags(&self) -> Tags {
-        let rpc = |(agent, _): &(Agent, Child)| format!("-rpc-addr={}:7373", agent.ip);
-        Tags {
-            namespace: self.namespace.clone(),
-            rpc: self.agents.iter().map(rpc).collect(),
-        }
-    }
-}
-
-/// Changes the tags of agents, as a script that reports health would.
-#[derive(Debug)]
-pub struct Tags {
-    namespace: Arc<Namespace>,
-    rpc: Vec<String>,
-}
-
-impl Tags {
-    /// Sets the tag `health` of every agent, one after the other, evenly over `period`: machines change when they
-    /// change, not all at one moment.
-    pub fn set(&self, value: &str, period: Duration) {
-        let tag = format!("health={value}");
-        let start = now();
-        let mut children = Vec::new();
-        for (index, rpc) in (0_u32..).zip(&self.rpc) {
-            let due = start + period * index / u32::try_from(self.rpc.len()).unwrap_or(u32::MAX);
-            std::thread::sleep(due.saturating_duration_since(now()));
-            let mut command = self.namespace.command("serf".as_ref());
-            command.args(["tags", rpc, "-set", &tag]);
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            children.push(command.spawn().expect("serf runs"));
-        }
-        for mut child in children {
-            let _ = child.wait();
-        }
-    }
 }
 
 impl System for Serf {
@@ -165,6 +125,30 @@ impl System for Serf {
         self.agents.iter().map(|(agent, _)| agent.clone()).collect()
     }
 
+    /// Sets the tag `health` of every agent as a script that reports health would, one after the other: machines
+    /// change when they change, not all at one moment.
+    fn change_health(&mut self, round: u32) {
+        let tag = format!("health={round}");
+        let period = CHURN_EVERY * 9 / 10;
+        let start = now();
+        let mut children = Vec::new();
+        for (index, (agent, _)) in (0_u32..).zip(&self.agents) {
+            let due = start + period * index / u32::try_from(self.agents.len()).unwrap_or(u32::MAX);
+            pause(due.saturating_duration_since(now()));
+            let rpc = format!("-rpc-addr={}:7373", agent.ip);
+            let mut command = self.namespace.command("serf".as_ref());
+            command.args(["tags", &rpc, "-set", &tag]);
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            children.push(command.spawn().expect("serf runs"));
+        }
+        for mut child in children {
+            let _ = child.wait();
+        }
+    }
+
     fn news(&self) -> fn(&str) -> Option<News> {
         |line| {
             let key = |rest: &str| rest.split_ascii_whitespace().next().map(str::to_owned);
@@ -172,6 +156,12 @@ impl System for Serf {
             let down = after("EventMemberFailed: ").map(News::Down);
             down.or_else(|| after("EventMemberJoin: ").map(News::Up))
         }
+    }
+
+    /// Serf tries the dead again every half a minute, and there is nothing to measure in that: another agent is
+    /// started in its place.
+    fn welcome_back(&mut self, silenced: &Agent) {
+        self.restore(silenced, now());
     }
 
     /// Serf replaces nobody: another agent is started in the victim's place.
@@ -188,7 +178,7 @@ impl System for Serf {
         self.start_one();
         self.wait_joined();
         // Deaths are passed on for a while; what is measured next shall not contain that.
-        std::thread::sleep(Duration::from_secs(5));
+        pause(Duration::from_secs(5));
         Restored::default()
     }
 }

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use muster_tests::bench::figures::Figures;
 use muster_tests::bench::muster::Muster;
 use muster_tests::bench::report::{Row, json, table};
+use muster_tests::bench::scenarios::Start;
 use muster_tests::bench::serf::Serf;
-use muster_tests::bench::{Plan, Scenario, scenarios};
+use muster_tests::bench::{Failure, Plan, Scenario, scenarios};
 use muster_tests::system::{has_program, may_make_namespaces};
+use muster_tests::wait::unwind_on_signals;
 
 const USAGE: &str = "\
 usage: tests/bench [--agents N,N...] [--scenarios NAME,NAME...] [--seconds S] [--runs R]
@@ -22,11 +23,14 @@ usage: tests/bench [--agents N,N...] [--scenarios NAME,NAME...] [--seconds S] [-
   --only        measure one system only
   --json        write the figures there, too
 
+Progress goes to standard error, tables and JSON to standard output. Ends with 1 when something could not be measured.
+
 Needs root: each system runs in a network namespace of its own. Serf is measured where it is installed.";
 
 /// What the command line asks for.
 struct Arguments {
     plan: Plan,
+    serf: bool,
     muster: bool,
     json: Option<PathBuf>,
 }
@@ -45,21 +49,18 @@ fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    let mut rows = Vec::new();
+    if let Err(error) = unwind_on_signals() {
+        eprintln!(
+            "bench: no signal can be caught, so Ctrl-C would leave processes behind: {error}"
+        );
+        return ExitCode::FAILURE;
+    }
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
     for size in &arguments.plan.sizes {
-        let mut row = Row {
-            size: *size,
-            ..Row::default()
-        };
-        if arguments.plan.serf {
-            row.serf = Some(measure_serf(*size, &arguments.plan));
-        }
-        if arguments.muster {
-            row.muster = measure_muster(*size, &arguments.plan);
-        }
-        rows.push(row);
+        let row = measure(*size, &arguments, &mut failures);
         // What has been measured is shown at once: the next size may take long.
-        println!("{}", table(&rows[rows.len() - 1..]));
+        println!("{}", table(&[&row]));
+        rows.push(row);
     }
     let json = json(&rows);
     println!("{json}");
@@ -69,34 +70,37 @@ fn main() -> ExitCode {
         eprintln!("bench: {}: {error}", path.display());
         return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
+    for Failure { what, why } in &failures {
+        eprintln!("bench: {what} could not be measured: {why}");
+    }
+    if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
-fn measure_serf(size: u32, plan: &Plan) -> Figures {
-    let mut figures = Figures::default();
-    let mut serf = Serf::start(size);
-    scenarios::run(&mut serf, plan, &mut figures);
-    drop(serf);
-    if plan.scenarios.contains(&Scenario::Churn) {
-        let mut serf = Serf::start(size);
-        let tags = serf.tags();
-        scenarios::churn(&mut serf, plan, &mut figures, &mut |round| {
-            tags.set(&round.to_string(), scenarios::CHURN_EVERY * 9 / 10)
+fn measure(size: u32, arguments: &Arguments, failures: &mut Vec<Failure>) -> Row {
+    let mut row = Row {
+        size,
+        ..Row::default()
+    };
+    let mut run = |name, start: Start<'_>| {
+        let (figures, failed) = scenarios::run(name, size, &arguments.plan, start);
+        failures.extend(failed);
+        figures
+    };
+    if arguments.serf {
+        row.serf = Some(run("serf", &|_| Box::new(Serf::start(size))));
+    }
+    if arguments.muster {
+        row.muster = run("muster", &|scenario| {
+            let changing = scenario == Scenario::Churn;
+            let spec = changing.then(|| Muster::changing_health(size));
+            Box::new(Muster::start(size, spec))
         });
     }
-    figures
-}
-
-fn measure_muster(size: u32, plan: &Plan) -> Figures {
-    let mut figures = Figures::default();
-    let mut muster = Muster::start(size, None);
-    scenarios::run(&mut muster, plan, &mut figures);
-    drop(muster);
-    if plan.scenarios.contains(&Scenario::Churn) {
-        let mut muster = Muster::start(size, Some(Muster::changing_health(size)));
-        scenarios::churn(&mut muster, plan, &mut figures, &mut |_| {});
-    }
-    figures
+    row
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -108,9 +112,8 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             .collect(),
         window: Duration::from_secs(60),
         runs: 3,
-        serf: has_program("serf"),
     };
-    let (mut muster, mut json) = (true, None);
+    let (mut serf, mut muster, mut json) = (has_program("serf"), true, None);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
         let number = |text: &str| {
@@ -129,15 +132,20 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--runs" => plan.runs = number(&value()?)?.max(1),
             "--json" => json = Some(value()?.into()),
             "--only" => match value()?.as_str() {
-                "muster" => plan.serf = false,
-                "serf" if plan.serf => muster = false,
+                "muster" => serf = false,
+                "serf" if serf => muster = false,
                 "serf" => return Err("serf is not installed".to_owned()),
                 other => return Err(format!("`{other}` is neither muster nor serf")),
             },
             other => return Err(format!("`{other}` is no option")),
         }
     }
-    Ok(Arguments { plan, muster, json })
+    Ok(Arguments {
+        plan,
+        serf,
+        muster,
+        json,
+    })
 }
 
 fn scenario(name: &str) -> Result<Scenario, String> {
