@@ -58,7 +58,7 @@ pub use evidence::{
 };
 pub use group::{Backoff, Group};
 pub use ids::{machine_id, operation_id};
-pub use intent::{Action, Held, Intent, IntentState, Step, StepRecord};
+pub use intent::{Action, Held, Intent, IntentState, Origin, Step, StepRecord};
 pub use machine::{Admission, Instance, Machine, Phase, Place};
 pub use muster_provisioners::{Attachment, InstanceId, OperationId, Properties};
 pub use names::{GROUP_BYTES_MAX, GroupId, MachineName, Member, NAME_BYTES_MAX, ParseNameError};

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::OperationId;
 use super::decision::DecisionId;
 use super::limits::{DRAIN_ATTEMPTS_MAX, RUNG_ATTEMPTS_MAX, STEP_ATTEMPTS_MAX};
-use super::machine::Phase;
+use super::machine::{Machine, Phase};
 use super::names::{GroupId, MachineName, Member};
 use super::rule::{Rule, is_outdated};
 use super::rung::Rung;
+use super::spec::SpecRevision;
 use super::text::Text;
 
 /// A committed order.
@@ -33,6 +34,8 @@ pub struct Intent {
     pub action: Action,
     /// What the machine that is treated or taken away was before, for when that fails.
     pub was: Option<Phase>,
+    /// Where the machine was that is treated or taken away: what its failure may have in common with others.
+    pub origin: Option<Origin>,
     /// The steps, in order, with how each went.
     pub plan: Vec<StepRecord>,
     /// The decision that ordered it.
@@ -71,6 +74,28 @@ impl Intent {
     pub fn due(&self, now_ms: u64) -> Option<&StepRecord> {
         self.current()
             .filter(|record| !record.step.is_waited_for() && record.next_attempt_ms <= now_ms)
+    }
+}
+
+/// What a machine has in common with others that may fail with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The template that it was made from.
+    pub revision: Option<SpecRevision>,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// Its rack, as its labels say.
+    pub rack: Option<String>,
+}
+
+impl Origin {
+    /// That of a machine.
+    pub fn of(machine: &Machine) -> Self {
+        Self {
+            revision: machine.revision,
+            zone: machine.known_zone().map(str::to_owned),
+            rack: machine.labels.get("rack").cloned(),
+        }
     }
 }
 

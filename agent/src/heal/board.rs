@@ -8,7 +8,7 @@ use super::diagnose::{Finding, diagnose_all};
 use super::gate::Gate;
 use super::quorum::quorum;
 use super::situation::Situation;
-use crate::fleet::{FleetState, GroupId, Machine, Mandate, MemberStatus};
+use crate::fleet::{Diagnosis, FleetState, GroupId, Machine, Mandate, MemberStatus};
 
 /// What one round of deciding looks at.
 pub(super) struct Board<'a> {
@@ -16,6 +16,8 @@ pub(super) struct Board<'a> {
     /// The fleet's clock, as the next command will find it: what the fleet state and, here, all evidence is dated by.
     pub(super) now_ms: u64,
     pub(super) findings: BTreeMap<MachineId, Finding>,
+    /// The machines that something is the matter with, with since when, in milliseconds since 1970.
+    pub(super) failed: Vec<(MachineId, u64)>,
     /// Since when each machine that should answer does not, in milliseconds since 1970.
     pub(super) silences: Vec<u64>,
     /// The machines of each declared group, in whatever phase.
@@ -37,10 +39,12 @@ impl<'a> Board<'a> {
             }
         }
         let (mandate, gate) = quorum(state, &situation.authority, situation.now_ms);
+        let findings = diagnose_all(state, situation);
         Self {
             situation,
             now_ms: situation.now_ms,
-            findings: diagnose_all(state, situation),
+            failed: failed(&findings),
+            findings,
             silences: silences(state, situation),
             members,
             mandate,
@@ -56,6 +60,15 @@ impl<'a> Board<'a> {
         let ids = self.members.get(id).into_iter().flatten();
         ids.filter_map(|id| state.machines.get(id))
     }
+}
+
+fn failed(findings: &BTreeMap<MachineId, Finding>) -> Vec<(MachineId, u64)> {
+    let has_failed =
+        |finding: &Finding| !finding.diagnosis.is_calm() && finding.diagnosis != Diagnosis::Left;
+    let failed = findings.iter().filter(|(_, finding)| has_failed(finding));
+    failed
+        .map(|(id, finding)| (*id, finding.since_ms))
+        .collect()
 }
 
 fn silences(state: &FleetState, situation: &Situation) -> Vec<u64> {

@@ -5,11 +5,13 @@
 //! in the way.
 
 mod budget;
+mod correlation;
 mod fence;
 mod grace;
 mod ladder;
 mod replica;
 mod settled;
+mod workload;
 
 use super::board::Board;
 use super::diagnose::Finding;
@@ -43,6 +45,8 @@ pub(super) const REPLACE: &[Ask] = &[
     grace::grace,
     backoff,
     budget::budget,
+    correlation::correlation,
+    workload::workload_quorum,
     replica::last_good_replica,
     fence::fence,
 ];
@@ -58,6 +62,8 @@ pub(super) const TREAT: &[Ask] = &[
     grace::grace,
     backoff,
     budget::budget,
+    correlation::correlation,
+    workload::workload_quorum,
     replica::last_good_replica,
 ];
 
@@ -80,6 +86,7 @@ pub(super) const SCALE_IN: &[Ask] = &[
     settled::settled,
     backoff,
     budget::at_once,
+    workload::workload_quorum,
     replica::last_good_replica,
     fence::fence,
 ];

@@ -228,7 +228,7 @@ fn shrink(draft: &mut Draft<'_>, id: &GroupId) -> bool {
             Some(check)
                 if matches!(
                     check.rule,
-                    Rule::Evidence | Rule::Fence | Rule::LastGoodReplica
+                    Rule::Evidence | Rule::Fence | Rule::LastGoodReplica | Rule::WorkloadQuorum
                 ) =>
             {
                 if !any_held {

@@ -11,6 +11,7 @@ use crate::fleet::*;
 /// Long enough that no grace period matters any more.
 const CALM_MS: u64 = limits::DAY_MS;
 
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) fleet: Fleet,
     pub(crate) seen: BTreeMap<MachineId, MachineEvidence>,

@@ -1,5 +1,6 @@
 //! What is decided in which situation.
 
+mod correlation;
 mod diagnosis;
 mod healing;
 mod histories;

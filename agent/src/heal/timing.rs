@@ -38,3 +38,7 @@ pub const PROVIDER_WORD_MS: u64 = 12 * SECOND_MS;
 
 /// How long a machine whose workload was mended is on trial at most, where its check takes long to fail.
 pub const TRIAL_MS_MAX: u64 = 5 * MINUTE_MS;
+
+/// Failures that begin within this time of each other may be one event. A rack that loses its power takes seconds to be
+/// noticed; a change that is rolled out by other means takes minutes.
+pub const EVENT_MS: u64 = 5 * MINUTE_MS;

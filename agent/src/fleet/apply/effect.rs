@@ -3,7 +3,7 @@
 use super::super::OperationId;
 use super::super::decision::{DecisionId, Order, Proposal};
 use super::super::event::EventKind;
-use super::super::intent::{Action, Intent, IntentState, StepRecord};
+use super::super::intent::{Action, Intent, IntentState, Origin, StepRecord};
 use super::super::machine::{Machine, Phase, Place};
 use super::super::names::{GroupId, Member};
 use super::super::rung::Treatments;
@@ -52,6 +52,7 @@ impl FleetState {
             name: machine.name.clone(),
             action,
             was: found.as_ref().map(|machine| machine.phase),
+            origin: found.as_ref().map(Origin::of),
             plan: plan(action, pet, context.now_ms),
             decision,
             paid,

@@ -1,7 +1,8 @@
 //! `last-good-replica`: never take away the last machine that is well while others are not.
 
 use super::Question;
-use crate::fleet::{Diagnosis, Rule, Would};
+use super::workload::is_only_treated;
+use crate::fleet::{Diagnosis, Rule};
 use crate::heal::gate::Gate;
 
 pub(super) fn last_good_replica(question: &Question<'_>) -> Gate {
@@ -9,11 +10,7 @@ pub(super) fn last_good_replica(question: &Question<'_>) -> Gate {
     let Some((machine, finding)) = question.machine else {
         return Gate::pass(rule, "no machine is taken away");
     };
-    let treated = matches!(
-        question.cure.and_then(|cure| cure.would),
-        Some(Would::Treat(_))
-    );
-    if treated && finding.diagnosis == Diagnosis::WorkloadFailed {
+    if is_only_treated(question, finding) {
         return Gate::pass(rule, "its workload does not work as it is");
     }
     if !finding.diagnosis.may_serve() {

@@ -1,0 +1,166 @@
+//! `correlation`: failures that have something in common and come together are one event. One machine is healed first,
+//! as the canary; the others follow when it is well.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use muster_mesh::identity::MachineId;
+
+use super::Question;
+use crate::fleet::{GroupId, Intent, IntentState, Machine, Origin, Rule};
+use crate::heal::board::Board;
+use crate::heal::gate::Gate;
+use crate::heal::timing::EVENT_MS;
+
+/// Two machines may fail together by chance; three that have something in common are taken for one event.
+const EVENT_MIN: usize = 3;
+
+/// What machines may have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trait {
+    Rack,
+    Zone,
+    Template,
+}
+
+impl Trait {
+    const ALL: [Self; 3] = [Self::Rack, Self::Zone, Self::Template];
+
+    fn shared(self, one: &Kin<'_>, two: &Kin<'_>) -> bool {
+        let both = |one: &Option<String>, two: &Option<String>| one.is_some() && one == two;
+        let (here, there) = (&one.origin, &two.origin);
+        match self {
+            // Racks of different zones may have the same name.
+            Self::Rack => both(&here.rack, &there.rack) && here.zone == there.zone,
+            Self::Zone => both(&here.zone, &there.zone),
+            Self::Template => one.group == two.group && here.revision == there.revision,
+        }
+    }
+
+    fn words(self, kin: &Kin<'_>) -> String {
+        let word = |word: &Option<String>| word.clone().unwrap_or_default();
+        match self {
+            Self::Rack => format!("rack {}", word(&kin.origin.rack)),
+            Self::Zone => format!("zone {}", word(&kin.origin.zone)),
+            Self::Template => format!("the template of group {}", kin.group),
+        }
+    }
+}
+
+/// A machine, as far as others may have something in common with it.
+struct Kin<'a> {
+    group: &'a GroupId,
+    origin: Cow<'a, Origin>,
+}
+
+impl<'a> Kin<'a> {
+    /// `None` for a machine without a group.
+    fn of(machine: &'a Machine) -> Option<Self> {
+        Some(Self {
+            group: machine.group()?,
+            origin: Cow::Owned(Origin::of(machine)),
+        })
+    }
+}
+
+/// What became of a machine of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    /// It waits.
+    Waits,
+    /// It was healed once, and is not well.
+    InVain,
+    /// It is being healed.
+    UnderWay,
+    /// It was healed, and is well.
+    Well,
+}
+
+pub(super) fn correlation(question: &Question<'_>) -> Gate {
+    let rule = Rule::Correlation;
+    let Some((machine, finding)) = question.machine else {
+        return Gate::pass(rule, "no machine has failed");
+    };
+    let since_ms = finding.since_ms;
+    let Some(kin) = Kin::of(machine) else {
+        return Gate::pass(rule, "it is of no group");
+    };
+    let events = Trait::ALL.map(|common| (common, event(question, &kin, since_ms, common)));
+    let Some((common, event)) = events.into_iter().max_by_key(|(_, event)| event.len()) else {
+        return Gate::pass(rule, "it fails alone");
+    };
+    let others = event.len().saturating_sub(1);
+    if event.len() < EVENT_MIN {
+        return Gate::pass(
+            rule,
+            match others {
+                0 => "it fails alone".to_owned(),
+                _ => format!("{others} other has failed with it, which may be chance"),
+            },
+        );
+    }
+    let what = format!(
+        "{} that failed together share {}",
+        event.len(),
+        common.words(&kin)
+    );
+    let canary = event.values().max_by_key(|(fate, _)| *fate);
+    match canary {
+        Some((Fate::Well, name)) => {
+            Gate::pass(rule, format!("{what}; {name} was healed first and is well"))
+        }
+        Some((Fate::UnderWay, name)) => Gate::hold(
+            rule,
+            format!("{what}, so they are one event: {name} is healed first, as the canary"),
+        ),
+        _ => Gate::pass(rule, format!("{what}; it is healed first, as the canary")),
+    }
+}
+
+/// The machines that failed together with one and have something in common with it, with what became of each.
+fn event<'q>(
+    question: &Question<'q>,
+    kin: &Kin<'_>,
+    since_ms: u64,
+    common: Trait,
+) -> BTreeMap<MachineId, (Fate, &'q str)> {
+    let (state, board) = (question.state, question.board);
+    let mut event = BTreeMap::new();
+    for (id, failed_ms) in &board.failed {
+        let near = failed_ms.abs_diff(since_ms) <= EVENT_MS;
+        let Some(other) = state.machines.get(id).filter(|_| near) else {
+            continue;
+        };
+        if Kin::of(other).is_some_and(|other| common.shared(kin, &other)) {
+            event.insert(*id, (Fate::Waits, other.name.as_str()));
+        }
+    }
+    let healing =
+        |intent: &&Intent| intent.paid && intent.opened_ms.saturating_add(EVENT_MS) >= since_ms;
+    for intent in state.intents.values().filter(healing) {
+        let (Some(subject), Some(origin)) = (intent.action.finds(), &intent.origin) else {
+            continue;
+        };
+        let other = Kin {
+            group: &intent.group,
+            origin: Cow::Borrowed(origin),
+        };
+        if common.shared(kin, &other) {
+            let fate = fate(board, intent);
+            let entry = event.entry(subject).or_insert((fate, intent.name.as_str()));
+            entry.0 = entry.0.max(fate);
+        }
+    }
+    event
+}
+
+fn fate(board: &Board<'_>, intent: &Intent) -> Fate {
+    let now = intent.action.makes().or(intent.action.treats());
+    let finding = now.and_then(|id| board.findings.get(&id));
+    let calm = finding.is_some_and(|finding| finding.diagnosis.is_calm());
+    match intent.state {
+        IntentState::Open => Fate::UnderWay,
+        IntentState::Done { .. } if calm => Fate::Well,
+        IntentState::Done { .. } | IntentState::Failed { .. } => Fate::InVain,
+    }
+}

@@ -1,0 +1,57 @@
+//! `workload-quorum`: the workload never loses its quorum by our hand.
+
+use super::Question;
+use crate::fleet::{Diagnosis, Rule, Would};
+use crate::heal::Finding;
+use crate::heal::gate::Gate;
+use crate::heal::ladder;
+
+/// Takes the machine away in thought, and asks the flavor whether those that are well are enough.
+pub(super) fn workload_quorum(question: &Question<'_>) -> Gate {
+    let rule = Rule::WorkloadQuorum;
+    let Some((machine, finding)) = question.machine else {
+        return Gate::pass(rule, "no machine is taken away");
+    };
+    if !finding.diagnosis.may_serve() {
+        return Gate::pass(rule, "the workload does without it already");
+    }
+    if is_only_treated(question, finding) {
+        return Gate::pass(rule, "its workload does not work as it is");
+    }
+    let (group, members) = (question.group, question.group.desired());
+    let Some(flavor) = group
+        .templates
+        .get(&group.template)
+        .and_then(|template| ladder::flavor(group, template))
+    else {
+        let name = &group.spec.flavor.name;
+        return Gate::hold(
+            rule,
+            format!("flavor `{name}` is unknown here, and so is what the workload needs"),
+        );
+    };
+    let needed = members.saturating_sub(flavor.may_be_missing(members));
+    if needed == 0 {
+        return Gate::pass(rule, "its flavor knows of no quorum");
+    }
+    let others = question.state.group_machines(&group.spec.id);
+    let is_well = |id| {
+        let finding = question.board.findings.get(id);
+        finding.is_some_and(|finding| finding.diagnosis == Diagnosis::Healthy)
+    };
+    let well = others
+        .filter(|other| other.id != machine.id && other.fills_its_slot() && is_well(&other.id))
+        .count();
+    let margin = format!("without it {well} of {members} members are well; {needed} are needed");
+    if well >= needed {
+        Gate::pass(rule, margin)
+    } else {
+        Gate::hold(rule, margin)
+    }
+}
+
+/// Whether a workload that has failed is mended in its place.
+pub(super) fn is_only_treated(question: &Question<'_>, finding: &Finding) -> bool {
+    let would = question.cure.and_then(|cure| cure.would);
+    matches!(would, Some(Would::Treat(_))) && finding.diagnosis == Diagnosis::WorkloadFailed
+}
