@@ -28,6 +28,7 @@ impl Namespace {
     #[track_caller]
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        remove_orphans();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let namespace = Self {
             name: format!("muster-{}-{number}", std::process::id()),
@@ -133,6 +134,27 @@ impl Drop for Namespace {
             let _ = Command::new("ip")
                 .args(["netns", "del", &self.name])
                 .status();
+        }
+    }
+}
+
+/// Removes the namespaces of tests that were killed before they could do so. Their names tell whose they were.
+fn remove_orphans() {
+    let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let owner = name
+            .strip_prefix("muster-")
+            .and_then(|rest| rest.split_once('-'))
+            .and_then(|(pid, _)| pid.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            // Another test may be at it, too.
+            let _ = command::run(
+                Command::new("ip")
+                    .args(["netns", "del", &name])
+                    .env("PATH", path_with_sbin()),
+                b"",
+                command::DEADLINE,
+            );
         }
     }
 }
