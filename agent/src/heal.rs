@@ -17,6 +17,7 @@ mod gates;
 mod housekeeping;
 mod ladder;
 mod observe;
+mod orphans;
 mod quorum;
 mod recovery;
 mod repair;
@@ -28,6 +29,7 @@ pub use decide::{Plan, decide};
 pub use diagnose::{Finding, diagnose, diagnose_all};
 pub use gate::Gate;
 pub use observe::{Listing, Proofs, Suspect, choose_witnesses, strangers, suspects};
+pub use orphans::OrphanWatch;
 pub use quorum::quorum;
 pub use situation::{Authority, MachineEvidence, Situation, Stranger};
 

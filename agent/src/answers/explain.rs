@@ -234,6 +234,12 @@ fn explain_group(snapshot: &Snapshot<'_>, id: &GroupId, group: &Group) -> Explan
     if group.destroying {
         sentences.push("It is being destroyed.".to_owned());
     }
+    for orphan in super::status::orphans(snapshot, |group| group == Some(id.as_str())) {
+        sentences.push(format!(
+            "Instance {} of {} carries its tags, and no machine runs on it: it is an orphan, and left alone.",
+            orphan.id, orphan.provisioner
+        ));
+    }
     for hold in &row.holds {
         sentences.push(format!("Rule `{}` holds: {}.", hold.rule, hold.detail));
     }

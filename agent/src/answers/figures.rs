@@ -31,6 +31,7 @@ pub fn figures(snapshot: &Snapshot<'_>) -> FleetStats {
             .collect(),
         decisions: decisions(snapshot),
         intents: intents(snapshot),
+        orphans: state.orphans.len() as u64,
         ..FleetStats::default()
     }
 }

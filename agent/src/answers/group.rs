@@ -58,6 +58,7 @@ pub(super) fn group(snapshot: &Snapshot<'_>, id: &str) -> Result<GroupDetail, Ap
             .map(|intent| intent_row(snapshot, intent))
             .collect(),
         machines,
+        orphans: super::status::orphans(snapshot, |group| group == Some(id.as_str())),
         leader: snapshot.leader.map(|leader| snapshot.name_of(leader)),
     })
 }

@@ -8,7 +8,7 @@ use super::census::Census;
 use super::group::{fleet_holds, group_rows};
 use super::rows::{by_name, condition, machine_row};
 use super::snapshot::Snapshot;
-use crate::api::types::{ClusterInfo, MachineState, MemberCounts, Status};
+use crate::api::types::{ClusterInfo, MachineState, MemberCounts, OrphanRow, Status};
 use crate::api::{ApiError, ErrorKind};
 
 /// The whole fleet: what `muster status` shows.
@@ -33,7 +33,26 @@ pub fn status(snapshot: &Snapshot<'_>) -> Result<Status, ApiError> {
         holds: fleet_holds(snapshot),
         groups: group_rows(snapshot, &Census::of(snapshot)),
         machines,
+        orphans: orphans(snapshot, |_| true),
     })
+}
+
+/// The instances that nobody runs on, of the groups that are wanted.
+pub(super) fn orphans(
+    snapshot: &Snapshot<'_>,
+    of: impl Fn(Option<&str>) -> bool,
+) -> Vec<OrphanRow> {
+    let orphans = snapshot.state.orphans.iter();
+    let wanted = orphans.filter(|orphan| of(orphan.group.as_deref()));
+    wanted
+        .map(|orphan| OrphanRow {
+            id: orphan.id.to_string(),
+            provisioner: orphan.provisioner.clone(),
+            group: orphan.group.clone(),
+            op: orphan.op.as_ref().map(ToString::to_string),
+            since_ms: orphan.since_ms,
+        })
+        .collect()
 }
 
 /// Which cluster this is.

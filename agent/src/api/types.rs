@@ -31,7 +31,7 @@ pub use response::{
 };
 pub use status::{
     ClusterInfo, GroupKind, GroupState, GroupStatus, HealMode, HealthLevel, Hold, InstanceRow,
-    MachineRow, MachineState, MemberCounts, Status,
+    MachineRow, MachineState, MemberCounts, OrphanRow, Status,
 };
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ pub(super) use status::status;
 
 use super::output::{Output, Tone};
 use super::time;
-use crate::api::types::{AsOf, GroupState, GroupStatus, HealthLevel, Hold, MachineState};
+use crate::api::types::{
+    AsOf, GroupState, GroupStatus, HealthLevel, Hold, MachineState, OrphanRow,
+};
 
 #[cfg(test)]
 mod tests;
@@ -102,6 +104,21 @@ fn holds<'a>(of: &str, holds: impl IntoIterator<Item = &'a Hold>, out: &Output) 
             format!("{rule} {}\n", out.paint.tone(Tone::Plain, &hold.detail))
         })
         .collect()
+}
+
+/// Instances that nobody runs on; one line each.
+fn orphans(orphans: &[OrphanRow], out: &Output) -> String {
+    let line = |orphan: &OrphanRow| {
+        let what = out.paint.tone(Tone::Bad, format!("orphan {}:", orphan.id));
+        let of = orphan.group.as_deref().unwrap_or("no group");
+        let since = time::age(orphan.since_ms, out.now_ms);
+        let detail = format!(
+            "an instance of {}, tagged for {of}, that no machine has run on for {since}; it is left alone",
+            orphan.provisioner
+        );
+        format!("{what} {}\n", out.paint.tone(Tone::Plain, detail))
+    };
+    orphans.iter().map(line).collect()
 }
 
 /// A heading before a table.

@@ -11,6 +11,7 @@ mod found;
 mod groups;
 mod operators;
 mod orders;
+mod orphans;
 mod pauses;
 mod progress;
 mod roster;
@@ -139,6 +140,7 @@ impl FleetState {
             Command::TakeSeat { machine } => self.take_seat(context, machine),
             Command::FreeSeat { seat } => self.free_seat(context, seat),
             Command::RecordAddress { machine, addr } => self.record_address(context, machine, addr),
+            Command::RecordOrphans(orphans) => self.record_orphans(context, orphans),
             Command::Approve { decision } => self.approve(context, decision),
         }
     }

@@ -12,6 +12,7 @@ use super::decision::{DecisionId, Proposal};
 use super::intent::Step;
 use super::machine::Instance;
 use super::names::{GroupId, MachineName, Member};
+use super::orphan::Orphan;
 use super::pause::PauseScope;
 use super::rule::Rule;
 use super::spec::{GroupSpec, HealMode, Labels, SpecRevision};
@@ -174,6 +175,8 @@ pub enum Command {
         /// Where.
         addr: SocketAddr,
     },
+    /// Which instances nobody runs on, as far as provisioners can say: all that are known now.
+    RecordOrphans(Vec<Orphan>),
     /// A person approves what a decision proposed. It is done if it still passes every rule.
     Approve {
         /// Which decision.
@@ -207,6 +210,7 @@ impl Command {
             Self::TakeSeat { .. } => "take seat",
             Self::FreeSeat { .. } => "free seat",
             Self::RecordAddress { .. } => "record address",
+            Self::RecordOrphans(_) => "record orphans",
             Self::Approve { .. } => "approve",
         }
     }

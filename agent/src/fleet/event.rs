@@ -128,6 +128,10 @@ kinds! {
     Revoked = "revoked",
     /// A machine is reached elsewhere.
     Moved = "moved",
+    /// An instance was found that nobody runs on.
+    OrphanFound = "orphan_found",
+    /// Such an instance is there no more, or somebody's.
+    OrphanGone = "orphan_gone",
     /// A machine was given a coordinator's seat.
     SeatTaken = "seat_taken",
     /// A coordinator's seat was given up.

@@ -49,6 +49,9 @@ pub const SEATS_MAX: usize = 64;
 /// Pauses in effect at one time: one for each group and a few wider ones.
 pub const PAUSES_MAX: usize = GROUPS_MAX + 64;
 
+/// Orphans that are remembered; more of them need no names to be noticed.
+pub const ORPHANS_MAX: usize = 64;
+
 /// Labels of one machine or group.
 pub const LABELS_MAX: usize = 32;
 

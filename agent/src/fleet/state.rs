@@ -13,6 +13,7 @@ use super::group::Group;
 use super::intent::Intent;
 use super::machine::Machine;
 use super::names::{GroupId, MachineName};
+use super::orphan::Orphan;
 use super::pause::{Pause, PauseScope};
 use super::rule::is_outdated;
 use super::text::Text;
@@ -59,6 +60,8 @@ pub struct FleetState {
     pub seats: BTreeMap<Seat, MachineId>,
     /// The last seat that was given out.
     pub last_seat: Seat,
+    /// Instances that carry our tags and that nobody runs on, by provisioner and ID.
+    pub orphans: Vec<Orphan>,
     /// Pauses in effect, and expired ones until the next change.
     pub pauses: BTreeMap<PauseScope, Pause>,
 }

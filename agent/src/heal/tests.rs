@@ -8,5 +8,6 @@ mod holding;
 mod ladder;
 mod leaving;
 mod observing;
+mod orphans;
 mod scaling;
 mod table;

@@ -35,6 +35,7 @@ mod evidence;
 mod lists;
 mod orders;
 mod pace;
+mod patrol;
 mod removals;
 mod seats;
 
@@ -78,9 +79,11 @@ async fn lead_when_elected(shared: &Arc<Shared>, coordinator: &Coordinator<Fleet
         };
         if role == Role::Leader {
             tracing::info!(term, "this machine leads");
-            Reign::new(shared, coordinator.clone(), term)
-                .run(&mut status)
-                .await;
+            let mut reign = Reign::new(shared, coordinator.clone(), term);
+            tokio::select! {
+                () = reign.run(&mut status) => {}
+                () = patrol::run(shared, term) => {}
+            }
             tracing::info!(term, "this machine does not lead any more");
         } else if status.changed().await.is_err() {
             return;

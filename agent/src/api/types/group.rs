@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AsOf, GroupStatus, MachineRow};
+use super::{AsOf, GroupStatus, MachineRow, OrphanRow};
 use crate::fleet::spec::GroupSpec;
 
 /// One group with everything that belongs to it.
@@ -25,6 +25,9 @@ pub struct GroupDetail {
     pub intents: Vec<IntentRow>,
     /// Its machines, by name.
     pub machines: Vec<MachineRow>,
+    /// Instances that carry this group's tags and that no machine of the roster runs on.
+    #[serde(default)]
+    pub orphans: Vec<OrphanRow>,
     /// The name of the machine that leads the fleet, of this group or not, as far as the answering one knows.
     #[serde(default)]
     pub leader: Option<String>,

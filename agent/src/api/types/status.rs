@@ -32,6 +32,25 @@ pub struct Status {
     pub groups: Vec<GroupStatus>,
     /// Every machine of the roster, by name.
     pub machines: Vec<MachineRow>,
+    /// Instances that carry the fleet's tags and that no machine of the roster runs on. They are shown and not
+    /// touched.
+    #[serde(default)]
+    pub orphans: Vec<OrphanRow>,
+}
+
+/// An instance that nobody runs on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphanRow {
+    /// The provisioner's name for it.
+    pub id: String,
+    /// The provisioner.
+    pub provisioner: String,
+    /// The group that its tags name.
+    pub group: Option<String>,
+    /// The operation that made it, as far as its tags say.
+    pub op: Option<String>,
+    /// Since when it has been seen, in milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 /// Which cluster.
@@ -262,6 +281,12 @@ impl Status {
                     group.id, group.state, group.running, group.desired
                 ));
             }
+        }
+        for orphan in &self.orphans {
+            complaints.push(format!(
+                "instance {} of {} is an orphan: no machine runs on it",
+                orphan.id, orphan.provisioner
+            ));
         }
         for machine in &self.machines {
             let settled = matches!(machine.status, MachineState::Alive | MachineState::Left);

@@ -37,6 +37,7 @@ fn status() -> Status {
             name: "dev".into(),
         },
         as_of: AsOf::new("web-1", 1_000, 1_250),
+        orphans: vec![],
         leader: Some("web-1".into()),
         coordinators: vec!["web-1".into()],
         quorum: true,
@@ -176,6 +177,17 @@ fn a_kind_of_error_from_the_future_is_still_an_error() {
 
 #[test]
 fn complaints_name_all_that_is_wrong() {
+    assert_eq!(status().complaints(), Vec::<String>::new());
+    let mut stray = status();
+    stray.orphans.push(OrphanRow {
+        id: "p-stray".into(),
+        provisioner: "process".into(),
+        group: Some("web".into()),
+        op: None,
+        since_ms: 1,
+    });
+    let expected = ["instance p-stray of process is an orphan: no machine runs on it"];
+    assert_eq!(stray.complaints(), expected);
     assert_eq!(status().complaints(), Vec::<String>::new());
     let mut sick = status();
     sick.quorum = false;

@@ -187,7 +187,7 @@ pub(crate) fn event(event: &EventRow, out: &Output) -> String {
 /// How an event is meant, by its kind.
 pub(crate) fn event_tone(kind: &str) -> Tone {
     match kind {
-        "failed" | "held" | "revoked" | "retrying" => Tone::Bad,
+        "failed" | "held" | "revoked" | "retrying" | "orphan_found" => Tone::Bad,
         "joined" | "done" | "cleared" | "returned" | "founded" | "approved" => Tone::Good,
         "ordered" | "replacing" | "retiring" | "observed" | "awaiting_approval" | "paused"
         | "left" => Tone::Warn,

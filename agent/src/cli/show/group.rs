@@ -3,7 +3,7 @@
 use super::super::grid::{Grid, bold, maybe, plain};
 use super::super::output::{Output, Tone};
 use super::super::time;
-use super::{answered, group_tone, heading, holds, pairs};
+use super::{answered, group_tone, heading, holds, orphans, pairs};
 use crate::api::types::{GroupDetail, GroupStatus, HealMode, IntentRow, Listed};
 use crate::spec;
 
@@ -86,6 +86,7 @@ pub(in crate::cli) fn group(detail: &GroupDetail, out: &Output) -> String {
     }
     let mut text = table(std::slice::from_ref(&detail.group), out);
     text += &holds(&detail.group.id, &detail.group.holds, out);
+    text += &orphans(&detail.orphans, out);
     text.push('\n');
     text += &pairs(&facts);
     text += &intents(&detail.intents, out);

@@ -3,7 +3,7 @@
 use super::super::grid::{Grid, bold, dim, maybe, plain};
 use super::super::output::{Output, Tone};
 use super::super::time;
-use super::{answered, diagnosis_tone, health_tone, holds, own_holds, pairs, state_tone};
+use super::{answered, diagnosis_tone, health_tone, holds, orphans, own_holds, pairs, state_tone};
 use crate::api::types::{MachineRow, MemberCounts, Status};
 
 /// The fleet at a glance.
@@ -48,6 +48,7 @@ pub(in crate::cli) fn status(status: &Status, out: &Output) -> String {
     for group in &status.groups {
         text += &holds(&group.id, own_holds(group, &status.holds), out);
     }
+    text += &orphans(&status.orphans, out);
     text += &answered(&status.as_of, out);
     text
 }

@@ -56,6 +56,7 @@ fn status(answered_by: &str) -> crate::api::types::Status {
             name: "dev".into(),
         },
         as_of: AsOf::new(answered_by, 0, 0),
+        orphans: vec![],
         leader: None,
         coordinators: vec![],
         quorum: false,

@@ -91,6 +91,7 @@ fn snapshot() -> Snapshot {
                 age_ms: 240,
                 stale: false,
             },
+            orphans: vec![],
             leader: Some("web-1".into()),
             coordinators: vec!["web-1".into(), "db-1".into()],
             quorum: false,

@@ -155,6 +155,11 @@ impl Said {
     }
 }
 
+/// One list, asked for right now.
+pub(super) async fn ask_once(built: Option<Arc<dyn Provisioner>>, filter: Tags) -> Listing {
+    list(built, filter).await.listing
+}
+
 async fn list(built: Option<Arc<dyn Provisioner>>, filter: Tags) -> Said {
     let (at, at_ms) = (Instant::now(), unix_ms());
     let Some(provisioner) = built else {

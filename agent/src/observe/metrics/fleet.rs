@@ -44,6 +44,8 @@ pub struct FleetStats {
     pub decisions: BTreeMap<&'static str, u64>,
     /// Holds in force by rule.
     pub holds: BTreeMap<String, u64>,
+    /// Instances that carry the fleet's tags and that nobody runs on.
+    pub orphans: u64,
     /// Intents that are being carried out, by the step that they are at.
     pub intents: BTreeMap<&'static str, u64>,
 }
@@ -155,6 +157,11 @@ impl FleetStats {
                 "muster_log_applied_index",
                 "Last log entry applied.",
                 self.applied_index as f64,
+            ),
+            (
+                "muster_orphans",
+                "Instances with the fleet's tags that nobody runs on.",
+                self.orphans as f64,
             ),
             (
                 "muster_copy_age_seconds",

@@ -175,6 +175,7 @@ fn group_detail() -> GroupDetail {
         paused: Some("upgrade".into()),
         intents: vec![intent()],
         machines: vec![machine("web-1", MachineState::Alive)],
+        orphans: vec![],
         leader: Some("web-1".into()),
     }
 }
