@@ -54,6 +54,7 @@ mod leader;
 mod places;
 mod profile;
 mod propose;
+mod refounding;
 mod renewal;
 mod revocations;
 mod route;
@@ -120,6 +121,7 @@ pub async fn run(
         requests,
         publish,
         revoke,
+        rumours,
     } = assemble(
         config,
         state_dir,
@@ -136,6 +138,11 @@ pub async fn run(
     }
     let mut tasks = JoinSet::new();
     let mut mesh_task = tokio::spawn(task.run());
+    tasks.spawn(refounding::run(
+        Arc::clone(&shared),
+        Arc::clone(&network),
+        rumours,
+    ));
     spawn_tasks(&mut tasks, &shared, requests, network, publish, revoke).await?;
     tasks.spawn(company::run(Arc::clone(&shared), identity.peers));
     let ended = run_until_told(&shared, &mut tasks, &mut mesh_task).await?;
@@ -167,6 +174,7 @@ struct Assembled {
     requests: mpsc::Receiver<InboundRequest>,
     publish: watch::Sender<Arc<Credentials>>,
     revoke: watch::Sender<Arc<Revocations>>,
+    rumours: watch::Receiver<LogGeneration>,
 }
 
 /// Opens the endpoint and makes all parts.
@@ -190,7 +198,7 @@ async fn assemble(
 
     let (requests_tx, requests) = mpsc::channel(services::WAITING_MAX);
     let (hints_tx, hints) = watch::channel(None);
-    let (rumours_tx, _rumours) = watch::channel(LogGeneration::default());
+    let (rumours_tx, rumours) = watch::channel(LogGeneration::default());
     let events = Arc::new(LocalEvents::default());
     let signing = profile::Signing::new(credentials.clone());
     let seed = rand::random();
@@ -231,6 +239,7 @@ async fn assemble(
         hints,
         events,
         promised: services::Promised::default(),
+        refounding: refounding::Refounding::default(),
         log,
         complete: shared::Complete::since(as_of_ms),
         leave: CancellationToken::new(),
@@ -243,6 +252,7 @@ async fn assemble(
         requests,
         publish,
         revoke,
+        rumours,
     })
 }
 
@@ -260,7 +270,11 @@ async fn sit_down(
         return start::found_log(shared, founded, here, network).await;
     }
     let cluster = shared.credentials.borrow().cluster();
-    match council::reopen(&shared.state_dir, cluster, &shared.replica, network).await {
+    let promised = services::stored_promise(&shared.state_dir)?.highest();
+    let lowest = LogGeneration(promised.map_or(0, |ballot| ballot.generation));
+    shared.council.supersede(lowest);
+    let (state_dir, replica) = (&shared.state_dir, &shared.replica);
+    match council::reopen(state_dir, cluster, lowest, replica, network).await {
         Ok(Some((coordinator, ca))) => shared.council.seat(coordinator, ca),
         Ok(None) => {}
         // It can still answer, follow and work; what it must not do is vote from a damaged log.

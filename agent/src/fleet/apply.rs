@@ -139,6 +139,11 @@ impl FleetState {
             Command::Forget { machine } => self.forget(context, machine),
             Command::TakeSeat { machine } => self.take_seat(context, machine),
             Command::FreeSeat { seat } => self.free_seat(context, seat),
+            Command::Refound {
+                generation,
+                seat,
+                machine,
+            } => self.refound(context, generation, seat, machine),
             Command::RecordAddress { machine, addr } => self.record_address(context, machine, addr),
             Command::RecordOrphans(orphans) => self.record_orphans(context, orphans),
             Command::Approve { decision } => self.approve(context, decision),

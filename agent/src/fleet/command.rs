@@ -182,6 +182,15 @@ pub enum Command {
         /// Which decision.
         decision: DecisionId,
     },
+    /// The log was founded anew, with one coordinator.
+    Refound {
+        /// Which log it is.
+        generation: u64,
+        /// The coordinator's seat; higher than all that the state has given out.
+        seat: Seat,
+        /// Who it is.
+        machine: MachineId,
+    },
 }
 
 impl Command {
@@ -212,6 +221,7 @@ impl Command {
             Self::RecordAddress { .. } => "record address",
             Self::RecordOrphans(_) => "record orphans",
             Self::Approve { .. } => "approve",
+            Self::Refound { .. } => "refound",
         }
     }
 }

@@ -136,6 +136,8 @@ kinds! {
     SeatTaken = "seat_taken",
     /// A coordinator's seat was given up.
     SeatFreed = "seat_freed",
+    /// Most coordinators were lost, and the log was founded anew.
+    Refounded = "refounded",
 }
 
 impl fmt::Display for EventKind {

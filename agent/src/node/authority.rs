@@ -74,6 +74,11 @@ pub struct Promise {
 }
 
 impl Promise {
+    /// The highest ballot that was acknowledged.
+    pub fn highest(&self) -> Option<Ballot> {
+        self.highest
+    }
+
     /// Answers `ballot`, and says whether the promise changed and so has to be stored before the answer is sent.
     pub fn consider(&mut self, ballot: Ballot) -> (Answer, bool) {
         match self.highest {

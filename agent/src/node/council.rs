@@ -47,6 +47,8 @@ const SEAT: FileKind = FileKind {
 #[derive(Clone)]
 pub(super) struct Council {
     running: watch::Sender<Option<Coordinator<FleetState>>>,
+    /// The lowest generation of the log that this machine may coordinate.
+    lowest: watch::Sender<LogGeneration>,
     ca: Arc<Mutex<Option<Arc<ClusterCa>>>>,
 }
 
@@ -54,6 +56,7 @@ impl Default for Council {
     fn default() -> Self {
         Self {
             running: watch::Sender::new(None),
+            lowest: watch::Sender::default(),
             ca: Arc::default(),
         }
     }
@@ -76,6 +79,28 @@ impl Council {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// No coordinator of a log below `generation` may run here any more.
+    pub(super) fn supersede(&self, generation: LogGeneration) {
+        self.lowest.send_if_modified(|lowest| {
+            let news = generation > *lowest;
+            *lowest = generation.max(*lowest);
+            news
+        });
+    }
+
+    /// Waits until no coordinator of a superseded log runs here.
+    pub(super) async fn stood_down(&self) {
+        let lowest = *self.lowest.borrow();
+        let mut running = self.running.subscribe();
+        let over = |running: &Option<Coordinator<FleetState>>| {
+            running
+                .as_ref()
+                .is_none_or(|one| one.generation() >= lowest)
+        };
+        // The sender lives as long as the council.
+        let _ = running.wait_for(over).await;
     }
 
     pub(super) fn seat(&self, coordinator: Coordinator<FleetState>, ca: Arc<ClusterCa>) {
@@ -121,11 +146,12 @@ pub(super) fn coordinator_config(
     state_dir: &StateDir,
     cluster: ClusterId,
     seat: Seat,
+    generation: LogGeneration,
 ) -> CoordinatorConfig {
     CoordinatorConfig {
         path: log_path(state_dir, seat),
         cluster,
-        generation: LogGeneration::FIRST,
+        generation,
         seat,
         timing: Timing::default(),
         compaction: Compaction::default(),
@@ -136,22 +162,31 @@ fn log_path(state_dir: &StateDir, seat: Seat) -> PathBuf {
     state_dir.file(&format!("seat-{seat}.redb"))
 }
 
-/// Remembers the seat, so that a restart finds its log.
-pub(super) fn store_seat(state_dir: &StateDir, seat: Seat) -> anyhow::Result<()> {
-    SEAT.write(&state_dir.file("seat"), &seat.0.to_le_bytes())?;
+/// Remembers the seat and its log's generation, so that a restart finds the log.
+pub(super) fn store_seat(
+    state_dir: &StateDir,
+    seat: Seat,
+    generation: LogGeneration,
+) -> anyhow::Result<()> {
+    let content = [seat.0.to_le_bytes(), generation.0.to_le_bytes()].concat();
+    SEAT.write(&state_dir.file("seat"), &content)?;
     Ok(())
 }
 
-/// The seat that this machine had when it stopped.
-pub(super) fn stored_seat(state_dir: &StateDir) -> anyhow::Result<Option<Seat>> {
+/// The seat that this machine had when it stopped, and the generation of its log.
+pub(super) fn stored_seat(state_dir: &StateDir) -> anyhow::Result<Option<(Seat, LogGeneration)>> {
     let path = state_dir.file("seat");
     let Some(bytes) = SEAT.read(&path)? else {
         return Ok(None);
     };
-    let number = bytes.as_slice().try_into().map(u64::from_le_bytes);
-    Ok(Some(Seat(number.map_err(|_| {
-        SEAT.damaged(&path, "it does not hold one number")
-    })?)))
+    let number = |at: usize| {
+        let bytes = bytes.get(at..at + 8)?.try_into().ok()?;
+        Some(u64::from_le_bytes(bytes))
+    };
+    match (number(0), number(8), bytes.len()) {
+        (Some(seat), Some(generation), 16) => Ok(Some((Seat(seat), LogGeneration(generation)))),
+        _ => Err(SEAT.damaged(&path, "it does not hold two numbers").into()),
+    }
 }
 
 /// The key that the CA is sealed with on this machine.
@@ -164,23 +199,28 @@ pub(super) fn ca_path(state_dir: &StateDir) -> PathBuf {
     state_dir.file("ca.sealed")
 }
 
-/// Starts the coordinator that this machine was before it stopped; `None` when it was none.
+/// Starts the coordinator that this machine was before it stopped; `None` when it was none, or has promised a log of
+/// `lowest` or later to somebody since.
 ///
 /// # Errors
 /// When its log or key is missing or damaged. The machine can still follow; it must not coordinate.
 pub(super) async fn reopen(
     state_dir: &StateDir,
     cluster: ClusterId,
+    lowest: LogGeneration,
     replica: &Replica<FleetState>,
     network: Arc<dyn Network>,
 ) -> anyhow::Result<Option<(Coordinator<FleetState>, Arc<ClusterCa>)>> {
-    let Some(seat) = stored_seat(state_dir)? else {
+    let Some((seat, generation)) = stored_seat(state_dir)? else {
         return Ok(None);
     };
+    if generation < lowest {
+        return Ok(None);
+    }
     let ca = open_ca(&key_file(state_dir)?, &ca_path(state_dir))?.ok_or_else(|| {
         anyhow::anyhow!("the CA's key is missing although this machine has a seat")
     })?;
-    let config = coordinator_config(state_dir, cluster, seat);
+    let config = coordinator_config(state_dir, cluster, seat, generation);
     let coordinator = Coordinator::open(config, replica.clone(), network).await?;
     Ok(Some((coordinator, Arc::new(ca))))
 }
@@ -193,15 +233,30 @@ pub(super) async fn run(shared: Arc<Shared>, network: Arc<dyn Network>) {
     // could not be opened at the start is lost, too: it has voted, and must never vote from an empty log.
     let mut lost = stored_seat(&shared.state_dir)
         .unwrap_or_default()
+        .map(|(seat, _)| seat)
         .filter(|_| shared.council.coordinator().is_none());
     let mut reopen_at = tokio::time::interval(REOPEN);
     reopen_at.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lowest = shared.council.lowest.subscribe();
     loop {
+        let lowest_now = *lowest.borrow_and_update();
         let coordinator = council.borrow_and_update().clone();
+        if let Some(superseded) = coordinator
+            .as_ref()
+            .filter(|one| one.generation() < lowest_now)
+        {
+            tracing::warn!(seat = %superseded.seat(), "standing down: a later log is promised");
+            lost = Some(superseded.seat());
+            vacate(&shared).await;
+            continue;
+        }
         let running = coordinator.as_ref().map(Coordinator::seat);
-        let given = wanted_seat(&shared);
+        let given = wanted_seat(&shared).filter(|_| shared.replica.generation() >= lowest_now);
         let wanted = given.filter(|seat| lost != Some(*seat));
         let shelved = running.is_none() && given == lost && is_shelved(&shared, lost);
+        if running.is_none() {
+            bury_outlived(&shared);
+        }
         let result = match (wanted, running) {
             (Some(wanted), Some(running)) if wanted == running => Ok(()),
             (Some(wanted), None) => take(&shared, wanted, Arc::clone(&network)).await,
@@ -219,6 +274,7 @@ pub(super) async fn run(shared: Arc<Shared>, network: Arc<dyn Network>) {
             () = shared.stop.cancelled() => return,
             changed = applied.changed() => if changed.is_err() { return },
             changed = council.changed() => if changed.is_err() { return },
+            changed = lowest.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(RETRY), if failed => {}
             _ = reopen_at.tick(), if shelved => {
                 if reseat(&shared, Arc::clone(&network)).await {
@@ -235,14 +291,17 @@ pub(super) async fn run(shared: Arc<Shared>, network: Arc<dyn Network>) {
 
 /// Whether a seat was lost only because its log failed: the log is still here.
 fn is_shelved(shared: &Shared, lost: Option<Seat>) -> bool {
-    lost.is_some() && stored_seat(&shared.state_dir).is_ok_and(|stored| stored == lost)
+    lost.is_some()
+        && stored_seat(&shared.state_dir).is_ok_and(|stored| stored.map(|(seat, _)| seat) == lost)
 }
 
 /// Tries to open the log that failed, as a restart would, and says whether that worked. A seat that was given to
 /// another machine in the meantime is told so by the other coordinators.
 async fn reseat(shared: &Shared, network: Arc<dyn Network>) -> bool {
     let cluster = shared.credentials.borrow().cluster();
-    match reopen(&shared.state_dir, cluster, &shared.replica, network).await {
+    let lowest = *shared.council.lowest.borrow();
+    let (state_dir, replica) = (&shared.state_dir, &shared.replica);
+    match reopen(state_dir, cluster, lowest, replica, network).await {
         Ok(Some((coordinator, ca))) => {
             tracing::info!(seat = %coordinator.seat(), "the coordinator's log works again");
             shared.council.seat(coordinator, ca);
@@ -286,9 +345,7 @@ async fn end(shared: &Arc<Shared>, coordinator: Option<&Coordinator<FleetState>>
                 why,
                 "the coordinator has stopped; this machine follows the others until its log works again"
             );
-            if let Some(coordinator) = shared.council.vacate() {
-                coordinator.stop().await;
-            }
+            vacate(shared).await;
             Ok(())
         }
     };
@@ -300,12 +357,54 @@ async fn end(shared: &Arc<Shared>, coordinator: Option<&Coordinator<FleetState>>
     }
 }
 
+/// Stops the coordinator here, and leaves its store as it is.
+async fn vacate(shared: &Shared) {
+    // In this order: whoever waits until nobody sits here wants the store to be closed.
+    if let Some(coordinator) = shared.council.coordinator() {
+        coordinator.stop().await;
+    }
+    shared.council.vacate();
+}
+
+/// With fewer coordinators than this, one that was given up keeps the CA's key: it may be needed again.
+const COORDINATORS_ENOUGH: usize = 3;
+
+/// Puts the seat of a log aside that has been given up, once the next one has coordinators enough. The log is kept, for
+/// people; the CA's key is not, where the new log gives this machine no seat.
+fn bury_outlived(shared: &Shared) {
+    let Ok(Some((seat, generation))) = stored_seat(&shared.state_dir) else {
+        return;
+    };
+    let enough = shared.replica.seats().voters.len() >= COORDINATORS_ENOUGH;
+    if generation >= shared.replica.generation() || !enough {
+        return;
+    }
+    let (log, kept) = (
+        log_path(&shared.state_dir, seat),
+        shared.state_dir.file("outlived.redb"),
+    );
+    let _ = std::fs::rename(&log, kept);
+    for path in [shared.state_dir.file("seat"), ca_path(&shared.state_dir)] {
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::debug!(path = %path.display(), %error, "not removed");
+        }
+    }
+    tracing::warn!(%seat, %generation, "the seat in the log that was given up is buried");
+}
+
 /// The seat that the state gives this machine: the newest, when it has been given several.
 ///
 /// A running seat that the log's membership still names is kept even if the state has none for it: the state gives
 /// up a seat before the consensus membership does.
+///
+/// A log that was founded anew names its only coordinator before the state does; until then the state's are the old
+/// log's, and nobody's.
 fn wanted_seat(shared: &Shared) -> Option<Seat> {
+    let highest = shared.replica.seats().highest();
     let given = shared.replica.read(|state, _| {
+        if highest > Some(state.last_seat) {
+            return None;
+        }
         state
             .seats
             .iter()
@@ -327,15 +426,16 @@ async fn take(shared: &Arc<Shared>, seat: Seat, network: Arc<dyn Network>) -> an
         &key_file(&shared.state_dir)?,
         &ca_path(&shared.state_dir),
     )?;
-    let config = coordinator_config(&shared.state_dir, ca.cluster(), seat);
+    let generation = shared.replica.generation();
+    let config = coordinator_config(&shared.state_dir, ca.cluster(), seat, generation);
     // A log left behind by a start that was cut off before the seat was remembered has voted on nothing.
     anyhow::ensure!(
-        stored_seat(&shared.state_dir)? != Some(seat),
+        stored_seat(&shared.state_dir)?.map(|(seat, _)| seat) != Some(seat),
         "seat {seat} has a log here already, and it could not be opened"
     );
     let _ = tokio::fs::remove_file(&config.path).await;
     let coordinator = Coordinator::create(config, shared.replica.clone(), network).await?;
-    store_seat(&shared.state_dir, seat)?;
+    store_seat(&shared.state_dir, seat, generation)?;
     tracing::info!(%seat, "this machine is a coordinator now");
     shared.council.seat(coordinator, Arc::new(ca));
     Ok(())

@@ -278,6 +278,10 @@ fn quorum(
             "{answering} of {voters} coordinators {}; {needed} are needed",
             if answering == 1 { "answers" } else { "answer" }
         );
+        let detail = match shared.refounding.hold() {
+            Some(why) => format!("{detail}; the log is not founded anew: {why}"),
+            None => detail,
+        };
         return QuorumView { ok: false, detail };
     }
     let electors: Vec<_> = state.electors().map(|machine| machine.id).collect();

@@ -84,6 +84,7 @@ async fn open_when_copied(shared: &Shared, ready: Latch) {
 async fn keep_view(shared: &Shared, publish: watch::Sender<View>) {
     let mut world = shared.mesh.world();
     let mut hints = shared.hints.clone();
+    let mut founded = shared.refounding.founded();
     loop {
         publish.send_if_modified(|view| {
             let now = look(shared);
@@ -94,6 +95,7 @@ async fn keep_view(shared: &Shared, publish: watch::Sender<View>) {
         tokio::select! {
             changed = world.changed() => if changed.is_err() { return },
             changed = hints.changed() => if changed.is_err() { return },
+            changed = founded.changed() => if changed.is_err() { return },
         }
     }
 }
@@ -109,6 +111,7 @@ fn look(shared: &Shared) -> View {
             .map(|(machine, _)| *machine)
             .collect(),
         newest: shared.hints.borrow().map(|hint| hint.index),
+        generation: *shared.refounding.founded().borrow(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use muster_mesh::transport::{PeerIdentity, StreamKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::services::DRAIN;
+use super::services::{DRAIN, REFOUND};
 
 /// The coordinators' requests to each other, and the leader's questions to the roster.
 const COUNCIL_MAX: usize = 64;
@@ -40,7 +40,7 @@ enum Room {
 impl Room {
     fn of(from: &PeerIdentity, kind: StreamKind) -> Self {
         match (kind, from) {
-            (StreamKind::CONSENSUS | StreamKind::AUTHORITY, _) => Self::Council,
+            (StreamKind::CONSENSUS | StreamKind::AUTHORITY | REFOUND, _) => Self::Council,
             (StreamKind::FOLLOW, _) => Self::Followers,
             (StreamKind::API, PeerIdentity::Operator(_)) => Self::Operators,
             (DRAIN, _) => Self::Drains,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use muster_mesh::consensus::coordinator::answer_without_seat;
 use muster_mesh::identity::{MachineId, Peer};
 use muster_mesh::membership::CHECK_TIMEOUT;
-use muster_mesh::state_dir::FileKind;
+use muster_mesh::state_dir::{FileKind, StateDir, StateError};
 use muster_mesh::transport::{InboundRequest, PeerIdentity, PortAnswer, StreamKind};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
@@ -17,6 +17,7 @@ use super::authority::{Answer, Ballot, Promise};
 use super::council::has_seat;
 use super::desk::{self, NodeDesk};
 use super::places::Places;
+use super::refounding::answers::{self, Question};
 use super::route::Routed;
 use super::shared::Shared;
 use super::workload;
@@ -30,6 +31,12 @@ pub(super) const RESTART_WORKLOAD: StreamKind = StreamKind(14);
 
 /// A machine's request to join, passed on to the leader by the machine that it asked.
 pub(super) const FORWARDED_JOIN: StreamKind = StreamKind(13);
+
+/// What a machine asks the others that wants to found the log anew.
+pub(super) const REFOUND: StreamKind = StreamKind(16);
+
+/// This machine's longest copy of the log's state, for one that founds it anew.
+pub(super) const COPY: StreamKind = StreamKind(15);
 
 /// Requests that wait to be sorted. The mesh task drops what does not fit, and tells the asker.
 pub(super) const WAITING_MAX: usize = 64;
@@ -116,6 +123,9 @@ async fn serve(shared: &Arc<Shared>, desk: &Arc<Answers<NodeDesk>>, request: Inb
         (StreamKind::FOLLOW, PeerIdentity::Machine(machine)) => {
             return super::follow::serve(shared, *machine, body, responder).await;
         }
+        (COPY, PeerIdentity::Machine(_)) => {
+            return answers::serve_copy(shared, responder).await;
+        }
         (StreamKind::JOIN, PeerIdentity::Joiner) => {
             let answer = admission::answer_join(shared, body).await;
             Ok(postcard::to_stdvec(&answer)
@@ -156,11 +166,22 @@ async fn machine_asks(
                 return Err("a machine can ask only for itself".to_owned());
             }
             // A promise is for ever: nobody gets one who could not be elected, or for a log that is not ours.
+            let promised = promised(shared).await?;
+            if let Some(promised) = promised.filter(|one| one.generation > ballot.generation) {
+                return Ok(Answer::Refused { promised }.encode().into());
+            }
             let could_lead = shared.replica.read(|state, _| has_seat(state, machine));
             if !could_lead || ballot.generation != shared.replica.generation().0 {
                 return Err("only coordinators of this log are acknowledged".to_owned());
             }
             Ok(acknowledge(shared, ballot).await?.encode().into())
+        }
+        REFOUND => {
+            let question = Question::decode(&body).ok_or("that is no question")?;
+            Ok(answers::answer(shared, machine, question)
+                .await?
+                .encode()
+                .into())
         }
         StreamKind::WITNESS => {
             let suspect = postcard::from_bytes(&body).map_err(|_| "that is no machine")?;
@@ -223,6 +244,38 @@ pub(super) async fn as_leader(
 #[derive(Debug, Default)]
 pub(super) struct Promised(Mutex<Option<Promise>>);
 
+/// The highest ballot that this machine has promised.
+///
+/// # Errors
+/// When the promise can't be read.
+pub(super) async fn promised(shared: &Shared) -> Result<Option<Ballot>, String> {
+    let mut known = shared.promised.0.lock().await;
+    Ok(promise(&shared.state_dir, &mut known)?.highest())
+}
+
+/// The promise, read from its file the first time.
+fn promise(state_dir: &StateDir, known: &mut Option<Promise>) -> Result<Promise, String> {
+    if let Some(promise) = known {
+        return Ok(*promise);
+    }
+    let promise = stored_promise(state_dir).map_err(|error| error.to_string())?;
+    *known = Some(promise);
+    Ok(promise)
+}
+
+/// The promise as it is stored; none when there is no file.
+///
+/// # Errors
+/// When the file is damaged or can't be read.
+pub(super) fn stored_promise(state_dir: &StateDir) -> Result<Promise, StateError> {
+    let path = state_dir.file("promise");
+    match PROMISE.read(&path)? {
+        Some(bytes) => postcard::from_bytes(&bytes)
+            .map_err(|_| PROMISE.damaged(&path, "its content makes no sense")),
+        None => Ok(Promise::default()),
+    }
+}
+
 /// Answers a leader's ballot.
 ///
 /// # Errors
@@ -230,17 +283,7 @@ pub(super) struct Promised(Mutex<Option<Promise>>);
 pub(super) async fn acknowledge(shared: &Shared, ballot: Ballot) -> Result<Answer, String> {
     let path = shared.state_dir.file("promise");
     let mut promised = shared.promised.0.lock().await;
-    let mut promise = match &*promised {
-        Some(promise) => *promise,
-        None => match PROMISE.read(&path).map_err(|error| error.to_string())? {
-            Some(bytes) => postcard::from_bytes(&bytes).map_err(|_| {
-                PROMISE
-                    .damaged(&path, "its content makes no sense")
-                    .to_string()
-            })?,
-            None => Promise::default(),
-        },
-    };
+    let mut promise = promise(&shared.state_dir, &mut promised)?;
     let (answer, raised) = promise.consider(ballot);
     if raised {
         let bytes = postcard::to_stdvec(&promise).expect("plain data serializes into memory");

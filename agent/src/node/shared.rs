@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::council::Council;
 use super::local_events::LocalEvents;
 use super::mesh::Mesh;
+use super::refounding::Refounding;
 use super::services::Promised;
 use crate::config::AgentConfig;
 use crate::fleet::FleetState;
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     pub provisioners: Provisioners,
     /// What this machine has promised to leaders.
     pub promised: Promised,
+    /// What it knows of founding the log anew.
+    pub refounding: Refounding,
     /// What is logged.
     pub log: LogHandle,
     /// When this machine's copy of the state was last known to be complete.

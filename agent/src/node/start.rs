@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use muster_mesh::clock::unix_ms;
-use muster_mesh::consensus::{Coordinator, Network, Seat, SeatNode};
+use muster_mesh::consensus::{Coordinator, LogGeneration, Network, Seat, SeatNode};
 use muster_mesh::identity::{ClusterId, Peer};
 use muster_mesh::pki::{ClusterCa, Credentials, LeafKey, open_ca, public_key_hash, seal_ca};
 use muster_mesh::state_dir::{FileKind, StateDir};
@@ -284,14 +284,19 @@ pub(super) async fn found_log(
     let state_dir = &shared.state_dir;
     let ca = open_ca(&council::key_file(state_dir)?, &council::ca_path(state_dir))?
         .context("the CA's key is missing; delete the directory and found the mesh again")?;
-    let config = council::coordinator_config(state_dir, founded.cluster, Seat::FIRST);
+    let config = council::coordinator_config(
+        state_dir,
+        founded.cluster,
+        Seat::FIRST,
+        LogGeneration::FIRST,
+    );
     let coordinator = if council::stored_seat(state_dir)?.is_some() {
         Coordinator::open(config, shared.replica.clone(), network).await?
     } else {
         // A log without the note about the seat is of a start that was cut off before anything was in it.
         let _ = tokio::fs::remove_file(&config.path).await;
         let made = Coordinator::create(config, shared.replica.clone(), network).await?;
-        council::store_seat(state_dir, Seat::FIRST)?;
+        council::store_seat(state_dir, Seat::FIRST, LogGeneration::FIRST)?;
         made
     };
     let node = SeatNode {

@@ -34,6 +34,7 @@ mod compact;
 mod elect;
 mod inbound;
 mod presence;
+mod salvage;
 mod start;
 mod status;
 mod timing;

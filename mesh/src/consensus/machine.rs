@@ -49,6 +49,19 @@ pub(crate) enum MachineError {
     Snapshot(String),
 }
 
+/// The state as of the stored snapshot; empty when there is none.
+pub(crate) async fn own_state<S: StateMachine>(
+    store: &Store,
+    generation: LogGeneration,
+) -> Result<Applied<S>, MachineError> {
+    let Some((_, bytes)) = store.load_snapshot().await? else {
+        return Ok(Applied::empty(generation));
+    };
+    let unusable = |error: &dyn ToString| MachineError::Snapshot(error.to_string());
+    let image = Image::from_bytes(&bytes).map_err(|error| unusable(&error))?;
+    Applied::from_image(&image).map_err(|error| unusable(&error))
+}
+
 impl<S: StateMachine> Machine<S> {
     /// The state as of the stored snapshot; the library replays the log on it.
     pub(crate) async fn load(
@@ -57,14 +70,7 @@ impl<S: StateMachine> Machine<S> {
         generation: LogGeneration,
         grown: Arc<Notify>,
     ) -> Result<Self, MachineError> {
-        let own = match store.load_snapshot().await? {
-            None => Applied::empty(generation),
-            Some((_, bytes)) => {
-                let unusable = |error: &dyn ToString| MachineError::Snapshot(error.to_string());
-                let image = Image::from_bytes(&bytes).map_err(|error| unusable(&error))?;
-                Applied::from_image(&image).map_err(|error| unusable(&error))?
-            }
-        };
+        let own = own_state(&store, generation).await?;
         let state = Mutex::new(State::settle(&replica, Box::new(own)));
         Ok(Self {
             replica,

@@ -40,6 +40,41 @@ impl FleetState {
         Ok(Reply::Seat(self.last_seat))
     }
 
+    /// The seats of the log that was lost are nobody's any more.
+    pub(super) fn refound(
+        &mut self,
+        context: &Context<'_>,
+        generation: u64,
+        seat: Seat,
+        machine: MachineId,
+    ) -> Applied {
+        if seat <= self.last_seat {
+            return Err(Refusal::NoSeat(seat));
+        }
+        let lost: Vec<_> = self
+            .seats
+            .values()
+            .filter(|holder| **holder != machine)
+            .map(|holder| match self.machines.get(holder) {
+                Some(known) => known.name.to_string(),
+                None => holder.to_string(),
+            })
+            .collect();
+        self.seats.clear();
+        self.seats.insert(seat, machine);
+        self.last_seat = seat;
+        let detail = format!(
+            "generation {generation} of the log goes on from here; the coordinators were also {}",
+            lost.join(", ")
+        );
+        self.note(
+            context,
+            EventKind::Refounded,
+            About::machine(machine, detail),
+        );
+        Ok(Reply::Done)
+    }
+
     pub(super) fn free_seat(&mut self, context: &Context<'_>, seat: Seat) -> Applied {
         let machine = self.seats.remove(&seat).ok_or(Refusal::NoSeat(seat))?;
         self.note(

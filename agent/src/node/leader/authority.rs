@@ -37,6 +37,11 @@ impl Support {
         }
     }
 
+    /// Whether a machine has promised a later log to somebody.
+    pub(super) fn is_contested(&self) -> bool {
+        self.tally.superseded_by().is_some()
+    }
+
     /// The machines of `electors` that stand behind this leader, asking as many as are needed. Only machines that the
     /// mesh takes for alive are asked: the others would not answer.
     pub(super) async fn gather(
@@ -84,11 +89,18 @@ impl Support {
             self.tally.record(ballot, machine, answer, asked);
         }
         if let Some(rival) = self.tally.superseded_by() {
-            tracing::warn!(leader = %rival.leader, term = rival.term, "some machines have promised another leader");
-        }
-        if self.tally.superseded_by().is_some() {
-            // Somebody has promised another leader: this one must not act, however many still stand behind it.
-            return BTreeSet::new();
+            tracing::warn!(
+                leader = %rival.leader,
+                generation = rival.generation,
+                term = rival.term,
+                "some machines have promised another leader"
+            );
+            if rival.generation == ballot.generation {
+                // This log has another leader: this one must not act, however many still stand behind it.
+                return BTreeSet::new();
+            }
+            // A later log acts only with more than half of the roster, and then this one has not got it. Where it was
+            // tried and came to nothing, this one goes on.
         }
         self.tally
             .fresh(self.clock.now())

@@ -49,9 +49,10 @@ impl Backing {
             .shared
             .replica
             .read(|state, _| state.electors().map(|machine| machine.id).collect());
-        let acknowledged = {
+        let (acknowledged, contested) = {
             let mut support = self.support.lock().await;
-            support.gather(&self.shared, self.term, &electors).await
+            let acknowledged = support.gather(&self.shared, self.term, &electors).await;
+            (acknowledged, support.is_contested())
         };
         let quorum_confirmed = self.coordinator.confirm(CONFIRM_DEADLINE).await.is_ok();
         let world = self.shared.mesh.look();
@@ -63,7 +64,13 @@ impl Backing {
             voters: u32::try_from(voters.len()).unwrap_or(u32::MAX),
             voters_reachable: u32::try_from(reachable.count()).unwrap_or(u32::MAX),
             acknowledged,
-            proven_gone,
+            // Whoever has promised a later log may belong to a fleet that replaces ours machine by machine. Then only
+            // those count that answer.
+            proven_gone: if contested {
+                BTreeMap::new()
+            } else {
+                proven_gone
+            },
         }
     }
 

@@ -13,6 +13,7 @@ use super::pace::{Glimpse, LOOKS_APART};
 use crate::fleet::{Command, FleetState, MemberStatus, Phase, Reply};
 use crate::health::Level;
 use crate::node::propose::propose;
+use crate::node::refounding;
 use crate::node::shared::Shared;
 use crate::node::world::World;
 
@@ -87,6 +88,10 @@ impl SeatKeeper {
 
     /// Takes one step towards the right seats, if one is due. Returns when to look again.
     async fn look(&mut self, shared: &Shared, coordinator: &Coordinator<FleetState>) -> Duration {
+        // Before any seat is given: those that the state names may be those of a log that was given up.
+        if !refounding::record(shared, coordinator).await {
+            return BUSY_PERIOD;
+        }
         self.free_lost_seats(shared, coordinator).await;
         let Some(view) = self.view(shared, coordinator) else {
             return IDLE_PERIOD;

@@ -65,6 +65,10 @@ impl Machine {
         made.json()["token"].as_str().expect("a token").to_owned()
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -206,18 +210,23 @@ pub(super) fn free_port() -> SocketAddr {
     socket.local_addr().expect("bound")
 }
 
-/// Asks again and again until the answer is good, and panics with the last bad one when that takes too long.
-#[track_caller]
+/// The present.
 #[allow(
     clippy::disallowed_methods,
-    reason = "tests of real processes wait in real time"
+    reason = "tests of real processes run in real time"
 )]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Asks again and again until the answer is good, and panics with the last bad one when that takes too long.
+#[track_caller]
 pub(super) fn until<T>(
     what: &str,
     deadline: Duration,
     mut ask: impl FnMut() -> Result<T, String>,
 ) -> T {
-    let start = Instant::now();
+    let start = now();
     loop {
         match ask() {
             Ok(done) => return done,

@@ -259,7 +259,7 @@ async fn start_raft<S: StateMachine>(
         .map_err(|error| StartError::State(error.to_string()))
 }
 
-fn about(config: &CoordinatorConfig) -> About {
+pub(super) fn about(config: &CoordinatorConfig) -> About {
     About {
         cluster: config.cluster,
         generation: config.generation,

@@ -33,6 +33,8 @@ pub struct View {
     /// The highest index of the log that any of them claims to have applied, if that is known. Changing it wakes the
     /// follower, so change it when it grows, and not more than about once a second.
     pub newest: Option<u64>,
+    /// The latest log that is known to have been founded; the default value when that is not known.
+    pub generation: LogGeneration,
 }
 
 /// Keeps a replica up to date by following other machines, for ever.
@@ -279,7 +281,10 @@ impl<S: StateMachine, N: Streams> Follower<S, N> {
     fn stale_at(&self, upstream: &mut Upstream) -> Option<Instant> {
         let newest = self.view.borrow().newest;
         let ours = self.replica.at().map(|at| at.index);
-        if newest <= ours || upstream.generation != self.replica.generation() {
+        // Who serves a log that has been given up is left, however far it is.
+        let outlived = self.view.borrow().generation > upstream.generation;
+        let same_log = upstream.generation == self.replica.generation();
+        if !outlived && (newest <= ours || !same_log) {
             upstream.behind = None;
             return None;
         }

@@ -46,6 +46,12 @@ enum End {
 }
 
 impl Store {
+    /// Entries from `index` on, some at a time; empty when there are none.
+    pub(crate) async fn entries_from(&self, index: u64) -> Result<Vec<Entry>, StoreError> {
+        self.run(move |_, database| read_entries(database, index..u64::MAX, BATCH_BYTES))
+            .await
+    }
+
     async fn append(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
         self.run(move |file, database| {
             file.write(database, |write, known| {

@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::cluster::{Cluster, PATIENCE, TIMING, assert_prefixes, machine, node};
+use bytes::Bytes;
+use openraft::storage::RaftLogStorageExt;
+
+use super::cluster::{Cluster, Ledger, PATIENCE, TIMING, assert_prefixes, machine, node};
 use crate::consensus::coordinator::{FoundError, ProposeError, Role, StartError};
+use crate::consensus::raft::{Command, Entry, EntryPayload, LogId};
 use crate::consensus::seats::{MachineView, SeatChange, plan};
+use crate::consensus::store::{About, LogStore, Store};
 use crate::consensus::{COMMAND_BYTES_MAX, Coordinator, LogGeneration, Replica, Seat};
 
 #[tokio::test]
@@ -187,6 +192,46 @@ async fn the_next_generation_goes_on_from_a_copy() {
         .await
         .expect_err("it was given up");
     assert!(matches!(error, StartError::Outlived { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_stopped_store_gives_all_it_has_and_is_left_as_it_was() {
+    let mut cluster = Cluster::of(3, 7).await;
+    let last = cluster.propose("committed").await;
+    cluster.applied(last).await;
+    let at = cluster.replicas[&2].at().expect("it has entries");
+    cluster.stop(2).await;
+    let config = cluster.config(2);
+    let about = About {
+        cluster: config.cluster,
+        generation: config.generation,
+        seat: config.seat,
+    };
+    // An entry of which this coordinator never learned that it is committed.
+    let leader = openraft::CommittedLeaderId::new(at.term, at.leader);
+    let tail = Entry {
+        log_id: LogId::new(leader, at.index + 1),
+        payload: EntryPayload::Normal(Command(Bytes::from_static(b"acknowledged"))),
+    };
+    let store = Store::open(config.path.clone(), about)
+        .await
+        .expect("opens");
+    let known = store.entries_from(at.index + 1).await.expect("readable");
+    assert_eq!(known.len(), 0);
+    let mut log = LogStore(store.clone());
+    log.blocking_append([tail]).await.expect("written");
+    store.close().await;
+    for _ in 0..2 {
+        let image = Coordinator::<Ledger>::salvage(&config)
+            .await
+            .expect("whole");
+        assert_eq!(image.at().map(|at| at.index), Some(at.index + 1));
+        let replica = Replica::<Ledger>::from_image(&image).expect("readable");
+        replica.read(|ledger, _| {
+            let last = ledger.applied.last().map(|(_, command)| command.as_slice());
+            assert_eq!(last, Some(b"acknowledged".as_slice()));
+        });
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,217 @@
+//! What a machine answers to one that wants to found the log anew.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use muster_mesh::consensus::{At, Coordinator, Image, LogGeneration};
+use muster_mesh::identity::MachineId;
+use muster_mesh::transport::Responder;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::ballots::{RosterMark, Stand};
+use super::orphaned;
+use crate::fleet::{FleetState, Machine};
+use crate::node::authority::{Answer, Ballot};
+use crate::node::council;
+use crate::node::services::{acknowledge, promised};
+use crate::node::shared::Shared;
+
+/// To whom a machine has promised has so long to found before another is promised a later log.
+const FOUNDING_GRACE: Duration = Duration::from_secs(20);
+
+/// Bytes of a copy per frame.
+const PIECE: usize = 256 * 1024;
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::node) enum Question {
+    /// How do things stand, by what you know?
+    Look,
+    /// Promise me this generation.
+    Promise(Ballot),
+    /// Which machines are on your roster?
+    Roster,
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::node) enum Said {
+    /// How things stand; to a promise that was asked for: it is given.
+    Stand(Stand),
+    /// It is not, and why.
+    Refused(String),
+    /// The roster.
+    Roster(Vec<MachineId>),
+}
+
+impl Question {
+    /// The bytes for the wire.
+    pub(in crate::node) fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("a few numbers serialize into memory")
+    }
+
+    /// Reads [`Self::encode`]'s bytes; `None` for anything else.
+    pub(in crate::node) fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}
+
+impl Said {
+    /// The bytes for the wire.
+    pub(in crate::node) fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("plain data serializes into memory")
+    }
+
+    /// Reads [`Self::encode`]'s bytes; `None` for anything else.
+    pub(in crate::node) fn decode(bytes: &[u8]) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}
+
+/// The machines whose promises count, by this machine's copy.
+pub(super) fn roster(shared: &Shared) -> BTreeSet<MachineId> {
+    shared.replica.read(|state, _| {
+        let electors = state.machines.values().filter(|one| one.is_elector());
+        electors.map(|machine: &Machine| machine.id).collect()
+    })
+}
+
+/// A roster's mark.
+pub(super) fn mark(roster: &BTreeSet<MachineId>) -> RosterMark {
+    let mut hash = Sha256::new();
+    for machine in roster {
+        hash.update(machine.get().to_be_bytes());
+    }
+    let mut mark = RosterMark([0; 16]);
+    mark.0.copy_from_slice(&hash.finalize()[..16]);
+    mark
+}
+
+/// Answers another machine.
+///
+/// # Errors
+/// When the promise can't be stored; then nothing is promised.
+pub(in crate::node) async fn answer(
+    shared: &Arc<Shared>,
+    from: MachineId,
+    question: Question,
+) -> Result<Said, String> {
+    match question {
+        Question::Look => Ok(Said::Stand(stand(shared).await?)),
+        Question::Roster => Ok(Said::Roster(roster(shared).into_iter().collect())),
+        Question::Promise(ballot) => match why_not(shared, from, ballot) {
+            Some(why) => Ok(Said::Refused(why)),
+            None => promise(shared, ballot).await,
+        },
+    }
+}
+
+/// Answers the machine's own question.
+pub(super) async fn ask_self(shared: &Arc<Shared>, question: Question) -> Result<Said, String> {
+    answer(shared, shared.me, question).await
+}
+
+/// Why a promise is not even considered.
+fn why_not(shared: &Shared, from: MachineId, ballot: Ballot) -> Option<String> {
+    if ballot.leader != from || ballot.term != 0 {
+        return Some("a machine can ask only for itself, and for a log without terms".to_owned());
+    }
+    if ballot.generation <= shared.replica.generation().0 {
+        return Some("there is a log of that generation, or a later one".to_owned());
+    }
+    if !roster(shared).contains(&from) {
+        return Some("it is not on the roster".to_owned());
+    }
+    if !orphaned(shared) {
+        return Some("most coordinators are there, as far as it can tell".to_owned());
+    }
+    let last = *shared
+        .refounding
+        .promised
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    let busy = last.filter(|(machine, at)| {
+        *machine != from && at.elapsed() < FOUNDING_GRACE && shared.mesh.look().is_active(*machine)
+    });
+    busy.map(|(machine, _)| format!("it has just promised {}", shared.name(machine)))
+}
+
+/// Promises durably, and ends the coordinator of an older log here: it must not help an old leader any more.
+async fn promise(shared: &Arc<Shared>, ballot: Ballot) -> Result<Said, String> {
+    match acknowledge(shared, ballot).await? {
+        Answer::Refused { promised } => Ok(Said::Refused(format!(
+            "generation {} is promised to {}",
+            promised.generation,
+            shared.name(promised.leader)
+        ))),
+        Answer::Granted => {
+            *shared
+                .refounding
+                .promised
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some((ballot.leader, Instant::now()));
+            shared.council.supersede(LogGeneration(ballot.generation));
+            shared.council.stood_down().await;
+            salvage(shared).await;
+            Ok(Said::Stand(stand(shared).await?))
+        }
+    }
+}
+
+/// Reads the store of the coordinator that ran here, once.
+async fn salvage(shared: &Shared) {
+    let mut salvaged = shared.refounding.salvaged.lock().await;
+    let Ok(Some((seat, generation))) = council::stored_seat(&shared.state_dir) else {
+        return;
+    };
+    if salvaged
+        .as_ref()
+        .is_some_and(|image| image.generation() == generation)
+    {
+        return;
+    }
+    let cluster = shared.credentials.borrow().cluster();
+    let config = council::coordinator_config(&shared.state_dir, cluster, seat, generation);
+    match Coordinator::<FleetState>::salvage(&config).await {
+        Ok(image) => *salvaged = Some(Arc::new(image)),
+        Err(error) => tracing::warn!(%error, "the log of this machine's old seat is of no use"),
+    }
+}
+
+/// What the old seat's store holds, if that is more than the replica has.
+pub(super) async fn longest(shared: &Shared) -> Option<Arc<Image>> {
+    let salvaged = shared.refounding.salvaged.lock().await.clone();
+    let rank = |generation, at: Option<At>| (generation, at.map(|at| (at.term, at.index)));
+    let own = rank(shared.replica.generation(), shared.replica.at());
+    salvaged.filter(|image| rank(image.generation(), image.at()) > own)
+}
+
+async fn stand(shared: &Shared) -> Result<Stand, String> {
+    let salvaged = longest(shared).await.and_then(|image| image.at());
+    Ok(Stand {
+        generation: shared.replica.generation(),
+        at: salvaged.or_else(|| shared.replica.at()),
+        promised: promised(shared).await?,
+        orphaned: orphaned(shared),
+        roster: mark(&roster(shared)),
+    })
+}
+
+/// Sends the longest copy here.
+pub(in crate::node) async fn serve_copy(shared: &Shared, mut responder: Responder) {
+    let image = match longest(shared).await {
+        Some(image) => image.to_bytes(),
+        None => shared.replica.image().to_bytes(),
+    };
+    let mut rest = bytes::Bytes::from(image);
+    while !rest.is_empty() {
+        let piece = rest.split_to(PIECE.min(rest.len()));
+        if responder.send(piece).await.is_err() {
+            return;
+        }
+    }
+    responder.finish();
+}

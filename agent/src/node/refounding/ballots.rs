@@ -1,0 +1,166 @@
+//! Whether the log may be founded anew: what machines say, and what follows from it. Pure.
+//!
+//! Each machine of the roster promises one machine one generation of the log, durably, and stands behind no leader of
+//! a lower one from then on ([`Promise`](crate::node::authority::Promise)). A generation that more than half of the
+//! roster has promised to one machine can be promised to no other, and no leader of an older log finds more than half
+//! of the roster behind it any more, once the acknowledgements that it held have run out. The roster may have changed
+//! in entries that not everybody has, so there must be more than half of every roster that any answer comes from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use muster_mesh::consensus::{At, LogGeneration};
+use muster_mesh::identity::MachineId;
+use serde::{Deserialize, Serialize};
+
+use crate::node::authority::Ballot;
+
+/// Which machines may acknowledge, as a short number that differs where they differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(in crate::node) struct RosterMark(pub [u8; 16]);
+
+/// What one machine says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::node) struct Stand {
+    /// The log that its copy is of.
+    pub generation: LogGeneration,
+    /// How far its copy is.
+    pub at: Option<At>,
+    /// Its highest promise.
+    pub promised: Option<Ballot>,
+    /// Whether most coordinators are lost, as far as it can tell.
+    pub orphaned: bool,
+    /// The roster in its copy.
+    pub roster: RosterMark,
+}
+
+impl Stand {
+    /// How much of the log it has, to be compared.
+    fn rank(&self) -> (LogGeneration, Option<(u64, u64)>) {
+        (self.generation, self.at.map(|at| (at.term, at.index)))
+    }
+
+    /// The latest log that it knows to have been tried.
+    fn latest(&self) -> LogGeneration {
+        let promised = self.promised.map_or(0, |ballot| ballot.generation);
+        self.generation.max(LogGeneration(promised))
+    }
+}
+
+/// Why the log is not founded anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::node) enum Hold {
+    /// There is a later log already.
+    Outlived(LogGeneration),
+    /// Too few machines of a roster agree.
+    TooFew {
+        /// How many do.
+        have: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// A roster that some machine has could not be fetched.
+    UnknownRoster,
+    /// This machine does not hold the CA's key; without it no machine could be let in or keep its certificate.
+    NoKey,
+    /// It was tried, and failed.
+    Failed(String),
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outlived(generation) => {
+                write!(f, "generation {generation} of the log is there already")
+            }
+            Self::TooFew { have, of } => write!(
+                f,
+                "{have} of {of} machines say that most coordinators are lost; more than half ({}) must",
+                of / 2 + 1
+            ),
+            Self::UnknownRoster => f.write_str("a machine has another roster, and did not tell it"),
+            Self::NoKey => {
+                f.write_str("only a machine that was a coordinator, and has the CA's key, can")
+            }
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// The rosters that count, by their marks.
+pub(in crate::node) type Rosters = BTreeMap<RosterMark, BTreeSet<MachineId>>;
+
+/// What the machines that answered say.
+pub(in crate::node) type Stands = BTreeMap<MachineId, Stand>;
+
+/// Whether more than half of every roster is in `agreeing`.
+///
+/// # Errors
+/// With the roster that lacks most.
+pub(in crate::node) fn majority(
+    rosters: &Rosters,
+    agreeing: &BTreeSet<MachineId>,
+) -> Result<(), Hold> {
+    let counts = rosters.values().map(|roster| {
+        let have = roster.intersection(agreeing).count();
+        (have, roster.len())
+    });
+    let short = counts.filter(|(have, of)| *have * 2 <= *of);
+    match short.min_by_key(|(have, of)| (of / 2 + 1).abs_diff(*have)) {
+        Some((have, of)) => Err(Hold::TooFew { have, of }),
+        None if rosters.is_empty() => Err(Hold::TooFew { have: 0, of: 0 }),
+        None => Ok(()),
+    }
+}
+
+/// The generation to ask promises for, if most machines find that the coordinators are lost. `ours` is the log that
+/// would be gone on from.
+///
+/// # Errors
+/// Why it must not be tried.
+pub(in crate::node) fn next_generation(
+    ours: LogGeneration,
+    rosters: &Rosters,
+    stands: &Stands,
+) -> Result<LogGeneration, Hold> {
+    if let Some(later) = stands.values().map(|stand| stand.generation).max()
+        && later > ours
+    {
+        return Err(Hold::Outlived(later));
+    }
+    if stands
+        .values()
+        .any(|stand| !rosters.contains_key(&stand.roster))
+    {
+        return Err(Hold::UnknownRoster);
+    }
+    let orphaned = stands.iter().filter(|(_, stand)| stand.orphaned);
+    majority(rosters, &orphaned.map(|(machine, _)| *machine).collect())?;
+    let latest = stands.values().map(Stand::latest).max().unwrap_or(ours);
+    Ok(LogGeneration(latest.max(ours).0.saturating_add(1)))
+}
+
+/// The machine with most of the log; `me` where another has no more.
+pub(in crate::node) fn furthest(me: MachineId, stands: &Stands) -> Option<MachineId> {
+    let rank = |(machine, stand): &(&MachineId, &Stand)| (stand.rank(), **machine == me);
+    stands.iter().max_by_key(rank).map(|(machine, _)| *machine)
+}
+
+/// Whether a later log than `ours` has been founded, as far as this can be told without seeing it: more than half of
+/// the roster has promised one, so that no leader of ours can ever act again.
+pub(in crate::node) fn outlived(
+    ours: LogGeneration,
+    roster: &BTreeSet<MachineId>,
+    stands: &Stands,
+) -> Option<LogGeneration> {
+    let later = |stand: &&Stand| stand.latest() > ours;
+    let gone = stands
+        .iter()
+        .filter(|(machine, stand)| roster.contains(machine) && later(stand));
+    let latest = stands.values().filter(later).map(Stand::latest).max();
+    latest.filter(|_| gone.count() * 2 > roster.len())
+}
+
+#[cfg(test)]
+#[path = "ballots_tests.rs"]
+mod tests;

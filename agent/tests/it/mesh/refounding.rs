@@ -1,0 +1,155 @@
+//! Most coordinators are lost for good, and the rest of the mesh goes on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::machine::{Machine, PATIENCE, now, row, until};
+
+/// A mesh of so many machines with three coordinators.
+fn mesh(count: usize) -> Vec<Machine> {
+    let founder = Machine::founder(&[]);
+    let (token, seed) = (
+        founder.token(&["--uses", "100"]),
+        founder.addr().to_string(),
+    );
+    let mut machines = vec![founder];
+    for number in 2..=count {
+        let mut machine = Machine::new(&format!("m{number}"), &[]);
+        machine.start(&["join", &seed, "--token", &token, "--run"]);
+        machines.push(machine);
+    }
+    for machine in &machines {
+        machine.wait_for("all are there and three coordinate", |status| {
+            let alive = status["members"]["alive"].as_u64();
+            let enough = alive == Some(count as u64) && coordinators(status).len() == 3;
+            enough.then_some(()).ok_or_else(|| status.to_string())
+        });
+    }
+    machines
+}
+
+fn coordinators(status: &Value) -> BTreeSet<String> {
+    let names = status["coordinators"].as_array().expect("names");
+    names
+        .iter()
+        .filter_map(|name| Some(name.as_str()?.to_owned()))
+        .collect()
+}
+
+fn name(machine: &Machine) -> String {
+    machine.name().to_owned()
+}
+
+#[test]
+fn two_of_three_coordinators_are_lost_and_the_mesh_finds_new_ones_by_itself() {
+    let mut machines = mesh(10);
+    let before = machines[9].status().expect("it answers");
+    let leader = before["leader"].as_str().expect("there is one").to_owned();
+    let old = coordinators(&before);
+    // The leader and one more; what was just committed must not be lost with them.
+    let mut lost: Vec<String> = old
+        .iter()
+        .filter(|name| **name != leader)
+        .take(1)
+        .cloned()
+        .collect();
+    lost.push(leader);
+    let kept = machines[9]
+        .ask(&["token", "create", "--note", "kept", "--json"])
+        .with(0)
+        .json();
+    for machine in &mut machines {
+        if lost.contains(&name(machine)) {
+            machine.kill();
+        }
+    }
+    let killed = now();
+    let (dead, living): (Vec<_>, Vec<_>) = machines
+        .into_iter()
+        .partition(|machine| lost.contains(&name(machine)));
+    for machine in &living {
+        machine.wait_for("there are three coordinators that live", |status| {
+            let now = coordinators(status);
+            let good = status["quorum"] == true
+                && now.len() == 3
+                && now.is_disjoint(&lost.iter().cloned().collect());
+            good.then_some(()).ok_or_else(|| status.to_string())
+        });
+    }
+    let took = killed.elapsed();
+    println!("a new set of coordinators after {took:?}");
+    let tokens = living[0].ask(&["token", "list", "--json"]).with(0).stdout;
+    assert!(
+        tokens.contains(kept["id"].as_str().expect("an ID")),
+        "{tokens}"
+    );
+    living[0]
+        .ask(&["token", "create", "--note", "after"])
+        .with(0);
+
+    // The old ones come back together, a majority of the old log: they follow, and never act.
+    let mut dead = dead;
+    for machine in &mut dead {
+        machine.start(&["agent"]);
+    }
+    for machine in &dead {
+        machine.wait_for("it follows the new ones", |status| {
+            let now = coordinators(status);
+            let leads = status["leader"]
+                .as_str()
+                .is_some_and(|leader| !lost.contains(&leader.to_owned()));
+            let good = status["quorum"] == true && leads && now.len() == 3;
+            good.then_some(()).ok_or_else(|| status.to_string())
+        });
+        let tokens = machine.ask(&["token", "list", "--json"]).with(0).stdout;
+        assert!(tokens.contains("after"), "{tokens}");
+    }
+    for machine in living.iter().chain(&dead) {
+        assert!(!machine.log().contains("panicked"), "{}", machine.log());
+    }
+}
+
+#[test]
+fn without_most_of_the_roster_nothing_is_founded() {
+    let mut machines = mesh(5);
+    let before = machines[0].status().expect("it answers");
+    let old = coordinators(&before);
+    // Two coordinators and one more: two of five are left.
+    let mut lost: BTreeSet<String> = old.iter().take(2).cloned().collect();
+    let other = machines.iter().map(name).find(|name| !old.contains(name));
+    lost.extend(other);
+    for machine in &mut machines {
+        if lost.contains(&name(machine)) {
+            machine.kill();
+        }
+    }
+    let survivor = machines
+        .iter()
+        .find(|machine| old.contains(&name(machine)) && !lost.contains(&name(machine)))
+        .expect("one coordinator is left");
+    until("it says why it holds", PATIENCE, || {
+        let log = survivor.log();
+        log.contains("the fleet holds").then_some(()).ok_or(log)
+    });
+    // Several more attempts.
+    std::thread::sleep(Duration::from_secs(15));
+    let status = survivor.status().expect("it answers");
+    assert_eq!(status["quorum"], false, "{status}");
+    assert_eq!(coordinators(&status), old, "{status}");
+    assert_eq!(row(&status, "m1")["name"], "m1");
+    // One comes back: three of five agree, and there is one coordinator of three, or two of them and all is as it was.
+    let back = machines
+        .iter_mut()
+        .find(|machine| lost.contains(&name(machine)));
+    back.expect("lost").start(&["agent"]);
+    let survivor = machines
+        .iter()
+        .find(|machine| old.contains(&name(machine)) && !lost.contains(&name(machine)))
+        .expect("one coordinator is left");
+    survivor.wait_for("the fleet has a leader again", |status| {
+        let good = status["quorum"] == true;
+        good.then_some(()).ok_or_else(|| status.to_string())
+    });
+}
