@@ -4,6 +4,7 @@
 //! nobody anything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use muster_mesh::identity::MachineId;
 use muster_provisioners::{Instance, InstanceState};
@@ -11,8 +12,8 @@ use muster_provisioners::{Instance, InstanceState};
 use super::diagnose::is_proved_off;
 use super::situation::{MachineEvidence, Stranger};
 use crate::fleet::{
-    Allocation, FleetState, InstanceId, Machine, MemberStatus, OperationId, ProviderEvidence,
-    ProviderWord, Text,
+    Allocation, FleetState, GroupId, InstanceId, Machine, MemberStatus, OperationId,
+    ProviderEvidence, ProviderWord, Text,
 };
 
 /// Machines that are asked to try a suspect, the leader not counted.
@@ -27,6 +28,8 @@ pub struct Suspect {
     pub provisioner: Option<String>,
     /// Its zone, when it has one.
     pub zone: Option<String>,
+    /// Where the roster says that it listens: for a leader that never heard of it in the mesh.
+    pub addr: Option<SocketAddr>,
     /// It doesn't answer, or never came: witnesses are to try it.
     pub troubled: bool,
     /// Its provisioner's word is needed: it or its workload is in trouble, or it is to be taken away.
@@ -42,6 +45,13 @@ pub fn suspects(
     status: impl Fn(MachineId) -> Option<MemberStatus>,
     ill: impl Fn(MachineId) -> bool,
 ) -> Vec<Suspect> {
+    // Counted once for each group: the roster may be large.
+    let too_many: BTreeSet<&GroupId> = state
+        .groups
+        .iter()
+        .filter(|(id, group)| group.destroying || state.existing(id) > group.desired())
+        .map(|(id, _)| id)
+        .collect();
     let suspect = |machine: &Machine| {
         let troubled = status(machine.id) != Some(MemberStatus::Alive);
         let instance = machine.instance.as_ref();
@@ -51,8 +61,9 @@ pub fn suspects(
             provisioner: made_by
                 .or_else(|| Some(state.template(machine)?.instance.provisioner.clone())),
             zone: machine.known_zone().map(str::to_owned),
+            addr: machine.addr,
             troubled,
-            asked: troubled || ill(machine.id) || is_to_go(state, machine),
+            asked: troubled || ill(machine.id) || is_to_go(state, machine, &too_many),
             instance: instance.map(|instance| instance.id.clone()),
             order: machine.order.clone(),
         }
@@ -61,7 +72,7 @@ pub fn suspects(
 }
 
 /// Whether a machine is about to be taken away although it may be well.
-fn is_to_go(state: &FleetState, machine: &Machine) -> bool {
+fn is_to_go(state: &FleetState, machine: &Machine, too_many: &BTreeSet<&GroupId>) -> bool {
     let Some(place) = &machine.place else {
         return false;
     };
@@ -69,8 +80,8 @@ fn is_to_go(state: &FleetState, machine: &Machine) -> bool {
         return false;
     };
     let surplus = match &group.spec.allocation {
-        Allocation::Cattle { .. } => state.existing(&place.group) > group.desired(),
-        Allocation::Pets { members } => !members.keys().any(|name| *name == machine.name),
+        Allocation::Cattle { .. } => too_many.contains(&place.group),
+        Allocation::Pets { members } => !members.contains_key(&machine.name),
     };
     group.destroying || machine.intent.is_some() || surplus
 }

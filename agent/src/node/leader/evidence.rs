@@ -202,7 +202,11 @@ impl Observer {
             if fresh || !room || self.tried.has(&suspect.machine) {
                 continue;
             }
-            if let Some(peer) = world.peer(suspect.machine) {
+            let of_roster = || {
+                let machine = suspect.machine;
+                suspect.addr.map(|addr| Peer { machine, addr })
+            };
+            if let Some(peer) = world.peer(suspect.machine).or_else(of_roster) {
                 let witnesses = choose_witnesses(shared, world, suspect);
                 let asked = ask_all(Arc::clone(shared), witnesses, peer);
                 self.tried.start(suspect.machine, asked);
