@@ -18,7 +18,7 @@ mod manage;
 mod place;
 mod root;
 mod say;
-mod specs;
+pub(crate) mod specs;
 mod supervise;
 
 pub(crate) use manage::{clean, list, start, stop};

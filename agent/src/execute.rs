@@ -24,7 +24,7 @@ mod tests;
 
 /// How long one step may take. A provisioner that needs longer is asked again with the same operation ID, which
 /// finds what was begun.
-const STEP_DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const STEP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The first wait after a step that failed.
 const RETRY_MIN: Duration = Duration::from_secs(1);

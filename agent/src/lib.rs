@@ -10,8 +10,11 @@
 //! - [`fleet`]: what all machines agree on: the replicated state machine. Pure.
 //! - [`heal`]: from what was seen to what is done: diagnosis and decision. Pure.
 //! - [`health`]: what this machine reports of itself.
+//! - [`lint`]: what can be proved about specs without running them. Pure.
 //! - [`node`]: one agent's life: the wiring of all parts.
 //! - [`observe`]: logs, metrics, and whether the agent is alive and ready.
+//! - [`replay`]: decides again what was decided. Pure.
+//! - [`simulate`]: a whole fleet in virtual time, with faults, from a seed. Pure.
 //! - [`spec`]: group specs as people write them.
 
 pub mod answers;
@@ -24,6 +27,9 @@ pub mod execute;
 pub mod fleet;
 pub mod heal;
 pub mod health;
+pub mod lint;
 pub mod node;
 pub mod observe;
+pub mod replay;
+pub mod simulate;
 pub mod spec;

@@ -54,6 +54,7 @@ mod leader;
 mod places;
 mod profile;
 mod propose;
+pub(crate) mod recorder;
 mod refounding;
 mod renewal;
 mod revocations;

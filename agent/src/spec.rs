@@ -18,6 +18,7 @@ pub use plan::{Current, plan, plan_scale};
 pub use problem::{SpecError, SpecProblem};
 
 pub(crate) use group::for_flavor;
+pub(crate) use places::locate;
 
 use fields::Read;
 use problem::Found;
@@ -27,6 +28,7 @@ mod document;
 mod fields;
 mod group;
 mod json;
+mod places;
 mod plan;
 mod problem;
 mod toml;
@@ -77,14 +79,7 @@ impl Registries {
 /// # Errors
 /// Everything that is wrong with them, files that can't be read included.
 pub fn load(paths: &[PathBuf], registries: &Registries) -> Result<Vec<GroupSpec>, SpecError> {
-    let mut sources = Vec::new();
-    let mut problems = Vec::new();
-    for path in paths {
-        match read_source(path) {
-            Ok(source) => sources.push(source),
-            Err(problem) => problems.push(*problem),
-        }
-    }
+    let (sources, mut problems) = read_all(paths);
     match parse(&sources, registries) {
         Ok(specs) if problems.is_empty() => Ok(specs),
         Ok(_) => Err(SpecError { problems }),
@@ -95,6 +90,31 @@ pub fn load(paths: &[PathBuf], registries: &Registries) -> Result<Vec<GroupSpec>
             Err(SpecError { problems })
         }
     }
+}
+
+/// Reads spec files as they are; `-` is standard input.
+///
+/// # Errors
+/// The files that can't be read.
+pub fn read_sources(paths: &[PathBuf]) -> Result<Vec<Source>, SpecError> {
+    let (sources, problems) = read_all(paths);
+    if problems.is_empty() {
+        Ok(sources)
+    } else {
+        Err(SpecError { problems })
+    }
+}
+
+fn read_all(paths: &[PathBuf]) -> (Vec<Source>, Vec<SpecProblem>) {
+    let mut sources = Vec::new();
+    let mut problems = Vec::new();
+    for path in paths {
+        match read_source(path) {
+            Ok(source) => sources.push(source),
+            Err(problem) => problems.push(*problem),
+        }
+    }
+    (sources, problems)
 }
 
 /// Reads specs that are in memory. Pure.

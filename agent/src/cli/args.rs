@@ -7,14 +7,17 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::api::types::HealMode;
 use crate::config::{ConfigFlags, Seed};
+use crate::replay::Change;
 
 mod dev;
 mod group;
 mod secrets;
+mod simulate;
 
 pub(crate) use dev::{DevArgs, DevCommand};
 pub(crate) use group::GroupCommand;
 pub(crate) use secrets::{OperatorCommand, TokenCommand};
+pub(crate) use simulate::SimulateArgs;
 
 /// How long a question waits for its answer when nothing else is said.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -46,7 +49,8 @@ Environment:
   NO_COLOR          no colours, as --color never
 
 Exit codes:
-  0 fine, 1 failed, 2 wrong usage, 3 cannot reach the node, 4 not healthy (status --check),
+  0 fine, 1 failed, 2 wrong usage, 3 cannot reach the node, 4 not healthy (status --check) or an
+  invariant broken (simulate),
   64 bad configuration or spec";
 
 /// Everything that can be said on the command line.
@@ -183,6 +187,24 @@ pub(crate) enum Command {
     /// Groups of machines
     #[command(subcommand, visible_alias = "groups")]
     Group(GroupCommand),
+    /// Decide again what a leader decided, by the same rules or by others
+    #[command(
+        after_help = "Examples:\n  muster replay /var/lib/muster\n  muster replay .muster-dev/machines/web-1/data --with grace=10s\n  \
+        muster replay /var/lib/muster/decisions/0000000042.replay --with web.budget=2 --with per_hour=20\n\n\
+        A leader keeps its last records in `decisions` below its data directory. RULE is budget, per_hour, grace, \
+        boot_grace, change_grace or mode; with a group's ID and a dot before it for one group only. Without --with \
+        the same bytes must come out: exits with 1 where they don't."
+    )]
+    Replay(ReplayArgs),
+    /// Find what is allowed in specs and yet wrong, without running anything
+    #[command(
+        after_help = "Examples:\n  muster lint -f web.toml\n  muster lint -f web.toml -f db.toml --json\n\n\
+        Give all specs of a fleet together: what one zone or one group may lose depends on the others. Exits with 1 \
+        where there are errors; with --strict also where there are warnings."
+    )]
+    Lint(LintArgs),
+    /// See what would happen to a fleet, in virtual time, before it happens
+    Simulate(Box<SimulateArgs>),
 
     /// The whole fleet at a glance
     #[command(
@@ -374,6 +396,28 @@ pub(crate) struct ApplyArgs {
     /// Only show what would change.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// `muster replay`.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Records, directories of records, or the data directories of machines that have led.
+    #[arg(required = true, value_name = "DIR|FILE")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// What if a rule had been another.
+    #[arg(long, value_name = "[GROUP.]RULE=VALUE")]
+    pub(crate) with: Vec<Change>,
+}
+
+/// `muster lint`.
+#[derive(Debug, Args)]
+pub(crate) struct LintArgs {
+    /// Spec files, TOML or JSON; `-` is standard input.
+    #[arg(short, long = "file", required = true, num_args = 1.., value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Fail for warnings too.
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 /// `muster status`.

@@ -5,13 +5,20 @@ mod apply;
 mod dev;
 mod events;
 mod group;
+mod lint;
 mod meta;
 mod reads;
+mod replay;
 mod secrets;
+mod simulate;
 mod writes;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
+
+pub(super) use lint::Linted;
+pub(super) use replay::Replayed;
+pub(super) use simulate::Hunt;
 
 pub use agent::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, Joined, Progress};
 
@@ -88,6 +95,9 @@ pub(super) async fn run(cli: Cli, out: Output, agent: &dyn Agent) -> Result<(), 
         Command::Operator(command) => secrets::operator(&context, command).await,
         Command::Apply(args) => apply::run(&context, args).await,
         Command::Group(command) => group::run(&context, command).await,
+        Command::Lint(args) => lint::run(&context, &args),
+        Command::Replay(args) => replay::run(&context, &args),
+        Command::Simulate(args) => simulate::run(&context, &args),
         Command::Status(args) => reads::status(&context, args).await,
         Command::Members => reads::members(&context).await,
         Command::Machine { name } => reads::machine(&context, name).await,

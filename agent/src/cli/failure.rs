@@ -28,6 +28,10 @@ pub(crate) enum Failure {
     },
     /// `status --check` found something.
     NotHealthy(Vec<String>),
+    /// Specs have so many errors and warnings, which have been shown.
+    Found(usize),
+    /// A simulation broke invariants.
+    Broken(Vec<String>),
     /// Someone was asked and said no.
     Declined,
     /// Nobody reads what we write any more, as when `| head` has enough. No failure at all.
@@ -58,9 +62,9 @@ impl Failure {
             Self::Api(error) => error.exit_code(),
             Self::Spec(_) | Self::Config(_) => ExitCode::BadConfig,
             Self::Usage { .. } => ExitCode::Usage,
-            Self::NotHealthy(_) => ExitCode::NotHealthy,
+            Self::NotHealthy(_) | Self::Broken(_) => ExitCode::NotHealthy,
             Self::BrokenPipe => ExitCode::Fine,
-            Self::Declined | Self::Other(_) => ExitCode::Failed,
+            Self::Found(_) | Self::Declined | Self::Other(_) => ExitCode::Failed,
         }
     }
 
@@ -103,6 +107,16 @@ impl Failure {
                     .iter()
                     .fold(heading, |text, complaint| format!("{text}\n  {complaint}"))
             }
+            Self::Broken(violations) => {
+                let heading = paint.tone(Tone::Bad, "broken invariants:");
+                violations
+                    .iter()
+                    .fold(heading, |text, violation| format!("{text}\n  {violation}"))
+            }
+            Self::Found(count) => with_hint(
+                &format!("{} found", crate::fleet::count(*count, "problem")),
+                None,
+            ),
             Self::Declined => "nothing was changed".into(),
             Self::BrokenPipe => String::new(),
             Self::Other(other) => with_hint(&format!("{other:#}"), None),
@@ -123,6 +137,12 @@ impl Failure {
             }
             Self::NotHealthy(complaints) => {
                 json!({ "kind": "not_healthy", "message": "not healthy", "complaints": complaints })
+            }
+            Self::Broken(violations) => {
+                json!({ "kind": "broken_invariants", "message": "broken invariants", "violations": violations })
+            }
+            Self::Found(count) => {
+                json!({ "kind": "problems_found", "message": "problems found", "count": count })
             }
             Self::Declined => json!({ "kind": "declined", "message": "nothing was changed" }),
             Self::BrokenPipe => json!({ "kind": "broken_pipe", "message": "nobody reads" }),

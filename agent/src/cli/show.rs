@@ -2,19 +2,25 @@
 
 mod decision;
 mod group;
+mod lint;
 mod machine;
 mod plan;
+mod replay;
 mod report;
 mod secrets;
+mod simulate;
 mod status;
 
 pub(super) use decision::{decisions, explanation};
 pub(crate) use decision::{event, event_tone, outcome};
 pub(super) use group::{group, groups};
+pub(super) use lint::linted;
 pub(super) use machine::{coordinators, health, machine, members};
 pub(super) use plan::plan;
+pub(super) use replay::replayed;
 pub(super) use report::report;
 pub(super) use secrets::{operators, tokens};
+pub(super) use simulate::{hunt, simulation};
 pub(super) use status::status;
 
 use super::output::{Output, Tone};

@@ -37,7 +37,7 @@ pub(super) struct Applied {
 ///
 /// # Errors
 /// Everything that is wrong with the files.
-pub(super) fn wanted(
+pub(crate) fn wanted(
     files: &[PathBuf],
     machines: Option<u32>,
 ) -> Result<Vec<GroupSpec>, SpecError> {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_mesh::identity::MachineId;
+use serde::{Deserialize, Serialize};
 
 use crate::fleet::{
     InstanceId, Leaving, MemberEvidence, OperationId, Properties, ProviderEvidence, RecordEvidence,
@@ -13,7 +14,7 @@ use crate::fleet::{
 /// What a leader knows besides the fleet state.
 ///
 /// Plain data, so that a recorded situation can be decided again.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Situation {
     /// The leader's clock, in milliseconds since 1970.
     pub now_ms: u64,
@@ -67,7 +68,7 @@ impl Situation {
 }
 
 /// Who stands behind a leader, for this very decision.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Authority {
     /// Whether a quorum of coordinators confirmed the leader for this decision.
     pub quorum_confirmed: bool,
@@ -83,7 +84,7 @@ pub struct Authority {
 }
 
 /// What is known of one machine.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct MachineEvidence {
     /// What the mesh says.
     pub member: Option<MemberEvidence>,
@@ -96,7 +97,7 @@ pub struct MachineEvidence {
 }
 
 /// An instance with our tags that no machine of the roster is known to run on.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stranger {
     /// Its provisioner's name.
     pub provisioner: String,

@@ -17,9 +17,11 @@ use tokio::time::Instant;
 
 use super::mesh::Input;
 use super::propose::{ProposeFailure, propose_in};
+use super::recorder::{self, Recorder};
 use super::shared::Shared;
 use crate::fleet::{FleetState, SecretHash};
 use crate::heal;
+use crate::replay;
 
 use backing::Backing;
 use evidence::{Observed, Observer};
@@ -100,6 +102,7 @@ struct Reign {
     backing: Arc<Backing>,
     observer: Observer,
     orders: Orders,
+    recorder: Recorder,
     /// Keeps the coordinators' seats, for as long as the reign lasts.
     seats: JoinSet<()>,
     /// What was to be seen of the mesh at the last look.
@@ -124,6 +127,7 @@ impl Reign {
             since_ms: unix_ms(),
             observer: Observer::default(),
             orders: Orders::default(),
+            recorder: Recorder::new(shared.state_dir.file(recorder::DIRECTORY)),
             seats,
             glimpse: Glimpse::default(),
             news: true,
@@ -250,10 +254,15 @@ impl Reign {
             machines: seen.machines,
             strangers: seen.strangers,
         };
-        let (plan, backed) = self.shared.replica.read(|state, _| {
+        let (plan, backed, record) = self.shared.replica.read(|state, _| {
             let (_, gate) = heal::quorum(state, &situation.authority, situation.now_ms);
-            (heal::decide(state, &situation), !gate.check.holds())
+            let plan = heal::decide(state, &situation);
+            let record = replay::record(state, &situation, &plan);
+            (plan, !gate.check.holds(), record)
         });
+        if let Some(record) = record {
+            self.recorder.keep(record);
+        }
         let next_look_ms = plan.next_look_ms;
         if self.commit(plan).await {
             pace::judged_again(unix_ms(), next_look_ms, backed)

@@ -6,4 +6,5 @@ mod finding;
 pub(crate) mod node;
 mod secrets;
 mod terminal;
+mod trying;
 mod words;

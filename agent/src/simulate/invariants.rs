@@ -1,0 +1,158 @@
+//! What must hold in every history, told from outside: one file for each invariant of the design that a simulation
+//! can observe.
+//!
+//! Invariant 9 (*any member answers*) is about replicas, of which a simulation has one. Of 10 the bounds are checked;
+//! that nothing panics shows by itself. Of 11 it is checked that the log gives the same bytes again.
+
+mod bounded;
+mod budgets;
+mod comes_to_rest;
+mod explains;
+mod gossip;
+mod majority;
+mod one_action;
+mod pets;
+mod same_bytes;
+mod slow;
+
+use muster_mesh::identity::MachineId;
+use serde::Serialize;
+
+use crate::fleet::{Envelope, FleetState, Intent, OperationId, Place, Reply, Step};
+use crate::heal::{Plan, Situation};
+
+/// Violations that are kept. The first is what counts; the rest mostly follows from it.
+const VIOLATIONS_MAX: usize = 20;
+
+/// Something that is to be judged.
+pub(crate) enum Sight<'a> {
+    /// A leader has decided.
+    Decided {
+        /// The state that it decided on.
+        state: &'a FleetState,
+        /// What it knew.
+        situation: &'a Situation,
+        /// What it proposes.
+        plan: &'a Plan,
+    },
+    /// A command was applied.
+    Applied {
+        /// The state after it.
+        state: &'a FleetState,
+        /// The command.
+        envelope: &'a Envelope,
+        /// Its bytes.
+        bytes: &'a [u8],
+        /// What came of it.
+        reply: &'a Reply,
+    },
+    /// An executor has called the provider.
+    Called(&'a Call<'a>),
+    /// It is over, and so long ago the last thing went wrong.
+    Ended {
+        /// The state at the end.
+        state: &'a FleetState,
+        /// How long nothing has gone wrong any more, in milliseconds.
+        calm_ms: u64,
+        /// Machines of the roster that do not work.
+        broken: &'a [MachineId],
+        /// When it ended, in milliseconds since 1970.
+        now_ms: u64,
+    },
+}
+
+/// A call to the provider that does something, with what is really so.
+pub(crate) struct Call<'a> {
+    /// The operation that the call is made for.
+    pub(crate) op: &'a OperationId,
+    /// The intent, if the state has it.
+    pub(crate) intent: Option<&'a Intent>,
+    /// The step.
+    pub(crate) step: Step,
+    /// The machine that the call ends, with whether it answers the caller at this moment.
+    pub(crate) ends: Option<(MachineId, bool)>,
+    /// What the call makes, with the other machines of that member that run.
+    pub(crate) makes: Option<(&'a Place, &'a [MachineId])>,
+    /// Whether the operation has made an instance before, and this call made another one.
+    pub(crate) made_again: bool,
+    /// Machines of the roster that the caller hears, and how many there are without those that are gone.
+    pub(crate) hears: (usize, usize),
+}
+
+/// Something that must hold in every history.
+pub(crate) trait Invariant {
+    /// It, in a few words.
+    fn title(&self) -> &'static str;
+
+    /// Judges what is seen.
+    ///
+    /// # Errors
+    /// How it is broken.
+    fn see(&mut self, sight: &Sight<'_>) -> Result<(), String>;
+}
+
+/// An invariant that was broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// Which.
+    pub invariant: String,
+    /// When, in milliseconds since the beginning.
+    pub at_ms: u64,
+    /// How.
+    pub what: String,
+}
+
+/// All invariants, watching one history.
+pub(crate) struct Watch {
+    invariants: Vec<Box<dyn Invariant>>,
+    /// What was broken so far.
+    pub(crate) violations: Vec<Violation>,
+}
+
+impl Watch {
+    pub(crate) fn new() -> Self {
+        Self {
+            invariants: vec![
+                Box::new(gossip::GossipNeverDestroys),
+                Box::new(majority::AMinorityNeverActs),
+                Box::new(one_action::OneFailureOneAction::default()),
+                Box::new(pets::TwoCopiesNeverRun),
+                Box::new(slow::SlowIsNotDead),
+                Box::new(explains::DoubtHoldsLoudly),
+                Box::new(budgets::SpendingIsConserved::default()),
+                Box::new(comes_to_rest::LimitsAreRight),
+                Box::new(bounded::EverythingIsBounded),
+                Box::new(same_bytes::SameBytes::default()),
+            ],
+            violations: Vec::new(),
+        }
+    }
+
+    /// Shows something to all of them.
+    pub(crate) fn see(&mut self, at_ms: u64, sight: &Sight<'_>) {
+        for invariant in &mut self.invariants {
+            if let Err(what) = invariant.see(sight)
+                && self.violations.len() < VIOLATIONS_MAX
+            {
+                let invariant = invariant.title().to_owned();
+                self.violations.push(Violation {
+                    invariant,
+                    at_ms,
+                    what,
+                });
+            }
+        }
+    }
+
+    /// Something was broken that no invariant here watches.
+    pub(crate) fn broken(&mut self, at_ms: u64, invariant: &str, what: String) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            let invariant = invariant.to_owned();
+            self.violations.push(Violation {
+                invariant,
+                at_ms,
+                what,
+            });
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Invariant 11: cores take arguments and return values. The same log gives the same bytes, and the same situation the
+//! same decisions.
+
+use super::{Invariant, Sight};
+use crate::fleet::FleetState;
+use crate::heal::decide;
+
+/// Decisions about larger rosters are not made twice each time, only one in so many.
+const OFTEN: usize = 20;
+const SELDOM: u64 = 64;
+
+#[derive(Default)]
+pub(super) struct SameBytes {
+    /// A copy that applies the same log.
+    shadow: FleetState,
+    looks: u64,
+}
+
+impl Invariant for SameBytes {
+    fn title(&self) -> &'static str {
+        "the same log gives the same bytes"
+    }
+
+    fn see(&mut self, sight: &Sight<'_>) -> Result<(), String> {
+        match sight {
+            Sight::Decided {
+                state,
+                situation,
+                plan,
+            } => {
+                self.looks += 1;
+                let again = state.machines.len() <= OFTEN || self.looks.is_multiple_of(SELDOM);
+                if again && decide(state, situation) != **plan {
+                    return Err("the same situation was decided differently".to_owned());
+                }
+                Ok(())
+            }
+            Sight::Applied { bytes, reply, .. } => {
+                if self.shadow.apply_bytes(bytes) == **reply {
+                    Ok(())
+                } else {
+                    Err("another copy of the state answers a command differently".to_owned())
+                }
+            }
+            Sight::Ended { state, .. } => {
+                let bytes = self.shadow.to_snapshot();
+                if bytes != state.to_snapshot() {
+                    return Err("another copy of the state is not the same".to_owned());
+                }
+                match FleetState::from_snapshot(&bytes) {
+                    Ok(loaded) if loaded == **state => Ok(()),
+                    _ => Err("a state that was stored and loaded is another one".to_owned()),
+                }
+            }
+            Sight::Called(_) => Ok(()),
+        }
+    }
+}

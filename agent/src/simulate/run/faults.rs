@@ -1,0 +1,202 @@
+//! What happens to machines and to the provider, and how it ends.
+
+use muster_mesh::identity::MachineId;
+use muster_mesh::simulator::Condition;
+
+use super::{Happening, Run};
+use crate::fleet::{GroupId, Machine};
+use crate::simulate::fault::{FaultKind, Target};
+
+/// A machine announces its leaving so long before it goes, in milliseconds.
+const GOODBYE_MS: u64 = 2000;
+
+/// A fault that is in effect.
+pub(super) struct Active {
+    machines: Vec<MachineId>,
+    cut: Option<u64>,
+}
+
+impl Run<'_> {
+    pub(super) fn fault(&mut self, number: usize) {
+        let Some(fault) = self.scenario.faults.get(number) else {
+            return;
+        };
+        let machines = self.resolve(&fault.target);
+        let kind = fault.kind;
+        self.last_wrong_ms = self.now_ms;
+        let mut cut = None;
+        match kind {
+            FaultKind::Partition => cut = Some(self.mesh.cut(&machines)),
+            FaultKind::ProviderDown => self.cloud.down += 1,
+            FaultKind::ProviderErrors(share) => self.cloud.failing += share,
+            _ => machines
+                .iter()
+                .for_each(|machine| self.befall(*machine, kind)),
+        }
+        let what = self.describe(&fault.target, kind, &machines);
+        let names: Vec<String> = machines.iter().map(|machine| self.name(*machine)).collect();
+        self.account
+            .tell(self.elapsed_ms(), "fault", None, what, names);
+        let ends = fault.lasts;
+        let lost = matches!(kind, FaultKind::Kill | FaultKind::Leave)
+            || kind == FaultKind::Silence && ends.is_none();
+        if !lost {
+            self.active.insert(number, Active { machines, cut });
+        }
+        if let Some(lasts) = ends {
+            let ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+            self.schedule(self.now_ms.saturating_add(ms), Happening::FaultEnds(number));
+        }
+        self.check_leader();
+        self.news();
+    }
+
+    fn describe(&self, target: &Target, kind: FaultKind, machines: &[MachineId]) -> String {
+        match target {
+            Target::Nobody => kind.to_string(),
+            _ if machines.is_empty() => format!("{target}: nobody is left to be {kind}"),
+            _ => format!("{target} {kind}"),
+        }
+    }
+
+    fn befall(&mut self, machine: MachineId, kind: FaultKind) {
+        match kind {
+            FaultKind::Kill => {
+                self.account.lost(self.elapsed_ms(), machine);
+                self.stop_instance(machine);
+                // The host of a process stays, and says that nothing listens.
+                if self.provisioner(machine) == muster_provisioners::process::NAME {
+                    self.mesh.kill(machine);
+                } else {
+                    self.mesh.power_off(machine);
+                }
+            }
+            FaultKind::Silence => {
+                self.account.lost(self.elapsed_ms(), machine);
+                self.mesh.power_off(machine);
+            }
+            FaultKind::Crash => self.mesh.kill(machine),
+            FaultKind::Pause => self.mesh.pause(machine),
+            FaultKind::Leave => {
+                self.mesh.announce_leaving(machine);
+                self.schedule(self.now_ms + GOODBYE_MS, Happening::Departs(machine));
+            }
+            FaultKind::Loss(share) => self.mesh.lose_at(machine, share),
+            FaultKind::Partition | FaultKind::ProviderDown | FaultKind::ProviderErrors(_) => {}
+        }
+    }
+
+    fn stop_instance(&mut self, machine: MachineId) {
+        let known = self.state.machines.get(&machine);
+        let instance = known
+            .and_then(|known| self.cloud.instance_of(known))
+            .cloned();
+        if let Some(instance) = instance {
+            self.cloud.stop(self.now_ms, &instance);
+        }
+    }
+
+    pub(super) fn departs(&mut self, machine: MachineId) {
+        if self.mesh.is_running(machine) {
+            self.mesh.depart(machine);
+            self.stop_instance(machine);
+            self.check_leader();
+            self.news();
+        }
+    }
+
+    pub(super) fn fault_ends(&mut self, number: usize) {
+        let (Some(active), Some(fault)) = (
+            self.active.remove(&number),
+            self.scenario.faults.get(number),
+        ) else {
+            return;
+        };
+        self.last_wrong_ms = self.now_ms;
+        match fault.kind {
+            FaultKind::Partition => active.cut.into_iter().for_each(|cut| self.mesh.mend(cut)),
+            FaultKind::ProviderDown => self.cloud.down = self.cloud.down.saturating_sub(1),
+            FaultKind::ProviderErrors(share) => {
+                self.cloud.failing = (self.cloud.failing - share).max(0.0)
+            }
+            FaultKind::Loss(_) => active
+                .machines
+                .iter()
+                .for_each(|machine| self.mesh.lose_at(*machine, 0.0)),
+            FaultKind::Pause | FaultKind::Crash | FaultKind::Silence => {
+                active
+                    .machines
+                    .iter()
+                    .for_each(|machine| self.comes_back(*machine));
+            }
+            FaultKind::Kill | FaultKind::Leave => {}
+        }
+        let what = match &fault.target {
+            Target::Nobody => format!("no longer {}", fault.kind),
+            target => format!("{target} no longer {}", fault.kind),
+        };
+        let names: Vec<String> = active
+            .machines
+            .iter()
+            .map(|machine| self.name(*machine))
+            .collect();
+        self.account
+            .tell(self.elapsed_ms(), "end", None, what, names);
+        self.check_leader();
+        self.news();
+    }
+
+    /// A machine goes on, or starts again, if it still exists and nobody has replaced it: one that was replaced is
+    /// refused by everyone.
+    pub(super) fn comes_back(&mut self, machine: MachineId) {
+        let known = self
+            .state
+            .machines
+            .get(&machine)
+            .filter(|known| !known.condemned);
+        let instance = known.and_then(|known| self.cloud.instance_of(known));
+        let runs = instance
+            .and_then(|id| self.cloud.get(id))
+            .is_some_and(crate::simulate::cloud::Made::runs);
+        match (self.mesh.condition(machine), runs) {
+            (Condition::Paused, true) => self.mesh.resume(machine),
+            (Condition::Paused, false) => self.mesh.power_off(machine),
+            (Condition::Killed | Condition::Off, true) => self.mesh.start(machine),
+            _ => return,
+        }
+        if runs {
+            self.account.returned(machine);
+        }
+    }
+
+    // === whom ===
+
+    fn resolve(&mut self, target: &Target) -> Vec<MachineId> {
+        let running = |machine: &&Machine| self.mesh.is_running(machine.id);
+        let machines: Vec<&Machine> = self.state.machines.values().filter(running).collect();
+        let those = |is: &dyn Fn(&Machine) -> bool| -> Vec<MachineId> {
+            let chosen = machines.iter().filter(|machine| is(machine));
+            chosen.map(|machine| machine.id).collect()
+        };
+        match target {
+            Target::Nobody => Vec::new(),
+            Target::All => those(&|_| true),
+            Target::Zone(zone) => those(&|machine| machine.known_zone() == Some(zone.as_str())),
+            Target::Group(group) => {
+                those(&|machine| machine.group().map(GroupId::as_str) == Some(group))
+            }
+            Target::Name(name) => those(&|machine| machine.name.as_str() == name),
+            Target::Leader => self.lead.leader.into_iter().collect(),
+            Target::Coordinators => those(&|machine| self.lead.voters.contains(&machine.id)),
+            Target::Any(count) => {
+                let all = those(&|_| true);
+                self.random.some(all, *count as usize)
+            }
+            Target::Share(share) => {
+                let all = those(&|_| true);
+                let count = (all.len() as f64 * share).ceil() as usize;
+                self.random.some(all, count)
+            }
+        }
+    }
+}

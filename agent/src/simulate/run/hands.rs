@@ -1,0 +1,277 @@
+//! The executor's steps, as calls to the modelled provider, and the machines that come of them.
+//!
+//! What each step is to do comes from the shipped [`execute::job`](crate::execute::job); the calls themselves, with
+//! their retries, are modelled after `execute`.
+
+use muster_mesh::identity::MachineId;
+use muster_mesh::simulator::Condition;
+use muster_provisioners::Secret;
+
+use super::{Happening, Run};
+use crate::execute::{Job, Surroundings, Target, Work, job};
+use crate::fleet::limits::SECOND_MS;
+use crate::fleet::{
+    Command, InstanceId, Intent, OperationId, Place, Progress, Reply, Rung, Step, StepResult,
+};
+use crate::simulate::cloud::Making;
+use crate::simulate::invariants::{Call, Sight};
+
+/// Steps that are under way at one time.
+const STEPS_MAX: usize = 16;
+
+/// The longest wait between two tries of a step, in milliseconds.
+const RETRY_MS_MAX: u64 = 60 * SECOND_MS;
+
+/// How often a new machine asks to be let in, in milliseconds.
+const KNOCK_MS: u64 = 5 * SECOND_MS;
+
+impl Run<'_> {
+    /// Begins every step whose time has come, as far as there is room.
+    pub(super) fn start_due(&mut self) {
+        let Some(leader) = self.able_leader() else {
+            return;
+        };
+        let now_ms = self.state.clock_ms.max(self.now_ms);
+        let due =
+            |intent: &&Intent| intent.due(now_ms).is_some() && !self.under_way.contains(&intent.op);
+        let room = STEPS_MAX.saturating_sub(self.under_way.len());
+        let any_due = self.state.intents.values().any(|intent| due(&intent));
+        if !any_due || !self.may_act(leader) {
+            return;
+        }
+        let due: Vec<Intent> = self
+            .state
+            .intents
+            .values()
+            .filter(due)
+            .take(room)
+            .cloned()
+            .collect();
+        for intent in due {
+            self.begin_step(leader, &intent);
+        }
+    }
+
+    fn begin_step(&mut self, leader: MachineId, intent: &Intent) {
+        let Some(record) = intent.current() else {
+            return;
+        };
+        let (step, attempt) = (record.step, record.attempts);
+        let token = |_, _: &OperationId| Secret::new("simulated");
+        let surroundings = Surroundings {
+            seeds: Vec::new(),
+            token: &token,
+        };
+        let work = job(&self.state, intent, &surroundings);
+        let result = match work {
+            Ok(None) => return,
+            Ok(Some(job)) => self.work(leader, intent, &job),
+            Err(error) => failed(&error.0, 30 * SECOND_MS),
+        };
+        let op = intent.op.clone();
+        self.under_way.insert(op.clone());
+        let progress = Progress {
+            op,
+            step,
+            attempt,
+            result,
+        };
+        let takes_ms = self.random.about_ms(self.scenario.cloud.latency);
+        let term = self.lead.term;
+        self.schedule(
+            self.now_ms + takes_ms,
+            Happening::StepEnds { term, progress },
+        );
+    }
+
+    /// Does what a step is to do, and says what will be reported.
+    fn work(&mut self, leader: MachineId, intent: &Intent, job: &Job) -> StepResult {
+        let wait_ms = self.back_off(job.attempt);
+        let no_call = matches!(
+            job.work,
+            Work::Nothing | Work::Drain { .. } | Work::RestartWorkload { .. }
+        );
+        if no_call {
+            return StepResult::Done;
+        }
+        if self.cloud.fails(&mut self.random) {
+            return failed("the provider does not answer", wait_ms);
+        }
+        let result = match &job.work {
+            Work::Fence { instance, .. } | Work::Destroy { instance, .. } => {
+                self.end_instance(leader, intent, job.step, instance);
+                StepResult::Done
+            }
+            Work::Provision { provisioner, .. } => match self.make(leader, intent, provisioner) {
+                Some(id) => match self.cloud.on_record(&id) {
+                    Some(instance) => StepResult::Provisioned(instance),
+                    None => failed("the instance is gone", wait_ms),
+                },
+                None => failed("throttled", wait_ms),
+            },
+            Work::Reboot { instance, rung, .. } => {
+                self.reboot(instance, *rung);
+                StepResult::Done
+            }
+            Work::Drain { .. } | Work::RestartWorkload { .. } | Work::Nothing => StepResult::Done,
+        };
+        let lies = self.scenario.cloud.lies;
+        if self.random.chance(lies) {
+            return failed("timed out", wait_ms);
+        }
+        result
+    }
+
+    /// Doubles with each failure, give or take a fifth.
+    fn back_off(&mut self, attempt: u32) -> u64 {
+        let base_ms = (SECOND_MS << attempt.min(10)).min(RETRY_MS_MAX);
+        self.random
+            .between(base_ms - base_ms / 5, base_ms + base_ms / 5)
+    }
+
+    /// What runs there ends and starts anew. A machine without power, or whose kernel hangs, needs its power cycled.
+    fn reboot(&mut self, target: &Target, rung: Rung) {
+        let id = match target {
+            Target::Known(id) => Some(id),
+            Target::Ordered { op, .. } => self.cloud.made_by(op),
+        };
+        let made = id
+            .and_then(|id| self.cloud.get(id))
+            .filter(|made| made.runs());
+        let Some(machine) = made.map(|made| made.machine) else {
+            return;
+        };
+        if self.mesh.condition(machine) == Condition::Off && rung != Rung::PowerCycle {
+            return;
+        }
+        self.mesh.kill(machine);
+        let boot_ms = self.random.about_ms(self.scenario.cloud.boot);
+        self.schedule(self.now_ms + boot_ms, Happening::Starts(machine));
+        self.check_leader();
+    }
+
+    fn end_instance(&mut self, leader: MachineId, intent: &Intent, step: Step, target: &Target) {
+        let id = match target {
+            Target::Known(id) => Some(id.clone()),
+            Target::Ordered { op, .. } => self.cloud.made_by(op).cloned(),
+        };
+        let Some((id, machine)) =
+            id.and_then(|id| Some((id.clone(), self.cloud.get(&id)?.machine)))
+        else {
+            return;
+        };
+        let answers = self.mesh.hears(leader, machine);
+        let call = Call {
+            op: &intent.op,
+            intent: self.state.intents.get(&intent.op),
+            step,
+            ends: Some((machine, answers)),
+            makes: None,
+            made_again: false,
+            hears: self.stand_behind(leader),
+        };
+        let at_ms = self.now_ms.saturating_sub(self.began_ms);
+        self.watch.see(at_ms, &Sight::Called(&call));
+        self.cloud.destroy(self.now_ms, &id);
+        self.mesh.power_off(machine);
+        self.check_leader();
+    }
+
+    /// Makes an instance; `None` when the provider has no room for it now.
+    fn make(
+        &mut self,
+        leader: MachineId,
+        intent: &Intent,
+        provisioner: &str,
+    ) -> Option<InstanceId> {
+        let machine = intent.action.makes()?;
+        let place: Place = self.state.machines.get(&machine)?.place.clone()?;
+        let running: Vec<MachineId> = self
+            .cloud
+            .running(&place)
+            .filter(|other| *other != machine)
+            .collect();
+        let before = self.cloud.made_by(&intent.op).cloned();
+        let new = (machine, place.clone(), provisioner.to_owned());
+        let making = self
+            .cloud
+            .provision(self.now_ms, &intent.op, new, &mut self.random);
+        let Making::Made { id, anew } = making else {
+            return None;
+        };
+        let call = Call {
+            op: &intent.op,
+            intent: self.state.intents.get(&intent.op),
+            step: Step::Provision,
+            ends: None,
+            makes: anew.then_some((&place, &running)),
+            made_again: before.is_some_and(|before| before != id),
+            hears: self.stand_behind(leader),
+        };
+        let at_ms = self.now_ms.saturating_sub(self.began_ms);
+        self.watch.see(at_ms, &Sight::Called(&call));
+        if anew {
+            let boot_ms = self.random.about_ms(self.scenario.cloud.boot);
+            self.schedule(self.now_ms + boot_ms, Happening::Boots(id.clone()));
+        }
+        Some(id)
+    }
+
+    /// Machines of the roster that the leader hears, and how many there are without those that are really gone.
+    fn stand_behind(&self, leader: MachineId) -> (usize, usize) {
+        let electors = || self.state.electors().map(|machine| machine.id);
+        let heard = electors().filter(|id| self.mesh.hears(leader, *id)).count();
+        let off = |id: &MachineId| {
+            let machine = self.state.machines.get(id);
+            let made = machine
+                .and_then(|machine| self.cloud.instance_of(machine))
+                .and_then(|id| self.cloud.get(id));
+            !made.is_some_and(crate::simulate::cloud::Made::runs)
+        };
+        (heard, electors().filter(|id| !off(id)).count())
+    }
+
+    pub(super) fn step_ends(&mut self, term: u64, progress: Progress) {
+        if term != self.lead.term {
+            // Whoever began it leads no longer: its successor finds the step in the log.
+            return;
+        }
+        self.under_way.remove(&progress.op);
+        let Some(leader) = self.able_leader() else {
+            return;
+        };
+        let op = progress.op.clone();
+        self.commit(leader, Command::Progress(progress));
+        let next = self.state.intents.get(&op).and_then(Intent::current);
+        if let Some(at_ms) = next
+            .map(|record| record.next_attempt_ms)
+            .filter(|at_ms| *at_ms > self.now_ms)
+        {
+            self.schedule(at_ms, Happening::Due);
+        }
+        self.start_due();
+    }
+
+    /// A new machine has booted, and asks to be let in until it is, or is gone.
+    pub(super) fn boots(&mut self, id: &InstanceId) {
+        let Some(made) = self.cloud.get(id).filter(|made| made.runs() && !made.dud) else {
+            return;
+        };
+        let machine = made.machine;
+        let Some(leader) = self.able_leader() else {
+            self.schedule(self.now_ms + KNOCK_MS, Happening::Boots(id.clone()));
+            return;
+        };
+        let admit = self.admission(machine);
+        if let Reply::Admitted(_) = self.commit(leader, Command::Admit(Box::new(admit))) {
+            self.mesh.start(machine);
+        }
+    }
+}
+
+fn failed(error: &str, retry_ms: u64) -> StepResult {
+    StepResult::Error {
+        error: error.into(),
+        retry_ms,
+    }
+}

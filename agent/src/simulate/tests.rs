@@ -1,0 +1,188 @@
+//! Simulated histories.
+
+use std::time::Duration;
+
+use super::*;
+use crate::fleet::testing::{cattle, pets};
+use crate::fleet::{BudgetPolicy, HealMode};
+
+const MINUTE: u64 = 60;
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn fault(kind: FaultKind, occasion: &str) -> Fault {
+    occasion.parse::<Occasion>().expect("an occasion").of(kind)
+}
+
+fn scenario(seed: u64, specs: Vec<GroupSpec>, minutes: u64, faults: Vec<Fault>) -> Scenario {
+    Scenario {
+        length: secs(minutes * MINUTE),
+        faults,
+        ..Scenario::new(seed, specs)
+    }
+}
+
+#[track_caller]
+fn sound(scenario: &Scenario) -> Report {
+    let report = simulate(scenario).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        report.violations,
+        [],
+        "seed {}: {:#?}",
+        scenario.seed,
+        report.timeline
+    );
+    report
+}
+
+#[test]
+fn a_killed_machine_is_replaced_and_the_time_is_told() {
+    let fault = fault(FaultKind::Kill, "web-2@1m");
+    let report = sound(&scenario(1, vec![cattle("web", 3)], 10, vec![fault]));
+    assert_eq!((report.lost, report.healed), (1, 1));
+    assert!(report.time_to_order.max_ms < 12_000, "{report:#?}");
+    assert!(report.time_to_heal.max_ms < 80_000, "{report:#?}");
+    assert_eq!(report.groups[0].running, 3);
+    assert_eq!(report.spending["web"].replacements, 1);
+}
+
+#[test]
+fn a_silent_machine_is_waited_for_before_it_is_replaced() {
+    let mut spec = cattle("web", 5);
+    spec.instance.provisioner = "cloud".into();
+    let report = sound(&scenario(
+        1,
+        vec![spec],
+        10,
+        vec![fault(FaultKind::Silence, "any:1@1m")],
+    ));
+    assert_eq!((report.lost, report.healed), (1, 1));
+    let ordered = report.time_to_order.p50_ms;
+    assert!((30_000..45_000).contains(&ordered), "{ordered}");
+}
+
+#[test]
+fn slow_and_cut_off_machines_come_back_and_nothing_is_destroyed() {
+    let faults = vec![
+        fault(FaultKind::Pause, "web-1@1m+20s"),
+        fault(FaultKind::Partition, "web-2@3m+20s"),
+    ];
+    let report = sound(&scenario(3, vec![cattle("web", 5)], 10, faults));
+    assert_eq!(report.time_to_order.count, 0, "{:#?}", report.timeline);
+    assert_eq!(report.groups[0].running, 5);
+}
+
+#[test]
+fn a_minority_holds_and_says_so() {
+    let kills = ["leader@1m", "any:2@1m"].map(|occasion| fault(FaultKind::Silence, occasion));
+    let report = sound(&scenario(5, vec![cattle("web", 4)], 20, kills.to_vec()));
+    assert_eq!(report.time_to_order.count, 0, "{:#?}", report.timeline);
+}
+
+#[test]
+fn a_lost_zone_is_healed_within_its_budget() {
+    let mut spec = cattle("web", 30);
+    spec.placement.zones = ["a", "b", "c"].map(str::to_owned).into();
+    spec.heal.budget = BudgetPolicy {
+        at_once: Some(5),
+        per_hour: Some(20),
+    };
+    let report = sound(&scenario(
+        7,
+        vec![spec],
+        30,
+        vec![fault(FaultKind::Kill, "zone:a@5m")],
+    ));
+    assert_eq!(report.lost, 10);
+    assert_eq!(report.healed, 10, "{:#?}", report.timeline);
+    assert_eq!(report.spending["web"].at_once_most, 5);
+    assert_eq!(report.wrong_deaths, 0);
+}
+
+#[test]
+fn a_pet_is_never_run_twice_though_the_provider_lies() {
+    for seed in 0..5 {
+        let faults = vec![
+            fault(FaultKind::Silence, "db-1@1m"),
+            fault(FaultKind::ProviderDown, "all@2m+3m"),
+            fault(FaultKind::Pause, "db-2@6m+2m"),
+        ];
+        let mut scenario = scenario(
+            seed,
+            vec![pets("db", &["db-1", "db-2", "db-3"])],
+            40,
+            faults,
+        );
+        scenario.cloud.lies = 0.3;
+        scenario.cloud.errors = 0.2;
+        sound(&scenario);
+    }
+}
+
+#[test]
+fn an_observed_group_is_only_watched() {
+    let mut spec = cattle("web", 3);
+    spec.heal.mode = HealMode::Observe;
+    let report = sound(&scenario(
+        1,
+        vec![spec],
+        10,
+        vec![fault(FaultKind::Kill, "web-2@1m")],
+    ));
+    assert_eq!(report.healed, 0);
+    assert!(
+        report
+            .timeline
+            .iter()
+            .any(|line| line.what.contains("only observed"))
+    );
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_and_another_seed_another() {
+    let of = |seed| simulate(&random_scenario(seed)).expect("it can be simulated");
+    assert_eq!(of(11), of(11));
+    assert_ne!(of(11).trace, of(12).trace);
+}
+
+#[test]
+fn targets_that_nobody_fits_are_refused() {
+    let refused = |occasion: &str| {
+        let faults = vec![fault(FaultKind::Kill, occasion)];
+        simulate(&scenario(1, vec![cattle("web", 3)], 1, faults))
+            .expect_err("nobody fits")
+            .to_string()
+    };
+    assert!(refused("zone:a@1m").contains("placement.zones"));
+    assert!(refused("group:db@1m").contains("no group `db`"));
+    assert!(refused("wbe-1@1m").contains("`wbe-1`"));
+    assert!(simulate(&scenario(1, vec![cattle("web", 0)], 1, Vec::new())).is_err());
+    assert!(simulate(&scenario(1, vec![cattle("web", 9000)], 1, Vec::new())).is_err());
+}
+
+/// A few random histories, other ones each time; one that fails prints its seed, which belongs into `FAILED_ONCE`.
+#[test]
+fn random_histories_keep_every_invariant() {
+    let given = std::env::var("MUSTER_SIMULATE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
+    let first: u64 = given.unwrap_or_else(|| rand::random::<u64>() >> 20);
+    println!("seeds {first} to {}", first + 11);
+    for seed in first..first + 12 {
+        sound(&random_scenario(seed));
+    }
+}
+
+/// Seeds of random histories that broke an invariant once.
+/// - 1080: a step was carried out by a leader that had lost the majority of the roster since it decided.
+/// - 1347: nobody tried a machine of which the leader had never heard, so it was silent for ever and nobody said so.
+const FAILED_ONCE: [u64; 2] = [1080, 1347];
+
+#[test]
+fn histories_that_failed_once_fail_no_more() {
+    for seed in FAILED_ONCE {
+        sound(&random_scenario(seed));
+    }
+}
