@@ -3,7 +3,7 @@
 use std::fs;
 
 use muster_tests::fleet::PATIENCE;
-use muster_tests::{Fleet, MachineRow, Status, wait};
+use muster_tests::{Fleet, MachineRow, Options, Status, wait};
 
 use super::leader;
 
@@ -16,7 +16,11 @@ fn bystander(status: &Status) -> MachineRow {
 
 #[test]
 fn an_order_is_finished_once_whoever_gave_it() {
-    let fleet = Fleet::start();
+    // Cattle only: a pet that dies time and again is not replaced any more.
+    let fleet = Fleet::start_with(Options {
+        spec: Some("[[group]]\nid = \"web\"\nsize = 5\n".to_owned()),
+        ..Options::default()
+    });
     let first = fleet.wait_whole();
     let mut lost = 0;
     // Later and later in the life of an order: decided, destroyed, made.
