@@ -1,6 +1,7 @@
 //! Rules of the repository that no compiler knows, as ordinary tests: each reads the sources and needs nothing else.
 
 mod dependencies;
+mod documents;
 mod files;
 mod purity;
 mod words;

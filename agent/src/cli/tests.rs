@@ -152,3 +152,49 @@ fn help_teaches_by_example() {
     }
     assert!(!long.contains("process-launch"), "it is not for people");
 }
+
+/// The commands that the README has people type, without what the shell does around them.
+fn typed_in_readme() -> Vec<String> {
+    let readme = include_str!("../../../README.md");
+    let mut in_code = false;
+    let mut typed = Vec::new();
+    for line in readme.lines() {
+        if line.starts_with("```") {
+            in_code = !in_code;
+            continue;
+        }
+        let command = line.strip_prefix("$ muster ");
+        let Some(words) = command.filter(|_| in_code) else {
+            continue;
+        };
+        let ends = [" | ", " > ", " < ", " && ", "; ", " & ", " # "];
+        let end = ends.iter().filter_map(|end| words.find(end)).min();
+        let words = end.map_or(words, |end| words.split_at(end).0);
+        typed.push(words.trim_end_matches(" &").to_owned());
+    }
+    typed
+}
+
+#[test]
+fn every_command_of_the_readme_is_understood() {
+    let typed = typed_in_readme();
+    assert!(typed.len() >= 15, "{typed:?}");
+    for words in typed {
+        if let Err(error) = parse(&words) {
+            panic!("README: muster {words}: {error}");
+        }
+    }
+}
+
+#[test]
+fn every_command_is_in_the_readme() {
+    let readme = include_str!("../../../README.md");
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        let listed = readme.contains(&format!("| `{name}")) || readme.contains(&format!("`{name}"));
+        assert!(
+            listed || command.is_hide_set(),
+            "the README doesn't know `muster {name}`"
+        );
+    }
+}

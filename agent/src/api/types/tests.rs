@@ -201,3 +201,51 @@ fn complaints_name_all_that_is_wrong() {
     assert_eq!(complaints.len(), 4, "{complaints:?}");
     assert!(complaints[3].contains("web-2"), "{complaints:?}");
 }
+
+/// The blocks of JSON in the README.
+fn readme_json() -> Vec<serde_json::Value> {
+    let readme = include_str!("../../../../README.md");
+    let blocks = readme.split("```json\n").skip(1);
+    let texts = blocks.filter_map(|rest| rest.split("```").next());
+    let read = |text| serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    texts.map(read).collect()
+}
+
+/// All keys of a document, with the way to them; of a list those of its first element.
+fn keys(value: &serde_json::Value, way: &str, found: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (key, value) in fields {
+                let way = format!("{way}/{key}");
+                // What a provisioner says of an instance is its own.
+                if !way.ends_with("/properties") && !way.ends_with("/labels") {
+                    keys(value, &way, found);
+                }
+                found.insert(way);
+            }
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().take(1).for_each(|item| keys(item, way, found));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_readme_shows_json_as_it_is() {
+    let blocks = readme_json();
+    let [shown_status, shown_event] = blocks.as_slice() else {
+        panic!("{} blocks", blocks.len());
+    };
+    let real: Status = serde_json::from_value(shown_status.clone()).expect("a status");
+    let real = serde_json::to_value(real).expect("plain data");
+    let event: EventRow = serde_json::from_value(shown_event.clone()).expect("an event");
+    let event = serde_json::to_value(event).expect("plain data");
+    for (shown, real) in [(shown_status, &real), (shown_event, &event)] {
+        let (mut of_shown, mut of_real) = (BTreeSet::new(), BTreeSet::new());
+        keys(shown, "", &mut of_shown);
+        keys(real, "", &mut of_real);
+        let unknown: Vec<_> = of_shown.difference(&of_real).collect();
+        assert!(unknown.is_empty(), "{unknown:?} in the README only");
+    }
+}
