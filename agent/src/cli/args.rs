@@ -189,7 +189,7 @@ pub(crate) enum Command {
     Group(GroupCommand),
     /// Decide again what a leader decided, by the same rules or by others
     #[command(
-        after_help = "Examples:\n  muster replay /var/lib/muster\n  muster replay .muster-dev/machines/web-1/data --with grace=10s\n  \
+        after_help = "Examples:\n  muster replay /var/lib/muster\n  muster replay .muster-dev/instances/p-*/state/decisions --with grace=10s\n  \
         muster replay /var/lib/muster/decisions/0000000042.replay --with web.budget=2 --with per_hour=20\n\n\
         A leader keeps its last records in `decisions` below its data directory. RULE is budget, per_hour, grace, \
         boot_grace, change_grace or mode; with a group's ID and a dot before it for one group only. Without --with \
