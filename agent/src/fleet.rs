@@ -64,7 +64,7 @@ pub use machine::{Admission, Instance, Machine, Phase, Place};
 pub use muster_provisioners::{Attachment, InstanceId, OperationId, Properties};
 pub use names::{GROUP_BYTES_MAX, GroupId, MachineName, Member, NAME_BYTES_MAX, ParseNameError};
 pub use orphan::Orphan;
-pub use pause::{Pause, PauseScope};
+pub use pause::{Pause, PauseKey, PauseScope};
 pub use refusal::Refusal;
 pub use reply::{Admitted, Applied, REPLY_VERSION, Reply};
 pub use rule::{Check, Rule, Verdict};

@@ -1,8 +1,8 @@
-//! Who may come in: tokens and operators, as far as they may be shown.
+//! What people have set: tokens and operators, as far as they may be shown, and pauses.
 
 use super::snapshot::Snapshot;
-use crate::api::types::{Listed, OperatorRow, TokenRow};
-use crate::fleet::Token;
+use crate::api::types::{Listed, OperatorRow, PauseRow, TokenRow};
+use crate::fleet::{PauseScope, Token};
 
 /// All tokens that people made, without their secrets, oldest first.
 pub(super) fn tokens(snapshot: &Snapshot<'_>) -> Listed<TokenRow> {
@@ -30,6 +30,31 @@ fn token_row(snapshot: &Snapshot<'_>, token: &Token) -> TokenRow {
         group: token.group.as_ref().map(ToString::to_string),
         note: token.note.to_string(),
         state: state.to_owned(),
+    }
+}
+
+/// All pauses in effect, the widest first.
+pub(super) fn pauses(snapshot: &Snapshot<'_>) -> Listed<PauseRow> {
+    let items = snapshot.pauses().map(|(key, pause)| {
+        let (scope, of) = match &key.scope {
+            PauseScope::Fleet => ("fleet", None),
+            PauseScope::Group(id) => ("group", Some(id.to_string())),
+            PauseScope::Zone(zone) => ("zone", Some(zone.clone())),
+            PauseScope::Machine(name) => ("machine", Some(name.to_string())),
+        };
+        PauseRow {
+            name: key.name.as_ref().map(ToString::to_string),
+            scope: scope.to_owned(),
+            of,
+            reason: pause.reason.to_string(),
+            by: pause.by.as_ref().map(ToString::to_string),
+            since_ms: pause.since_ms,
+            until_ms: pause.until_ms,
+        }
+    });
+    Listed {
+        as_of: snapshot.as_of(),
+        items: items.collect(),
     }
 }
 

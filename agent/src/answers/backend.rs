@@ -156,6 +156,7 @@ fn read(
         }
         Request::Health => Response::Health(health::health(snapshot)),
         Request::Coordinators => Response::Coordinators(coordinators::coordinators(snapshot)),
+        Request::PauseList => Response::Pauses(access::pauses(snapshot)),
         Request::TokenList => Response::Tokens(access::tokens(snapshot)),
         Request::OperatorList => Response::Operators(access::operators(snapshot)),
         Request::Apply(request) => {

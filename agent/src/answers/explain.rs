@@ -176,8 +176,8 @@ fn why_no_decision(snapshot: &Snapshot<'_>, machine: &Machine) -> String {
             snapshot.quorum.detail
         );
     }
-    if let Some((scope, pause)) = machine.group().and_then(|group| snapshot.pause_of(group)) {
-        return pause_words(&scope, pause, snapshot.now_ms);
+    if let Some((key, pause)) = snapshot.pause_over(machine) {
+        return pause_words(key, pause, snapshot.now_ms);
     }
     if machine.place.is_none() {
         return "it joined by hand and belongs to no group, so the fleet has nothing to replace it with".to_owned();

@@ -12,7 +12,7 @@ use crate::api::types::{
     MachineState, RevisionUse,
 };
 use crate::fleet::{
-    self, Action, Backoff, Group, GroupId, Intent, Machine, Pause, PauseScope, Rule, span,
+    self, Action, Backoff, Group, GroupId, Intent, Machine, Pause, PauseKey, PauseScope, Rule, span,
 };
 
 /// All groups, without their machines.
@@ -51,7 +51,7 @@ pub(super) fn group(snapshot: &Snapshot<'_>, id: &str) -> Result<GroupDetail, Ap
         budget: budget(snapshot, id, group),
         paused: snapshot
             .pause_of(id)
-            .map(|(scope, pause)| pause_words(&scope, pause, snapshot.now_ms)),
+            .map(|(key, pause)| pause_words(key, pause, snapshot.now_ms)),
         intents: tally
             .intents
             .iter()
@@ -153,11 +153,10 @@ fn holds(
 ) -> Vec<(Rule, Hold)> {
     let mut holds = tally.holds.clone();
     let on_record = |holds: &[(Rule, Hold)], rule| holds.iter().any(|(held, _)| *held == rule);
-    if let Some((scope, pause)) = snapshot.pause_of(id)
-        && !on_record(&holds, Rule::Paused)
-    {
-        let words = pause_words(&scope, pause, snapshot.now_ms);
-        holds.insert(0, (Rule::Paused, hold(Rule::Paused, words)));
+    if !on_record(&holds, Rule::Paused) {
+        let words = pauses_within(snapshot, id, tally);
+        let paused = words.map(|words| (Rule::Paused, hold(Rule::Paused, words)));
+        holds.splice(0..0, paused);
     }
     if let Some(backoff) = group
         .backoff(snapshot.now_ms)
@@ -189,17 +188,35 @@ fn hold(rule: Rule, detail: String) -> Hold {
 
 /// Holds that stop the whole fleet.
 pub(super) fn fleet_holds(snapshot: &Snapshot<'_>) -> Vec<Hold> {
-    let paused = snapshot
-        .pause(&PauseScope::Fleet)
-        .map(|pause| pause_words(&PauseScope::Fleet, pause, snapshot.now_ms))
-        .map(|words| hold(Rule::Paused, words));
+    let wide = snapshot
+        .pauses()
+        .filter(|(key, _)| matches!(key.scope, PauseScope::Fleet | PauseScope::Zone(_)));
+    let paused =
+        wide.map(|(key, pause)| hold(Rule::Paused, pause_words(key, pause, snapshot.now_ms)));
     let quorum = (!snapshot.quorum.ok).then(|| hold(Rule::Quorum, snapshot.quorum.detail.clone()));
-    paused.into_iter().chain(quorum).collect()
+    paused.chain(quorum).collect()
+}
+
+/// The pauses that stop a group or machines of it, in sentences.
+fn pauses_within(
+    snapshot: &Snapshot<'_>,
+    id: &GroupId,
+    tally: &Tally<'_>,
+) -> impl Iterator<Item = String> {
+    let machines = || tally.machines.iter().map(|(machine, _)| *machine);
+    snapshot.pauses().filter_map(move |(key, pause)| {
+        let covers = key.scope.covers(id, None, None)
+            || machines().any(|machine| key.scope.covers(id, Some(machine), None));
+        covers.then(|| pause_words(key, pause, snapshot.now_ms))
+    })
 }
 
 /// A pause in a sentence: `the fleet is paused for another 10 min by alice: moving racks`.
-pub(super) fn pause_words(scope: &PauseScope, pause: &Pause, now_ms: u64) -> String {
-    let mut words = format!("{scope} is paused");
+pub(super) fn pause_words(key: &PauseKey, pause: &Pause, now_ms: u64) -> String {
+    let mut words = format!("{} is paused", key.scope);
+    if let Some(name) = &key.name {
+        words.push_str(&format!(" as `{name}`"));
+    }
     if let Some(until_ms) = pause.until_ms {
         words.push_str(&format!(
             " for another {}",

@@ -135,12 +135,23 @@ fn simple(snapshot: &Snapshot<'_>, request: Request) -> Order {
         Request::GroupDestroy { id } => destroy(snapshot, &id),
         Request::GroupFree { id } => free(snapshot, &id),
         Request::HealMode { id, mode } => set_mode(snapshot, &id, mode),
-        Request::Pause { id, reason, for_ms } => pause(snapshot, id.as_deref(), reason, for_ms),
-        Request::Resume { id } => {
-            let scope = scope(snapshot, id.as_deref())?;
-            let detail = format!("{scope} goes on");
-            Ok((Command::Resume { scope }, detail))
+        Request::Pause {
+            id,
+            zone,
+            machine,
+            name,
+            reason,
+            for_ms,
+        } => {
+            let scope = scope(snapshot, id, zone, machine)?;
+            pause(snapshot, scope, name, reason, for_ms)
         }
+        Request::Resume {
+            id,
+            zone,
+            machine,
+            name,
+        } => resume(snapshot, (id, zone, machine), name),
         Request::MachineRevoke { name } => {
             let machine = on_roster(snapshot, &name)?;
             let detail = format!(
@@ -227,11 +238,11 @@ fn revoke_operator(name: &str) -> Order {
 
 fn pause(
     snapshot: &Snapshot<'_>,
-    id: Option<&str>,
+    scope: PauseScope,
+    name: Option<String>,
     reason: Option<String>,
     for_ms: Option<u64>,
 ) -> Order {
-    let scope = scope(snapshot, id)?;
     let clock_ms = snapshot.now_ms.max(snapshot.state.clock_ms);
     let lasting = match for_ms {
         Some(ms) => format!("for {}", span(ms)),
@@ -240,16 +251,61 @@ fn pause(
     let detail = format!("{scope} is paused {lasting}: nothing is healed or scaled");
     let command = Command::Pause {
         scope,
+        name: name.map(pause_name).transpose()?,
         reason: Text::new(reason.unwrap_or_default()),
         until_ms: for_ms.map(|ms| clock_ms.saturating_add(ms)),
     };
     Ok((command, detail))
 }
 
-fn scope(snapshot: &Snapshot<'_>, id: Option<&str>) -> Result<PauseScope, ApiError> {
-    match id {
-        Some(id) => existing(snapshot, id).map(PauseScope::Group),
-        None => Ok(PauseScope::Fleet),
+fn resume(
+    snapshot: &Snapshot<'_>,
+    (group, zone, machine): (Option<String>, Option<String>, Option<String>),
+    name: Option<String>,
+) -> Order {
+    let anywhere = group.is_none() && zone.is_none() && machine.is_none();
+    match name {
+        Some(name) if anywhere => {
+            let name = pause_name(name)?;
+            let detail = format!("pause `{name}` ends");
+            Ok((Command::EndPause { name }, detail))
+        }
+        Some(_) => Err(ApiError::invalid(
+            "a pause is meant by its name or by its place, not by both",
+        )),
+        None => {
+            let scope = scope(snapshot, group, zone, machine)?;
+            let detail = format!("{scope} goes on");
+            Ok((Command::Resume { scope }, detail))
+        }
+    }
+}
+
+fn pause_name(name: String) -> Result<MachineName, ApiError> {
+    MachineName::new(name).map_err(|error| {
+        ApiError::invalid(error.to_string().replace("machine name", "pause's name"))
+    })
+}
+
+/// What a pause covers: one thing, or the whole fleet.
+fn scope(
+    snapshot: &Snapshot<'_>,
+    group: Option<String>,
+    zone: Option<String>,
+    machine: Option<String>,
+) -> Result<PauseScope, ApiError> {
+    match (group, zone, machine) {
+        (None, None, None) => Ok(PauseScope::Fleet),
+        (Some(id), None, None) => existing(snapshot, &id).map(PauseScope::Group),
+        (None, Some(zone), None) => Ok(PauseScope::Zone(zone)),
+        (None, None, Some(name)) => {
+            let machine = on_roster(snapshot, &name)?;
+            Ok(PauseScope::Machine(machine.name.clone()))
+        }
+        _ => Err(ApiError::invalid(
+            "a pause covers a group, a zone or a machine, not several of them",
+        )
+        .remedy("set one for each")),
     }
 }
 

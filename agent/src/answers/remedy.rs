@@ -1,7 +1,7 @@
 //! What ends a hold: by itself, or by a person's hand.
 
 use super::snapshot::Snapshot;
-use crate::fleet::{DecisionId, Group, GroupId, Outcome, PauseScope, Rule, span};
+use crate::fleet::{DecisionId, Group, GroupId, Outcome, PauseKey, PauseScope, Rule, span};
 
 /// What ends what stands, in a sentence; empty where nothing stands.
 pub(super) fn what_ends(
@@ -78,12 +78,27 @@ pub(super) fn what_ends_hold(
 }
 
 fn resume(snapshot: &Snapshot<'_>, group: Option<&GroupId>) -> String {
-    let pause = group.and_then(|id| snapshot.pause_of(id));
+    let pause = group.and_then(|id| snapshot.state.paused_growth(id, snapshot.now_ms));
     let command = match &pause {
-        Some((PauseScope::Group(id), _)) => format!("`muster group resume {id}` ends it"),
-        Some((PauseScope::Fleet, _)) => "`muster group resume` ends it".to_owned(),
+        Some((
+            PauseKey {
+                name: Some(name), ..
+            },
+            _,
+        )) => format!("`muster resume {name}`"),
+        Some((key, _)) => match &key.scope {
+            PauseScope::Fleet => "`muster resume`".to_owned(),
+            PauseScope::Group(id) => format!("`muster resume --group {id}`"),
+            PauseScope::Zone(zone) => format!("`muster resume --zone {zone}`"),
+            PauseScope::Machine(name) => format!("`muster resume --machine {name}`"),
+        },
+        None if snapshot.pauses().next().is_some() => {
+            return "`muster pause list` shows what is paused, and `muster resume` ends it."
+                .to_owned();
+        }
         None => return "The pause is over; it goes on at the leader's next look.".to_owned(),
     };
+    let command = format!("{command} ends it");
     match pause.and_then(|(_, pause)| pause.until_ms) {
         Some(until_ms) => {
             let left = span(until_ms.saturating_sub(snapshot.now_ms));

@@ -6,7 +6,7 @@ use muster_mesh::identity::MachineId;
 use crate::api::ApiError;
 use crate::api::types::AsOf;
 use crate::fleet::{
-    Decision, DecisionId, FleetState, Group, GroupId, Machine, Pause, PauseScope, Phase, Subject,
+    Decision, DecisionId, FleetState, Group, GroupId, Machine, Pause, PauseKey, Phase, Subject,
 };
 use crate::node::world::World;
 
@@ -152,19 +152,22 @@ impl<'a> Snapshot<'a> {
         decisions.get(at)
     }
 
-    /// The pause that stops a group, if one is in effect: its own, else the fleet's.
-    pub(super) fn pause_of(&self, group: &GroupId) -> Option<(PauseScope, &'a Pause)> {
-        [PauseScope::Group(group.clone()), PauseScope::Fleet]
-            .into_iter()
-            .find_map(|scope| Some((scope.clone(), self.pause(&scope)?)))
+    /// The pause that stops a group, if one is in effect: the fleet's, else its own.
+    pub(super) fn pause_of(&self, group: &GroupId) -> Option<(&'a PauseKey, &'a Pause)> {
+        self.state.paused(group, self.now_ms)
     }
 
-    /// The pause of this scope, if it is in effect.
-    pub(super) fn pause(&self, scope: &PauseScope) -> Option<&'a Pause> {
+    /// The pause that stops what is about a machine, if one is in effect: the widest.
+    pub(super) fn pause_over(&self, machine: &Machine) -> Option<(&'a PauseKey, &'a Pause)> {
         self.state
-            .pauses
-            .get(scope)
-            .filter(|pause| pause.is_on(self.now_ms))
+            .paused_in(machine.group()?, Some(machine), None, self.now_ms)
+    }
+
+    /// All pauses in effect, the widest first.
+    pub(super) fn pauses(&self) -> impl Iterator<Item = (&'a PauseKey, &'a Pause)> {
+        let now_ms = self.now_ms;
+        let pauses = self.state.pauses.iter();
+        pauses.filter(move |(_, pause)| pause.is_on(now_ms))
     }
 
     /// Whether a machine is a voting coordinator.

@@ -27,7 +27,7 @@ pub use request::{
 };
 pub use response::{
     AsOf, CoordinatorRow, Done, Listed, LogFilter, MetricsText, OperatorCreated, OperatorRow,
-    Reply, Response, TokenCreated, TokenRow,
+    PauseRow, Reply, Response, TokenCreated, TokenRow,
 };
 pub use status::{
     ClusterInfo, GroupKind, GroupState, GroupStatus, HealMode, HealthLevel, Hold, InstanceRow,

@@ -11,11 +11,13 @@ use crate::replay::Change;
 
 mod dev;
 mod group;
+mod pause;
 mod secrets;
 mod simulate;
 
 pub(crate) use dev::{DevArgs, DevCommand};
 pub(crate) use group::GroupCommand;
+pub(crate) use pause::{PauseArgs, PauseCommand, ResumeArgs};
 pub(crate) use secrets::{OperatorCommand, TokenCommand};
 pub(crate) use simulate::SimulateArgs;
 
@@ -264,6 +266,20 @@ pub(crate) enum Command {
         /// The decision's number.
         decision: u64,
     },
+    /// Stop healing and scaling for a while: everything, a group, a zone or a machine
+    #[command(
+        after_help = "Examples:\n  muster pause --reason 'moving racks' --for 2h\n  \
+        muster pause --zone a --reason 'power works' --name power\n  muster pause list\n  muster resume power\n\n\
+        What is under way goes on; nothing new is begun. A pause holds by the rule `paused`, with its reason, in \
+        `muster status` and `muster explain`."
+    )]
+    Pause(PauseArgs),
+    /// End pauses, and a group's waiting after orders that failed
+    #[command(
+        after_help = "Examples:\n  muster resume             the fleet's pauses\n  \
+        muster resume --zone a    those of zone a\n  muster resume power       the one called power"
+    )]
+    Resume(ResumeArgs),
     /// Shut a machine out: its certificate is refused from now on, and it is replaced
     Revoke {
         /// Its name or machine ID.

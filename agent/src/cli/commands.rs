@@ -7,6 +7,7 @@ mod events;
 mod group;
 mod lint;
 mod meta;
+mod pause;
 mod reads;
 mod replay;
 mod secrets;
@@ -55,8 +56,7 @@ impl Context<'_> {
 
     /// The time that was so long ago, in milliseconds since 1970.
     fn since_ms(&self, ago: Duration) -> u64 {
-        let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
-        self.out.now_ms.saturating_sub(ago_ms)
+        self.out.now_ms.saturating_sub(millis(ago))
     }
 
     /// Asks a person, unless `yes` is the answer already. Where nobody sits at a terminal the answer is no.
@@ -108,6 +108,8 @@ pub(super) async fn run(cli: Cli, out: Output, agent: &dyn Agent) -> Result<(), 
         Command::Report(args) => reads::report(&context, args).await,
         Command::Events(args) => events::run(&context, args).await,
         Command::Approve { decision } => context.order(&Request::Approve { decision }).await,
+        Command::Pause(args) => pause::pause(&context, args).await,
+        Command::Resume(args) => pause::resume(&context, args).await,
         Command::Revoke { name } => context.order(&Request::MachineRevoke { name }).await,
         Command::Forget { name, yes } => writes::forget(&context, name, yes).await,
         Command::LogLevel { filter } => writes::log_level(&context, filter).await,
@@ -117,6 +119,10 @@ pub(super) async fn run(cli: Cli, out: Output, agent: &dyn Agent) -> Result<(), 
         // Handled before there is a second thread; see `main`.
         Command::ProcessLaunch { .. } => Ok(()),
     }
+}
+
+fn millis(period: Duration) -> u64 {
+    u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Asks on standard error, so that standard output stays clean, and takes only a clear yes for one.

@@ -27,6 +27,7 @@ use super::decision::DecisionId;
 use super::event::{Event, EventKind};
 use super::limits::EVENTS_MAX;
 use super::names::GroupId;
+use super::pause::PauseKey;
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::state::FleetState;
@@ -103,10 +104,12 @@ impl FleetState {
             Command::SetHealMode { group, mode } => self.set_heal_mode(context, &group, mode),
             Command::Pause {
                 scope,
+                name,
                 reason,
                 until_ms,
-            } => self.pause(context, scope, reason, until_ms),
+            } => self.pause(context, PauseKey { scope, name }, reason, until_ms),
             Command::Resume { scope } => self.resume(context, &scope),
+            Command::EndPause { name } => self.end_pause(context, &name),
             Command::CreateToken {
                 id,
                 secret,

@@ -87,15 +87,22 @@ pub enum Command {
     Pause {
         /// Where.
         scope: PauseScope,
+        /// What it is called, where several may be in effect at one place.
+        name: Option<MachineName>,
         /// Why.
         reason: Text,
         /// Until when, in milliseconds since 1970; `None` until it is ended by hand.
         until_ms: Option<u64>,
     },
-    /// A pause ends. Also ends the group's waiting after failed orders.
+    /// All pauses of a place end. Also ends the group's waiting after failed orders.
     Resume {
         /// Where.
         scope: PauseScope,
+    },
+    /// The pause of a name ends.
+    EndPause {
+        /// Which one.
+        name: MachineName,
     },
     /// A join token is made.
     CreateToken {
@@ -205,6 +212,7 @@ impl Command {
             Self::SetHealMode { .. } => "set heal mode",
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
+            Self::EndPause { .. } => "end pause",
             Self::CreateToken { .. } => "create token",
             Self::RevokeToken { .. } => "revoke token",
             Self::Admit(_) => "admit",

@@ -46,7 +46,7 @@ pub const OPERATORS_MAX: usize = 256;
 /// Coordinators' seats at one time: at most 7 voters, and those that come and go.
 pub const SEATS_MAX: usize = 64;
 
-/// Pauses in effect at one time: one for each group and a few wider ones.
+/// Pauses in effect at one time: one for each group and a few others.
 pub const PAUSES_MAX: usize = GROUPS_MAX + 64;
 
 /// Orphans that are remembered; more of them need no names to be noticed.

@@ -10,7 +10,7 @@ use super::intent::Intent;
 use super::limits::APPROVAL_MS;
 use super::machine::{Machine, Phase, Place};
 use super::names::{GroupId, MachineName, Member};
-use super::pause::{Pause, PauseScope};
+use super::pause::{Pause, PauseKey};
 use super::spec::{HealMode, Template};
 use super::state::{Approval, Cluster, Concern, FleetState};
 use super::{Group, OperationId};
@@ -180,14 +180,40 @@ impl FleetState {
     }
 
     /// The pause that stops a group at this time, the wider one first.
-    pub fn paused(&self, id: &GroupId, now_ms: u64) -> Option<(&PauseScope, &Pause)> {
-        let covers = |scope: &PauseScope| match scope {
-            PauseScope::Fleet => true,
-            PauseScope::Group(group) => group == id,
-        };
+    pub fn paused(&self, id: &GroupId, now_ms: u64) -> Option<(&PauseKey, &Pause)> {
+        self.paused_in(id, None, None, now_ms)
+    }
+
+    /// The pause that stops, at this time, what is about a group and, where they are given, about a machine of it or a
+    /// zone; the widest first.
+    pub fn paused_in(
+        &self,
+        id: &GroupId,
+        machine: Option<&Machine>,
+        zone: Option<&str>,
+        now_ms: u64,
+    ) -> Option<(&PauseKey, &Pause)> {
         self.pauses
             .iter()
-            .find(|(scope, pause)| covers(scope) && pause.is_on(now_ms))
+            .find(|(key, pause)| key.scope.covers(id, machine, zone) && pause.is_on(now_ms))
+    }
+
+    /// The pause that stops anything from being made for a group in any of its zones.
+    pub fn paused_growth(&self, id: &GroupId, now_ms: u64) -> Option<(&PauseKey, &Pause)> {
+        let zones = self.groups.get(id).map(|group| &group.spec.placement.zones);
+        let paused = |zone: &String| self.paused_in(id, None, Some(zone), now_ms);
+        let in_zones = || {
+            let mut zones = zones?.iter().map(paused);
+            let first = zones.next()??;
+            zones.all(|other| other.is_some()).then_some(first)
+        };
+        self.paused(id, now_ms).or_else(in_zones)
+    }
+
+    /// The pause of this name, on or over.
+    pub fn pause_named(&self, name: &MachineName) -> Option<(&PauseKey, &Pause)> {
+        let has_it = |key: &PauseKey| key.name.as_ref() == Some(name);
+        self.pauses.iter().find(|(key, _)| has_it(key))
     }
 
     /// A person's approval about a machine that is still good.

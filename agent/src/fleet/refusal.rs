@@ -52,6 +52,19 @@ pub enum Refusal {
     /// There is nothing to resume.
     #[error("{0} is not paused")]
     NotPaused(PauseScope),
+    /// There is no pause of that name.
+    #[error("there is no pause `{0}`; `muster pause list` shows those in effect")]
+    NoPause(MachineName),
+    /// The name is another pause's.
+    #[error(
+        "`{name}` is the name of a pause of {scope}; choose another one, or end that with `muster resume {name}`"
+    )]
+    PauseNameInUse {
+        /// The name.
+        name: MachineName,
+        /// What the other one covers.
+        scope: PauseScope,
+    },
     /// Somebody else changed the group in the meantime.
     #[error(
         "group {group} is at revision {}, not at {}: somebody changed it in the meantime; look at the difference and apply again",

@@ -14,7 +14,7 @@ use super::intent::Intent;
 use super::machine::Machine;
 use super::names::{GroupId, MachineName};
 use super::orphan::Orphan;
-use super::pause::{Pause, PauseScope};
+use super::pause::{Pause, PauseKey};
 use super::rule::is_outdated;
 use super::text::Text;
 use super::token::{Operator, Token, TokenId};
@@ -63,7 +63,7 @@ pub struct FleetState {
     /// Instances that carry our tags and that nobody runs on, by provisioner and ID.
     pub orphans: Vec<Orphan>,
     /// Pauses in effect, and expired ones until the next change.
-    pub pauses: BTreeMap<PauseScope, Pause>,
+    pub pauses: BTreeMap<PauseKey, Pause>,
 }
 
 /// Which fleet.

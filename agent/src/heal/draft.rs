@@ -271,7 +271,15 @@ impl<'a> Draft<'a> {
             .filter_map(Machine::known_zone)
             .collect();
         let count = |zone: &&String| taken.iter().filter(|other| *other == zone).count();
-        group.spec.placement.zones.iter().min_by_key(count).cloned()
+        let id = &group.spec.id;
+        let zones = group.spec.placement.zones.iter();
+        let open = zones.filter(|zone| {
+            let paused = self
+                .state
+                .paused_in(id, None, Some(zone), self.board.now_ms);
+            paused.is_none()
+        });
+        open.min_by_key(count).cloned()
     }
 }
 

@@ -18,7 +18,7 @@ use super::diagnose::Finding;
 use super::gate::Gate;
 use super::ladder::Cure;
 use crate::fleet::limits::{HOUR_MS, PET_REPLACED_MAX};
-use crate::fleet::{FleetState, Group, HealMode, Machine, Rule, Would, span};
+use crate::fleet::{FleetState, Group, HealMode, Machine, PauseKey, Rule, Would, span};
 
 /// What a rule is asked about: taking one machine away, or adding to a group.
 pub(super) struct Question<'a> {
@@ -105,19 +105,28 @@ pub(super) fn ask(rules: &[Ask], question: &Question<'_>) -> Vec<Gate> {
 
 fn paused(question: &Question<'_>) -> Gate {
     let (state, now_ms) = (question.state, question.board.now_ms);
-    match state.paused(&question.group.spec.id, now_ms) {
-        None => Gate::pass(Rule::Paused, "nobody paused it"),
-        Some((scope, pause)) => match pause.until_ms {
-            Some(until_ms) => {
-                let left = span(until_ms.saturating_sub(now_ms));
-                let margin = format!("{scope} is paused for another {left}: {}", pause.reason);
-                Gate::hold_until(Rule::Paused, margin, until_ms)
-            }
-            None => {
-                let margin = format!("{scope} is paused until resumed: {}", pause.reason);
-                Gate::hold(Rule::Paused, margin)
-            }
-        },
+    let id = &question.group.spec.id;
+    let pause = match question.machine {
+        Some((machine, _)) => state.paused_in(id, Some(machine), None, now_ms),
+        None => state.paused_growth(id, now_ms),
+    };
+    let Some((PauseKey { scope, name }, pause)) = pause else {
+        return Gate::pass(Rule::Paused, "nobody paused it");
+    };
+    let named = name
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" by pause `{name}`"));
+    let reason = &pause.reason;
+    match pause.until_ms {
+        Some(until_ms) => {
+            let left = span(until_ms.saturating_sub(now_ms));
+            let margin = format!("{scope} is paused{named} for another {left}: {reason}");
+            Gate::hold_until(Rule::Paused, margin, until_ms)
+        }
+        None => {
+            let margin = format!("{scope} is paused{named} until resumed: {reason}");
+            Gate::hold(Rule::Paused, margin)
+        }
     }
 }
 

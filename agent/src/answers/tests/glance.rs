@@ -269,6 +269,7 @@ fn pauses_show_until_they_end() {
     let mut scene = Scene::new();
     let until_ms = scene.fleet.now_ms + 600_000;
     scene.fleet.ok(Command::Pause {
+        name: None,
         scope: PauseScope::Fleet,
         reason: "moving racks".into(),
         until_ms: Some(until_ms),

@@ -56,6 +56,7 @@ fn a_machine_that_is_down_without_a_decision_says_why_there_is_none() {
     scene.leader = None;
     says(&scene, &id.to_string(), &["nobody leads at the moment"]);
     scene.fleet.ok(Command::Pause {
+        name: None,
         scope: PauseScope::Group(group("web")),
         reason: "upgrade".into(),
         until_ms: None,

@@ -11,7 +11,7 @@ use crate::api::types::{ApplyRequest, Change, HealMode, Plan, ScaleRequest};
 use crate::api::{ApiError, Caller, ErrorKind, Request, Response};
 use crate::fleet::testing::{cattle, group, pets};
 use crate::fleet::{
-    self, Diagnosis, GroupSpec, HealPolicy, PauseScope, Refusal, SpecRevision, TokenId,
+    self, Diagnosis, GroupSpec, HealPolicy, PauseKey, PauseScope, Refusal, SpecRevision, TokenId,
 };
 
 fn apply(specs: &[GroupSpec]) -> Request {
@@ -182,6 +182,9 @@ async fn groups_are_paused_resumed_freed_and_destroyed() {
     let office = Office::new();
     let pause = Request::Pause {
         id: Some("web".into()),
+        zone: None,
+        machine: None,
+        name: None,
         reason: None,
         for_ms: Some(60_000),
     };
@@ -191,16 +194,27 @@ async fn groups_are_paused_resumed_freed_and_destroyed() {
         "group web is paused for 60 s: nothing is healed or scaled"
     );
     let scope = PauseScope::Group(group("web"));
-    let until_ms = office.scene().fleet.state.pauses[&scope].until_ms;
+    let until_ms = office.scene().fleet.state.pauses[&PauseKey { scope, name: None }].until_ms;
     assert_eq!(until_ms, Some(office.scene().fleet.now_ms + 60_000));
     done(
         office
             .ask(Request::Resume {
                 id: Some("web".into()),
+                zone: None,
+                machine: None,
+                name: None,
             })
             .await,
     );
-    let error = office.ask(Request::Resume { id: None }).await.unwrap_err();
+    let error = office
+        .ask(Request::Resume {
+            id: None,
+            zone: None,
+            machine: None,
+            name: None,
+        })
+        .await
+        .unwrap_err();
     assert_eq!(
         (error.kind, error.remedy.is_some()),
         (ErrorKind::Refused, true)
@@ -371,8 +385,24 @@ proptest! {
             Request::Decisions { machine: None, group: Some(id.clone()), limit: None },
             Request::Scale(ScaleRequest { id: id.clone(), size, dry_run: false }),
             Request::GroupDestroy { id: id.clone() },
-            Request::Pause { id: Some(id.clone()), reason: Some(text.clone()), for_ms: Some(u64::MAX) },
-            Request::Resume { id: Some(id.clone()) },
+            Request::Pause {
+                id: Some(id.clone()),
+                zone: None,
+                machine: None,
+                name: Some(name.clone()),
+                reason: Some(text.clone()),
+                for_ms: Some(u64::MAX),
+            },
+            Request::Pause {
+                id: None,
+                zone: Some(text.clone()),
+                machine: None,
+                name: None,
+                reason: None,
+                for_ms: None,
+            },
+            Request::Resume { id: None, zone: None, machine: None, name: Some(name.clone()) },
+            Request::Resume { id: Some(id.clone()), zone: None, machine: None, name: None },
             Request::MachineRevoke { name: name.clone() },
             Request::MachineForget { name: name.clone() },
             Request::TokenRevoke { id: id.clone() },

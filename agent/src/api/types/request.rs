@@ -80,11 +80,20 @@ pub enum Request {
         /// The new mode.
         mode: HealMode,
     },
-    /// Stops all healing and scaling, of one group or of the fleet.
+    /// Stops all healing and scaling: of one group, of one zone, of one machine, or of the fleet.
     Pause {
-        /// The group's ID; the whole fleet when absent.
+        /// The group's ID. The whole fleet is meant where neither group nor zone nor machine is given.
         #[serde(default)]
         id: Option<String>,
+        /// The zone, in place of a group.
+        #[serde(default)]
+        zone: Option<String>,
+        /// The machine's name, in place of a group.
+        #[serde(default)]
+        machine: Option<String>,
+        /// What the pause is called, so that several can be in effect at one place; none when absent.
+        #[serde(default)]
+        name: Option<String>,
         /// Why, for those who come later.
         #[serde(default)]
         reason: Option<String>,
@@ -92,12 +101,23 @@ pub enum Request {
         #[serde(default)]
         for_ms: Option<u64>,
     },
-    /// Ends a pause, and a group's waiting after orders that failed.
+    /// Ends the pauses of one place, and a group's waiting after orders that failed; or the pause of a name.
     Resume {
-        /// The group's ID; the whole fleet when absent.
+        /// The group's ID. The whole fleet is meant where nothing is given.
         #[serde(default)]
         id: Option<String>,
+        /// The zone, in place of a group.
+        #[serde(default)]
+        zone: Option<String>,
+        /// The machine's name, in place of a group.
+        #[serde(default)]
+        machine: Option<String>,
+        /// The pause's name, in place of a place.
+        #[serde(default)]
+        name: Option<String>,
     },
+    /// All pauses in effect.
+    PauseList,
     /// Shuts a machine out: its certificate is refused, and it is replaced as if it had left for good.
     MachineRevoke {
         /// Its name or its machine ID.
@@ -258,6 +278,7 @@ impl Request {
             | Self::Health
             | Self::Coordinators
             | Self::Metrics
+            | Self::PauseList
             | Self::TokenList
             | Self::OperatorList => false,
         }

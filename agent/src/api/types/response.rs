@@ -75,6 +75,8 @@ pub enum Response {
     Metrics(MetricsText),
     /// To `apply` and `scale`.
     Plan(Plan),
+    /// To `pause_list`.
+    Pauses(Listed<PauseRow>),
     /// To `token_create`.
     TokenCreated(TokenCreated),
     /// To `token_list`.
@@ -144,6 +146,25 @@ pub struct TokenCreated {
     pub uses: u32,
     /// Addresses of the mesh that `muster join` can be given.
     pub addresses: Vec<std::net::SocketAddr>,
+}
+
+/// A pause in effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseRow {
+    /// What `resume` takes, where it was given a name.
+    pub name: Option<String>,
+    /// `fleet`, `group`, `zone` or `machine`.
+    pub scope: String,
+    /// Which group, zone or machine; `None` for the fleet.
+    pub of: Option<String>,
+    /// Why, in the words of who set it; may be empty.
+    pub reason: String,
+    /// Who set it, as far as known.
+    pub by: Option<String>,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// When it ends by itself, in milliseconds since 1970; `None` until it is ended by hand.
+    pub until_ms: Option<u64>,
 }
 
 /// A join token, without its secret.

@@ -1,6 +1,6 @@
 //! `muster group`.
 
-use super::{Context, Failure, apply, show, unexpected};
+use super::{Context, Failure, apply, millis, show, unexpected};
 use crate::api::types::{Request, Response, ScaleRequest};
 use crate::cli::args::GroupCommand;
 use crate::spec;
@@ -20,10 +20,25 @@ pub(super) async fn run(context: &Context<'_>, command: GroupCommand) -> Result<
             apply::tell(context, &plan)
         }
         GroupCommand::Pause { id, reason, period } => {
-            let for_ms = period.map(|period| u64::try_from(period.as_millis()).unwrap_or(u64::MAX));
-            context.order(&Request::Pause { id, reason, for_ms }).await
+            let request = Request::Pause {
+                id,
+                zone: None,
+                machine: None,
+                name: None,
+                reason,
+                for_ms: period.map(millis),
+            };
+            context.order(&request).await
         }
-        GroupCommand::Resume { id } => context.order(&Request::Resume { id }).await,
+        GroupCommand::Resume { id } => {
+            let request = Request::Resume {
+                id,
+                zone: None,
+                machine: None,
+                name: None,
+            };
+            context.order(&request).await
+        }
         GroupCommand::Destroy { id, yes } => {
             let question = format!("All machines of group {id} are taken away. Sure?");
             context.confirm_unless(yes, &question)?;

@@ -378,7 +378,8 @@ impl FleetState {
 
     fn drop_group(&mut self, id: &GroupId) {
         self.groups.remove(id);
-        self.pauses.remove(&PauseScope::Group(id.clone()));
+        let scope = PauseScope::Group(id.clone());
+        self.pauses.retain(|key, _| key.scope != scope);
         self.concerns.remove(&Subject::Group(id.clone()));
     }
 

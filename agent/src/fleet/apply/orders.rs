@@ -37,7 +37,7 @@ impl FleetState {
             .get(id)
             .ok_or_else(|| Refusal::NoGroup(id.clone()))?;
         self.check_mandate(proposal)?;
-        self.check_not_paused(context, id)?;
+        self.check_not_paused(context, id, proposal, action)?;
         let place = match action {
             Action::Provision { machine } => {
                 self.check_provision(context, id, group, proposal)?;
@@ -104,15 +104,26 @@ impl FleetState {
         Ok(())
     }
 
-    fn check_not_paused(&self, context: &Context<'_>, id: &GroupId) -> Result<(), Refusal> {
-        self.paused(id, context.now_ms)
-            .map_or(Ok(()), |(scope, pause)| {
-                let detail = format!("{scope} is paused: {}", pause.reason);
-                Err(Refusal::Held {
-                    rule: Rule::Paused,
-                    detail: detail.into(),
-                })
-            })
+    fn check_not_paused(
+        &self,
+        context: &Context<'_>,
+        id: &GroupId,
+        proposal: &Proposal,
+        action: Action,
+    ) -> Result<(), Refusal> {
+        let machine = action.finds().and_then(|id| self.machines.get(&id));
+        let zone = proposal
+            .order
+            .as_ref()
+            .and_then(|order| order.zone.as_deref());
+        let Some((key, pause)) = self.paused_in(id, machine, zone, context.now_ms) else {
+            return Ok(());
+        };
+        let detail = format!("{} is paused: {}", key.scope, pause.reason);
+        Err(Refusal::Held {
+            rule: Rule::Paused,
+            detail: detail.into(),
+        })
     }
 
     fn check_provision(

@@ -1,8 +1,9 @@
 //! Pausing and resuming.
 
 use super::super::event::EventKind;
-use super::super::limits::PAUSES_MAX;
-use super::super::pause::{Pause, PauseScope};
+use super::super::limits::{PAUSES_MAX, WORD_BYTES_MAX};
+use super::super::names::MachineName;
+use super::super::pause::{Pause, PauseKey, PauseScope};
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
 use super::super::state::FleetState;
@@ -14,26 +15,31 @@ impl FleetState {
     pub(super) fn pause(
         &mut self,
         context: &Context<'_>,
-        scope: PauseScope,
+        key: PauseKey,
         reason: Text,
         until_ms: Option<u64>,
     ) -> Applied {
-        self.check_scope(&scope)?;
+        self.check_scope(&key.scope)?;
         if until_ms.is_some_and(|until_ms| until_ms <= context.now_ms) {
             return Err(invalid("the pause would be over before it begins"));
         }
-        let in_effect = self
+        let others = self
             .pauses
-            .values()
-            .filter(|pause| pause.is_on(context.now_ms))
-            .count();
-        at_most("pauses", in_effect + 1, PAUSES_MAX)?;
+            .iter()
+            .filter(|(other, pause)| **other != key && pause.is_on(context.now_ms));
+        at_most("pauses", others.count() + 1, PAUSES_MAX)?;
+        self.check_pause_name(context, &key)?;
         self.pauses.retain(|_, pause| pause.is_on(context.now_ms));
         let how_long = until_ms.map_or_else(
             || "until resumed".to_owned(),
             |until_ms| format!("for {}", span(until_ms - context.now_ms)),
         );
-        let detail = format!("{scope} {how_long}{}: {reason}", context.by_whom());
+        let scope = &key.scope;
+        let named = key
+            .name
+            .as_ref()
+            .map_or_else(String::new, |name| format!(" as `{name}`"));
+        let detail = format!("{scope} {how_long}{named}{}: {reason}", context.by_whom());
         let by = context.actor.cloned();
         let pause = Pause {
             reason,
@@ -41,8 +47,8 @@ impl FleetState {
             since_ms: context.now_ms,
             until_ms,
         };
-        self.note_scope(context, EventKind::Paused, &scope, detail);
-        self.pauses.insert(scope, pause);
+        self.note_scope(context, EventKind::Paused, scope, detail);
+        self.pauses.insert(key, pause);
         Ok(Reply::Done)
     }
 
@@ -50,12 +56,9 @@ impl FleetState {
         self.check_scope(scope)?;
         let paused = self
             .pauses
-            .get(scope)
-            .is_some_and(|pause| pause.is_on(context.now_ms));
-        let covers = |id: &_| match scope {
-            PauseScope::Fleet => true,
-            PauseScope::Group(group) => group == id,
-        };
+            .iter()
+            .any(|(key, pause)| key.scope == *scope && pause.is_on(context.now_ms));
+        let covers = |id: &_| scope.covers(id, None, None);
         let backed_off = self
             .groups
             .iter()
@@ -63,7 +66,7 @@ impl FleetState {
         if !paused && !backed_off {
             return Err(Refusal::NotPaused(scope.clone()));
         }
-        self.pauses.remove(scope);
+        self.pauses.retain(|key, _| key.scope != *scope);
         for (_, group) in self.groups.iter_mut().filter(|(id, _)| covers(id)) {
             group.failures.clear();
             group.replaced.clear();
@@ -73,11 +76,43 @@ impl FleetState {
         Ok(Reply::Done)
     }
 
+    pub(super) fn end_pause(&mut self, context: &Context<'_>, name: &MachineName) -> Applied {
+        let key = self
+            .pause_named(name)
+            .filter(|(_, pause)| pause.is_on(context.now_ms))
+            .map(|(key, _)| key.clone())
+            .ok_or_else(|| Refusal::NoPause(name.clone()))?;
+        self.pauses.remove(&key);
+        let detail = format!("pause `{name}` of {} ends{}", key.scope, context.by_whom());
+        self.note_scope(context, EventKind::Resumed, &key.scope, detail);
+        Ok(Reply::Done)
+    }
+
+    /// A name stands for one pause.
+    fn check_pause_name(&self, context: &Context<'_>, key: &PauseKey) -> Result<(), Refusal> {
+        let Some(name) = &key.name else {
+            return Ok(());
+        };
+        match self.pause_named(name) {
+            Some((other, pause)) if other != key && pause.is_on(context.now_ms) => {
+                Err(Refusal::PauseNameInUse {
+                    name: name.clone(),
+                    scope: other.scope.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn check_scope(&self, scope: &PauseScope) -> Result<(), Refusal> {
         match scope {
             PauseScope::Fleet => Ok(()),
             PauseScope::Group(id) if self.groups.contains_key(id) => Ok(()),
             PauseScope::Group(id) => Err(Refusal::NoGroup(id.clone())),
+            PauseScope::Zone(zone) if zone.is_empty() => Err(invalid("a zone without a name")),
+            PauseScope::Zone(zone) => at_most("bytes in a zone's name", zone.len(), WORD_BYTES_MAX),
+            // It may just be missing between two lives.
+            PauseScope::Machine(_) => Ok(()),
         }
     }
 
@@ -88,9 +123,14 @@ impl FleetState {
         scope: &PauseScope,
         detail: String,
     ) {
-        let about = match scope {
-            PauseScope::Fleet => About::fleet(detail),
-            PauseScope::Group(group) => About::group(group, detail),
+        let machine = match scope {
+            PauseScope::Machine(name) => self.machine_by_name(name.as_str()).map(|known| known.id),
+            _ => None,
+        };
+        let about = match (scope, machine) {
+            (PauseScope::Group(group), _) => About::group(group, detail),
+            (_, Some(machine)) => About::machine(machine, detail),
+            _ => About::fleet(detail),
         };
         self.note(context, kind, about);
     }

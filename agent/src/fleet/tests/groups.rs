@@ -214,6 +214,7 @@ fn pauses_expire_and_are_lifted() {
     let mut fleet = Fleet::with(&[cattle("web", 1)]);
     let scope = PauseScope::Group(group("web"));
     let pause = |until_ms| Command::Pause {
+        name: None,
         scope: scope.clone(),
         reason: "why not".into(),
         until_ms,
@@ -245,4 +246,51 @@ fn the_declared_size_counts_what_should_be_there_and_who_belongs_to_nothing() {
         group: group("web"),
     });
     assert_eq!(fleet.state.size_declared(), 3);
+}
+
+fn pause(scope: PauseScope, called: Option<&str>, until_ms: Option<u64>) -> Command {
+    Command::Pause {
+        scope,
+        name: called.map(name),
+        reason: "power works".into(),
+        until_ms,
+    }
+}
+
+#[test]
+fn pauses_of_one_place_are_told_apart_by_name_and_end_one_by_one() {
+    let mut fleet = Fleet::with(&[cattle("web", 2)]);
+    let zone = || PauseScope::Zone("a".into());
+    let until_ms = Some(fleet.now_ms + 60_000);
+    fleet.ok(pause(zone(), None, None));
+    fleet.ok(pause(zone(), Some("power"), until_ms));
+    fleet.ok(pause(zone(), Some("works"), None));
+    assert_eq!(fleet.state.pauses.len(), 3);
+    assert!(matches!(
+        fleet.refused(pause(PauseScope::Fleet, Some("power"), None)),
+        Refusal::PauseNameInUse { .. }
+    ));
+    fleet.ok(Command::EndPause {
+        name: name("works"),
+    });
+    assert!(matches!(
+        fleet.refused(Command::EndPause {
+            name: name("works")
+        }),
+        Refusal::NoPause(_)
+    ));
+    fleet.pass(60_000);
+    assert!(matches!(
+        fleet.refused(Command::EndPause {
+            name: name("power")
+        }),
+        Refusal::NoPause(_)
+    ));
+    fleet.ok(pause(PauseScope::Fleet, Some("power"), None));
+    fleet.ok(Command::Resume { scope: zone() });
+    assert_eq!(fleet.state.pauses.len(), 1);
+    assert!(matches!(
+        fleet.refused(pause(PauseScope::Zone(String::new()), None, None)),
+        Refusal::Invalid(_)
+    ));
 }

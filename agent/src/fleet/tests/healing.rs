@@ -170,6 +170,7 @@ fn what_stops_healing_stops_it_in_the_state_too() {
     let replace = |fleet: &Fleet| decide(fleet.replace(old, Diagnosis::Gone));
     let scope = PauseScope::Fleet;
     fleet.ok(Command::Pause {
+        name: None,
         scope: scope.clone(),
         reason: "maintenance".into(),
         until_ms: None,

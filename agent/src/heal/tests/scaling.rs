@@ -209,6 +209,7 @@ fn a_paused_group_neither_grows_nor_shrinks_and_says_so() {
         let mut world = World::new(&[cattle("web", 3)]);
         let scope = PauseScope::Fleet;
         world.fleet.ok(Command::Pause {
+            name: None,
             scope: scope.clone(),
             reason: "audit".into(),
             until_ms: None,

@@ -177,6 +177,9 @@ fn orders_say_that_they_are_done() {
     ];
     assert_eq!(node.run(&words).with(0).stdout, "web is paused\n");
     let expected = Request::Pause {
+        zone: None,
+        machine: None,
+        name: None,
         id: Some("web".into()),
         reason: Some("upgrade".into()),
         for_ms: Some(3_600_000),

@@ -87,6 +87,7 @@ impl Sim {
         let scope = PauseScope::Fleet;
         self.now(if begins {
             Command::Pause {
+                name: None,
                 scope,
                 reason: "a whim".into(),
                 until_ms: None,
