@@ -15,6 +15,7 @@ use super::machine::Machine;
 use super::names::{GroupId, MachineName};
 use super::orphan::Orphan;
 use super::pause::{Pause, PauseKey};
+use super::pool::Pools;
 use super::rule::is_outdated;
 use super::text::Text;
 use super::token::{Operator, Token, TokenId};
@@ -62,6 +63,8 @@ pub struct FleetState {
     pub last_seat: Seat,
     /// Instances that carry our tags and that nobody runs on, by provisioner and ID.
     pub orphans: Vec<Orphan>,
+    /// What is left of the fleet's heal budget and of the zones'.
+    pub pools: Pools,
     /// Pauses in effect, and expired ones until the next change.
     pub pauses: BTreeMap<PauseKey, Pause>,
 }

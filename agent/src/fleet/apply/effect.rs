@@ -25,6 +25,14 @@ impl FleetState {
         };
         let heals = matches!(action, Action::Replace { .. } | Action::Treat { .. });
         let paid = heals && self.spend(context, &group);
+        if let Some(machine) = action
+            .finds()
+            .and_then(|id| self.machines.get(&id))
+            .filter(|_| paid)
+        {
+            let machine = machine.clone();
+            self.spend_from_pools(&machine, context.now_ms);
+        }
         let found = action
             .finds()
             .and_then(|id| self.machines.get(&id))

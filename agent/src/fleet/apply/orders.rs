@@ -11,6 +11,7 @@ use super::super::intent::Action;
 use super::super::limits::{APPROVAL_MS, INTENTS_OPEN_MAX, SEQUENCE_AHEAD_MAX, WORD_BYTES_MAX};
 use super::super::machine::{Machine, Phase, Place};
 use super::super::names::{GroupId, Member};
+use super::super::pool::Limit;
 use super::super::refusal::Refusal;
 use super::super::rule::Rule;
 use super::super::rung::Rung;
@@ -185,7 +186,7 @@ impl FleetState {
         self.check_permitted(context, group, old.id)?;
         check_backoff(context, group)?;
         check_disk(context, group, old)?;
-        self.check_budget(context, group)
+        self.check_budget(context, group, old)
     }
 
     fn check_treat(
@@ -229,7 +230,7 @@ impl FleetState {
         }
         self.check_permitted(context, group, machine.id)?;
         check_backoff(context, group)?;
-        self.check_budget(context, group)
+        self.check_budget(context, group, machine)
     }
 
     /// Whether the group's mode lets us replace the machine.
@@ -254,14 +255,23 @@ impl FleetState {
     }
 
     /// Invariant 7: spending is conserved.
-    fn check_budget(&self, context: &Context<'_>, group: &Group) -> Result<(), Refusal> {
+    fn check_budget(
+        &self,
+        context: &Context<'_>,
+        group: &Group,
+        machine: &Machine,
+    ) -> Result<(), Refusal> {
         let (under_way, at_once) = (self.removals(&group.spec.id), group.at_once());
         let detail = if under_way >= at_once {
             format!("{under_way} of {at_once} replacements at once are under way")
         } else if group.bucket.tokens(group.per_hour(), context.now_ms) == 0 {
             format!("this hour's {} replacements are spent", group.per_hour())
         } else {
-            return Ok(());
+            let limits = self.limits_on(machine, context.now_ms);
+            match limits.iter().find_map(Limit::held) {
+                Some(detail) => detail,
+                None => return Ok(()),
+            }
         };
         Err(Refusal::Held {
             rule: Rule::Budget,

@@ -9,6 +9,9 @@ pub(super) fn budget(question: &Question<'_>) -> Gate {
     if at_once.check.holds() {
         return at_once;
     }
+    if let Some(gate) = beyond_the_group(question) {
+        return gate;
+    }
     let (group, now_ms) = (question.group, question.board.now_ms);
     let per_hour = group.per_hour();
     let tokens = group.bucket.tokens(per_hour, now_ms);
@@ -32,6 +35,27 @@ pub(super) fn budget(question: &Question<'_>) -> Gate {
             "the group may never be healed: its budget is 0 an hour",
         ),
     }
+}
+
+/// Whether the fleet's budget or the zone's has nothing left.
+fn beyond_the_group(question: &Question<'_>) -> Option<Gate> {
+    let (machine, _) = question.machine?;
+    let now_ms = question.board.now_ms;
+    let limits = question.state.limits_on(machine, now_ms);
+    let (limit, detail) = limits
+        .iter()
+        .find_map(|limit| Some((limit, limit.held()?)))?;
+    Some(if limit.tokens == 0 {
+        let next = span(limit.wait_ms);
+        let until_ms = now_ms.saturating_add(limit.wait_ms);
+        Gate::hold_until(
+            Rule::Budget,
+            format!("{detail}; next one in {next}"),
+            until_ms,
+        )
+    } else {
+        Gate::hold(Rule::Budget, detail)
+    })
 }
 
 pub(super) fn at_once(question: &Question<'_>) -> Gate {

@@ -154,6 +154,7 @@ fn a_lost_rack_is_whole_again_in_at_most_twice_the_rounds() {
         }
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         kill(&mut world, &names);
+        let first = world.fleet.state.open_intents().count();
         let mut rounds = 0;
         while world.alive().len() < 31 {
             world.settle();
@@ -161,11 +162,15 @@ fn a_lost_rack_is_whole_again_in_at_most_twice_the_rounds() {
             rounds += 1;
             assert!(rounds < 100);
         }
-        rounds
+        (first, rounds)
     };
-    let (together, apart) = (rounds(true), rounds(false));
+    let ((canary, together), (first, apart)) = (rounds(true), rounds(false));
     assert!(together <= 2 * apart, "{together} rounds, {apart} apart");
-    assert!(together > apart, "there was a canary");
+    assert_eq!(
+        (canary, first),
+        (1, 3),
+        "the fleet's budget lets three go at once"
+    );
 }
 
 #[test]
