@@ -11,11 +11,12 @@ use super::budget::Bucket;
 use super::machine::Machine;
 use super::state::FleetState;
 
-/// At one time, in the whole fleet or in one zone: 10 % of its machines, and at least 3.
+/// At one time, in the whole fleet or in one zone: 10 % of its machines, and at least 3. A group that may have more by its
+/// own budget may have them: who declared that has thought about it.
 const AT_ONCE_SHARE: usize = 10;
 const AT_ONCE_MIN: usize = 3;
 /// Within an hour, in the whole fleet: 30 %, and at least 30. A zone's machines may all be replaced once within an hour, and
-/// at least 30: a zone that is lost has to be made anew.
+/// at least 30: a zone that is lost has to be made anew. Here too a group's larger budget counts.
 const FLEET_PERCENT: usize = 30;
 const PER_HOUR_MIN: usize = 30;
 
@@ -97,7 +98,7 @@ impl FleetState {
     }
 
     fn limit(&self, zone: Option<&str>, now_ms: u64) -> Limit {
-        let (size, per_hour) = self.rate(zone);
+        let (at_once, per_hour) = self.rates(zone);
         let kept = match zone {
             None => self.pools.fleet,
             Some(zone) => self.pools.zones.get(zone).copied(),
@@ -115,15 +116,15 @@ impl FleetState {
         Limit {
             scope: zone.map_or_else(|| "the fleet".to_owned(), |zone| format!("zone {zone}")),
             under_way: healing.count(),
-            at_once: (size / AT_ONCE_SHARE).max(AT_ONCE_MIN),
+            at_once,
             tokens: pool.bucket.tokens(per_hour, now_ms),
             per_hour,
             wait_ms: pool.bucket.wait_ms(per_hour, now_ms).unwrap_or_default(),
         }
     }
 
-    /// How many machines there are in the fleet or a zone, and how many may be healed there within an hour.
-    fn rate(&self, zone: Option<&str>) -> (usize, u32) {
+    /// How many machines may be healed in the fleet or a zone at one time, and how many within an hour.
+    fn rates(&self, zone: Option<&str>) -> (usize, u32) {
         let there = |machine: &&Machine| {
             machine.place.is_some() && (zone.is_none() || machine.known_zone() == zone)
         };
@@ -132,8 +133,17 @@ impl FleetState {
             None => size.saturating_mul(FLEET_PERCENT) / 100,
             Some(_) => size,
         };
-        let per_hour = u32::try_from(share.max(PER_HOUR_MIN)).unwrap_or(u32::MAX);
-        (size, per_hour)
+        let budgets = self
+            .groups
+            .values()
+            .map(|group| (group.at_once(), group.per_hour()));
+        let (at_once, per_hour) = budgets.fold((0, 0), |most, budget| {
+            (most.0.max(budget.0), most.1.max(budget.1))
+        });
+        (
+            at_once.max(size / AT_ONCE_SHARE).max(AT_ONCE_MIN),
+            per_hour.max(u32::try_from(share.max(PER_HOUR_MIN)).unwrap_or(u32::MAX)),
+        )
     }
 
     /// Pays for healing a machine from the pools that it is under.
@@ -145,12 +155,12 @@ impl FleetState {
             let _ = pool.bucket.take(per_hour, now_ms);
             pool
         };
-        let (_, per_hour) = self.rate(None);
+        let (_, per_hour) = self.rates(None);
         self.pools.fleet = Some(take(self.pools.fleet, per_hour));
         let Some(zone) = machine.known_zone() else {
             return;
         };
-        let (_, per_hour) = self.rate(Some(zone));
+        let (_, per_hour) = self.rates(Some(zone));
         let kept = self.pools.zones.remove(zone);
         self.pools
             .zones
