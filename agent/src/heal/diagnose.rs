@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use muster_mesh::identity::MachineId;
 
 use super::situation::{MachineEvidence, Situation};
-use super::timing::{PROVIDER_WORD_MS, REBOOT_MS_MAX, REPORT_MS, WITNESSES_MIN};
+use super::timing::{
+    PROVIDER_WORD_MS, REBOOT_MS_MAX, REPORT_MS, WITNESSES_MIN, WORKLOAD_STANDS_MS,
+};
 use crate::fleet::{
     Answer, Diagnosis, Evidence, FleetState, Health, Leaving, Machine, MemberEvidence,
     MemberStatus, Phase, ProviderEvidence, ProviderWord, RosterEvidence, Text, WitnessEvidence,
@@ -210,7 +212,13 @@ impl Case<'_> {
                     "its workload has failed for {}: {detail}",
                     self.ago(*since_ms)
                 );
-                (Diagnosis::WorkloadFailed, *since_ms, summary)
+                let stands = self.situation.now_ms.saturating_sub(*since_ms) >= WORKLOAD_STANDS_MS;
+                let diagnosis = if stands {
+                    Diagnosis::WorkloadFailed
+                } else {
+                    Diagnosis::Suspected
+                };
+                (diagnosis, *since_ms, summary)
             }
             _ => (Diagnosis::Healthy, since_ms, "it answers".to_owned()),
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_mesh::identity::{Generation, MachineId};
 
+use super::timing::WORKLOAD_STANDS_MS;
 use super::*;
 use crate::fleet::testing::{Fleet, SECRET, instance};
 use crate::fleet::*;
@@ -142,7 +143,7 @@ impl World {
     pub(crate) fn ail(&mut self, name: &str) -> MachineId {
         let id = self.id(name);
         let workload = Workload::Failed {
-            since_ms: self.now_ms(),
+            since_ms: self.now_ms() - WORKLOAD_STANDS_MS,
             detail: "exit code 1".into(),
         };
         let record = RecordEvidence {

@@ -39,6 +39,10 @@ pub const PROVIDER_WORD_MS: u64 = 12 * SECOND_MS;
 /// How long a machine whose workload was mended is on trial at most, where its check takes long to fail.
 pub const TRIAL_MS_MAX: u64 = 5 * MINUTE_MS;
 
+/// How long a workload must have failed before it is anything to decide about. A check that fails one moment and succeeds
+/// the next would otherwise write two decisions into the log each time.
+pub const WORKLOAD_STANDS_MS: u64 = 10 * SECOND_MS;
+
 /// Failures that begin within this time of each other may be one event. A rack that loses its power takes seconds to be
 /// noticed; a change that is rolled out by other means takes minutes.
 pub const EVENT_MS: u64 = 5 * MINUTE_MS;

@@ -159,7 +159,7 @@ impl Reign {
                 }
                 changed = world.changed() => {
                     if changed.is_err() { return }
-                    self.glimpse.update(&world.borrow_and_update())
+                    self.glimpse.update(&world.borrow_and_update(), unix_ms())
                 }
                 changed = applied.changed() => {
                     if changed.is_err() { return }
@@ -219,16 +219,19 @@ impl Reign {
         self.looked_at = Instant::now();
         addresses::record(&self.shared).await;
         let world = self.shared.mesh.look();
-        self.glimpse.update(&world);
+        let now_ms = unix_ms();
+        self.glimpse.update(&world, now_ms);
+        let fails = |machine| self.glimpse.fails_for_good(machine, now_ms);
         let needed = self
             .shared
             .replica
-            .read(|state, _| attention::is_needed(state, &world));
+            .read(|state, _| attention::is_needed(state, &world, fails));
         if !needed {
             self.news = false;
-            return IDLE_PERIOD;
+            let wait = self.glimpse.fails_for_good_in(now_ms);
+            return wait.map_or(IDLE_PERIOD, |wait| wait.clamp(LOOKS_APART, IDLE_PERIOD));
         }
-        let seen = self.observer.observe(&self.shared, &world);
+        let seen = self.observer.observe(&self.shared, &world, &self.glimpse);
         if std::mem::take(&mut self.news) || Instant::now() >= self.judge_at {
             let wait = self.judge(seen).await;
             self.judge_at = Instant::now() + wait;

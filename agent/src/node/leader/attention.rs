@@ -2,11 +2,18 @@
 //!
 //! Judging asks provisioners, witnesses and half of the roster. A calm fleet is spared all that.
 
-use crate::fleet::{Allocation, FleetState, Machine, Member, MemberStatus, Phase, Workload};
+use muster_mesh::identity::MachineId;
+
+use crate::fleet::{Allocation, FleetState, Machine, Member, MemberStatus, Phase};
 use crate::node::world::World;
 
-/// Whether anything is under way, on record as wrong, or different from what it should be.
-pub(super) fn is_needed(state: &FleetState, world: &World) -> bool {
+/// Whether anything is under way, on record as wrong, or different from what it should be. `fails` tells whose workload
+/// has failed for long enough to matter.
+pub(super) fn is_needed(
+    state: &FleetState,
+    world: &World,
+    fails: impl Fn(MachineId) -> bool,
+) -> bool {
     state.open_intents().next().is_some()
         || !state.concerns.is_empty()
         || state
@@ -16,7 +23,8 @@ pub(super) fn is_needed(state: &FleetState, world: &World) -> bool {
             .any(|machine| {
                 !matches!(machine.phase, Phase::Joined)
                     || world.status(machine.id) != Some(MemberStatus::Alive)
-                    || said_so(world, machine)
+                    || is_going(world, machine)
+                    || fails(machine.id)
             })
         || state.groups.iter().any(|(id, group)| {
             let existing = state
@@ -39,15 +47,11 @@ fn concerns_us(machine: &Machine) -> bool {
     machine.place.is_some() || !matches!(machine.phase, Phase::Left { .. })
 }
 
-/// Whether it says itself that it is going away, or that its workload does not work.
-fn said_so(world: &World, machine: &Machine) -> bool {
+/// Whether it says itself that it is going away.
+fn is_going(world: &World, machine: &Machine) -> bool {
     world
         .members
         .get(&machine.id)
         .and_then(|seen| seen.said.as_ref())
-        .is_some_and(|said| said.leaving.is_some() || is_ill(said.workload.as_ref()))
-}
-
-fn is_ill(workload: Option<&Workload>) -> bool {
-    matches!(workload, Some(Workload::Failed { .. }))
+        .is_some_and(|said| said.leaving.is_some())
 }

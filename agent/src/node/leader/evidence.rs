@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::background::Background;
 use super::lists::Lists;
+use super::pace::Glimpse;
 use crate::fleet::{
     Answer, Health, MemberEvidence, MemberStatus, Path, ProviderEvidence, RecordEvidence, Text,
     WitnessEvidence, Workload,
@@ -81,18 +82,14 @@ pub(super) struct Observed {
 
 impl Observer {
     /// What is known now; has provisioners and witnesses asked about machines that are not well.
-    pub(super) fn observe(&mut self, shared: &Arc<Shared>, world: &World) -> Observed {
+    pub(super) fn observe(
+        &mut self,
+        shared: &Arc<Shared>,
+        world: &World,
+        glimpse: &Glimpse,
+    ) -> Observed {
         let status = |machine| world.status(machine);
-        let ill = |machine| {
-            let said = world
-                .members
-                .get(&machine)
-                .and_then(|seen| seen.said.as_ref());
-            matches!(
-                said.and_then(|said| said.workload.as_ref()),
-                Some(Workload::Failed { .. })
-            )
-        };
+        let ill = |machine| glimpse.failing_since(machine).is_some();
         let suspects = shared
             .replica
             .read(|state, _| heal::suspects(state, status, ill));
@@ -113,7 +110,8 @@ impl Observer {
             let seen = world.members.get(&suspect.machine);
             let evidence = MachineEvidence {
                 member: seen.map(|seen| member_evidence(seen, shift_ms)),
-                record: seen.and_then(record_evidence),
+                record: seen
+                    .and_then(|seen| record_evidence(seen, glimpse.failing_since(suspect.machine))),
                 provider: self.provider_evidence(suspect),
                 witnesses: self
                     .reports
@@ -283,8 +281,15 @@ fn member_evidence(seen: &Seen, shift_ms: i64) -> MemberEvidence {
     }
 }
 
-fn record_evidence(seen: &Seen) -> Option<RecordEvidence> {
+/// What a machine last said of itself; `failing_since_ms` is since when it has said that its workload fails.
+fn record_evidence(seen: &Seen, failing_since_ms: Option<u64>) -> Option<RecordEvidence> {
     let said = seen.said.as_ref()?;
+    let mut workload = said.workload.clone();
+    if let (Some(Workload::Failed { since_ms, .. }), Some(first_ms)) =
+        (&mut workload, failing_since_ms)
+    {
+        *since_ms = first_ms;
+    }
     Some(RecordEvidence {
         health: match said.health {
             Level::Ok => Health::Ok,
@@ -292,7 +297,7 @@ fn record_evidence(seen: &Seen) -> Option<RecordEvidence> {
             Level::Critical => Health::Critical,
         },
         reasons: said.reasons.iter().cloned().map(Text::from).collect(),
-        workload: said.workload.clone(),
+        workload,
         leaving: said.leaving,
         as_of_ms: said.received_ms,
     })

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use muster_mesh::identity::{Generation, MachineId};
 
-use crate::fleet::{Leaving, MemberStatus};
+use crate::fleet::{Leaving, MemberStatus, Workload};
+use crate::heal::timing::WORKLOAD_STANDS_MS;
 use crate::health::Level;
 use crate::node::world::World;
 
@@ -21,9 +22,11 @@ const JUDGED_MAX: Duration = Duration::from_secs(5);
 const JUDGED_MAX_UNBACKED: Duration = Duration::from_secs(1);
 
 /// What of a picture of the mesh a leader acts upon. Figures that change all the time are left out.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub(super) struct Glimpse {
     members: BTreeMap<MachineId, Glimpsed>,
+    /// Since when each workload that fails has failed without a break, in milliseconds since 1970.
+    failing: BTreeMap<MachineId, u64>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -37,31 +40,68 @@ struct Glimpsed {
 }
 
 impl Glimpse {
-    pub(super) fn of(world: &World) -> Self {
-        let members = world.members.iter().map(|(machine, seen)| {
-            let said = seen.said.as_ref();
-            let glimpsed = Glimpsed {
-                addr: seen.addr,
-                status: seen.status,
-                generation: seen.generation,
-                leaving: said.and_then(|said| said.leaving),
-                health: said.map(|said| said.health),
-                has_workload: said.is_some_and(|said| said.workload.is_some()),
-            };
-            (*machine, glimpsed)
-        });
-        Self {
-            members: members.collect(),
-        }
-    }
-
     /// Takes this picture in; whether anything in it is new.
-    pub(super) fn update(&mut self, world: &World) -> bool {
-        let now = Self::of(world);
-        let news = *self != now;
-        *self = now;
+    pub(super) fn update(&mut self, world: &World, now_ms: u64) -> bool {
+        self.failing = failing(world, &self.failing, now_ms);
+        let now = members(world);
+        let news = self.members != now;
+        self.members = now;
         news
     }
+
+    /// Since when a machine's workload has failed without a break, in milliseconds since 1970; `None` when it does not.
+    pub(super) fn failing_since(&self, machine: MachineId) -> Option<u64> {
+        self.failing.get(&machine).copied()
+    }
+
+    /// Whether a machine's workload has failed for long enough to be anything to decide about.
+    pub(super) fn fails_for_good(&self, machine: MachineId, now_ms: u64) -> bool {
+        self.failing_since(machine)
+            .is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= WORKLOAD_STANDS_MS)
+    }
+
+    /// How long until the next workload has failed for that long; `None` when none fails that has not.
+    pub(super) fn fails_for_good_in(&self, now_ms: u64) -> Option<Duration> {
+        let ends = self
+            .failing
+            .values()
+            .map(|since_ms| since_ms + WORKLOAD_STANDS_MS);
+        let next_ms = ends.filter(|at_ms| *at_ms > now_ms).min()?;
+        Some(Duration::from_millis(next_ms - now_ms))
+    }
+}
+
+/// Every report of a machine is a new one, also when it says again that its workload fails: the first of them counts.
+fn failing(
+    world: &World,
+    before: &BTreeMap<MachineId, u64>,
+    now_ms: u64,
+) -> BTreeMap<MachineId, u64> {
+    let members = world.members.iter();
+    let since = members.filter_map(|(machine, seen)| {
+        let Some(Workload::Failed { since_ms, .. }) = seen.said.as_ref()?.workload.as_ref() else {
+            return None;
+        };
+        let before = before.get(machine).copied().unwrap_or(now_ms);
+        Some((*machine, before.min(*since_ms)))
+    });
+    since.collect()
+}
+
+fn members(world: &World) -> BTreeMap<MachineId, Glimpsed> {
+    let glimpsed = world.members.iter().map(|(machine, seen)| {
+        let said = seen.said.as_ref();
+        let glimpsed = Glimpsed {
+            addr: seen.addr,
+            status: seen.status,
+            generation: seen.generation,
+            leaving: said.and_then(|said| said.leaving),
+            health: said.map(|said| said.health),
+            has_workload: said.is_some_and(|said| said.workload.is_some()),
+        };
+        (*machine, glimpsed)
+    });
+    glimpsed.collect()
 }
 
 /// How long after a judgement the next one comes if there is no news before. `next_look_ms` is when the plan wants to be
@@ -83,6 +123,8 @@ mod tests {
     use muster_mesh::identity::Peer;
 
     use super::*;
+    use crate::health::Readings;
+    use crate::node::world::Said;
 
     fn world() -> World {
         let machine = MachineId::new(1).expect("not zero");
@@ -90,21 +132,67 @@ mod tests {
         World::alone(Peer { machine, addr }, Generation(1), 5)
     }
 
+    fn said(workload: Option<Workload>) -> Said {
+        Said {
+            health: Level::Ok,
+            readings: Readings::default(),
+            reasons: Vec::new(),
+            workload,
+            leaving: None,
+            version: "1".into(),
+            name: "web-1".into(),
+            api: None,
+            pid: None,
+            coordinates: false,
+            labels: BTreeMap::new(),
+            received_ms: 0,
+        }
+    }
+
     #[test]
     fn what_bears_on_no_decision_is_no_news() {
         let mut glimpse = Glimpse::default();
         let mut world = world();
-        assert!(glimpse.update(&world));
+        assert!(glimpse.update(&world, 5));
         for seen in world.members.values_mut() {
             seen.since_ms += 1;
         }
         world.painted.0 += 1000;
-        assert!(!glimpse.update(&world));
+        assert!(!glimpse.update(&world, 5));
         for seen in world.members.values_mut() {
             seen.status = MemberStatus::Suspect;
         }
-        assert!(glimpse.update(&world));
-        assert!(!glimpse.update(&world));
+        assert!(glimpse.update(&world, 5));
+        assert!(!glimpse.update(&world, 5));
+    }
+
+    #[test]
+    fn a_workload_fails_for_good_when_it_has_not_worked_for_a_while() {
+        let mut glimpse = Glimpse::default();
+        let mut world = world();
+        let me = world.me;
+        let mut look = |glimpse: &mut Glimpse, fails: bool, now_ms: u64| {
+            let workload = fails.then(|| Workload::Failed {
+                since_ms: now_ms,
+                detail: "exit code 1".into(),
+            });
+            world.members.get_mut(&me).expect("it is there").said = Some(said(workload));
+            glimpse.update(&world, now_ms);
+        };
+        look(&mut glimpse, true, 1000);
+        look(&mut glimpse, true, 9000);
+        assert_eq!(glimpse.failing_since(me), Some(1000));
+        assert_eq!(
+            glimpse.fails_for_good_in(9000),
+            Some(Duration::from_secs(2))
+        );
+        assert!(!glimpse.fails_for_good(me, 10_999));
+        assert!(glimpse.fails_for_good(me, 11_000));
+        assert_eq!(glimpse.fails_for_good_in(11_000), None);
+        look(&mut glimpse, false, 12_000);
+        assert_eq!(glimpse.failing_since(me), None);
+        look(&mut glimpse, true, 13_000);
+        assert!(!glimpse.fails_for_good(me, 14_000), "it worked in between");
     }
 
     #[test]
