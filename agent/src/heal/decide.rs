@@ -7,7 +7,7 @@ use muster_mesh::identity::MachineId;
 use super::board::Board;
 use super::diagnose::Finding;
 use super::draft::Draft;
-use super::situation::{Situation, Stranger};
+use super::situation::Situation;
 use super::{housekeeping, repair, scale};
 use crate::fleet::limits::PROPOSALS_MAX;
 use crate::fleet::{
@@ -24,8 +24,6 @@ pub struct Plan {
     pub proposals: Vec<Proposal>,
     /// What is the matter with each machine.
     pub findings: BTreeMap<MachineId, Finding>,
-    /// Instances that carry our tags and belong to nothing that is under way. They are shown and not touched.
-    pub orphans: Vec<Stranger>,
     /// When to look again if there is no news until then, in milliseconds since 1970.
     pub next_look_ms: Option<u64>,
     /// What the state machine would not take, although the rules let it pass: limits, names in use.

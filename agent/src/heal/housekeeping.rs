@@ -15,7 +15,7 @@ use crate::fleet::{
     StepRecord, StepResult, span,
 };
 
-/// Facts, orphans and when to look again.
+/// Facts, and when to look again.
 pub(super) fn facts(state: &FleetState, board: &Board<'_>) -> Plan {
     let mut plan = Plan::default();
     for machine in state.machines.values() {
@@ -141,7 +141,6 @@ fn adopt(state: &FleetState, board: &Board<'_>, plan: &mut Plan) {
                 record.step == Step::Provision && !adopted.contains(&&intent.op)
             });
         let Some((intent, record)) = waiting else {
-            plan.orphans.push(stranger.clone());
             continue;
         };
         adopted.insert(&intent.op);
