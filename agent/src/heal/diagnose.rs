@@ -9,7 +9,7 @@ use muster_mesh::identity::MachineId;
 
 use super::situation::{MachineEvidence, Situation};
 use super::timing::{
-    PROVIDER_WORD_MS, REBOOT_MS_MAX, REPORT_MS, WITNESSES_MIN, WORKLOAD_STANDS_MS,
+    DETECTION_MS, PROVIDER_WORD_MS, REBOOT_MS_MAX, REPORT_MS, WITNESSES_MIN, WORKLOAD_STANDS_MS,
 };
 use crate::fleet::{
     Answer, Diagnosis, Evidence, FleetState, Health, Leaving, Machine, MemberEvidence,
@@ -175,6 +175,11 @@ impl Case<'_> {
         if status == MemberStatus::Alive {
             return self.judge_alive(since_ms);
         }
+        let is_new = self.seen.member.is_none()
+            && self.situation.now_ms.saturating_sub(unheard_ms) < DETECTION_MS;
+        if is_new {
+            return self.judge_unheard(unheard_ms);
+        }
         match self
             .seen
             .record
@@ -197,6 +202,18 @@ impl Case<'_> {
                 self.judge_silent(status, since_ms.max(until_ms))
             }
             None => self.judge_silent(status, since_ms),
+        }
+    }
+
+    /// One that was let in, or whose leader began, a moment ago: word of it is still on its way, and it may not even have
+    /// opened its port.
+    fn judge_unheard(&self, since_ms: u64) -> Judgement {
+        match self.proof(since_ms) {
+            Some(proof) => (Diagnosis::Gone, since_ms, proof),
+            None => {
+                let summary = format!("nobody has heard of it yet, after {}", self.ago(since_ms));
+                (Diagnosis::Suspected, since_ms, summary)
+            }
         }
     }
 

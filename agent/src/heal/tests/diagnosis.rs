@@ -217,3 +217,22 @@ fn a_weaker_diagnosis_waits_for_the_providers_word_but_not_for_ever() {
     world.say(id, ProviderWord::Stopped);
     assert_diagnosed(&world, "web-1", Diagnosis::Gone);
 }
+
+#[test]
+fn word_of_a_machine_that_joined_a_moment_ago_is_waited_for() {
+    let mut world = world();
+    let id = world.id("web-1");
+    world.seen.remove(&id);
+    let joined_ms = world.now_ms();
+    let machine = world.fleet.state.machines.get_mut(&id).unwrap();
+    machine.joined_ms = Some(joined_ms);
+    world.say(id, ProviderWord::Running);
+    world.pass(200);
+    world.witnesses(id, Answer::Refused);
+    assert_diagnosed(&world, "web-1", Diagnosis::Suspected);
+    assert!(world.look().proposals.is_empty());
+    world.pass(6000);
+    world.witnesses(id, Answer::Refused);
+    world.say(id, ProviderWord::Running);
+    assert_diagnosed(&world, "web-1", Diagnosis::AgentDown);
+}
