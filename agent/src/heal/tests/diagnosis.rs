@@ -1,7 +1,7 @@
 use crate::fleet::testing::cattle;
 use crate::fleet::*;
 use crate::heal::testing::World;
-use crate::heal::timing::{PROVIDER_WORD_MS, REPORT_MS};
+use crate::heal::timing::{PROVIDER_WORD_MS, REPORT_MS, WORKLOAD_STANDS_MS};
 
 fn world() -> World {
     World::new(&[cattle("web", 4)])
@@ -235,4 +235,21 @@ fn word_of_a_machine_that_joined_a_moment_ago_is_waited_for() {
     world.witnesses(id, Answer::Refused);
     world.say(id, ProviderWord::Running);
     assert_diagnosed(&world, "web-1", Diagnosis::AgentDown);
+}
+
+#[test]
+fn a_workload_that_failed_a_moment_ago_is_no_reason_to_decide_anything() {
+    let mut world = world();
+    let id = world.ail("web-1");
+    let record = world.seen.get_mut(&id).unwrap().record.as_mut().unwrap();
+    let Some(Workload::Failed { since_ms, .. }) = &mut record.workload else {
+        panic!("it ails");
+    };
+    *since_ms += WORKLOAD_STANDS_MS;
+    world.pass(WORKLOAD_STANDS_MS - 1);
+    assert_diagnosed(&world, "web-1", Diagnosis::Suspected);
+    assert!(world.look().proposals.is_empty());
+    world.pass(1);
+    assert_diagnosed(&world, "web-1", Diagnosis::WorkloadFailed);
+    assert!(!world.look().proposals.is_empty());
 }

@@ -55,3 +55,26 @@ fn is_going(world: &World, machine: &Machine) -> bool {
         .and_then(|seen| seen.said.as_ref())
         .is_some_and(|said| said.leaving.is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use muster_mesh::identity::{Generation, Peer};
+
+    use super::*;
+    use crate::fleet::testing::{Fleet, cattle};
+
+    #[test]
+    fn a_calm_fleet_needs_none_and_a_workload_that_fails_for_good_does() {
+        let fleet = Fleet::with(&[cattle("web", 1)]);
+        let (state, web) = (&fleet.state, fleet.id("web-1"));
+        let addr = ([127, 0, 0, 1], 7000).into();
+        let machine = fleet.id("seed-1");
+        let mut world = World::alone(Peer { machine, addr }, Generation(1), 5);
+        let seen = world.members[&machine].clone();
+        world.members.insert(web, seen);
+        assert!(!is_needed(state, &world, |_| false));
+        assert!(is_needed(state, &world, |machine| machine == web));
+        world.members.get_mut(&web).expect("there").status = MemberStatus::Suspect;
+        assert!(is_needed(state, &world, |_| false));
+    }
+}

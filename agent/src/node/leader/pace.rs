@@ -65,7 +65,7 @@ impl Glimpse {
         let ends = self
             .failing
             .values()
-            .map(|since_ms| since_ms + WORKLOAD_STANDS_MS);
+            .map(|since_ms| since_ms.saturating_add(WORKLOAD_STANDS_MS));
         let next_ms = ends.filter(|at_ms| *at_ms > now_ms).min()?;
         Some(Duration::from_millis(next_ms - now_ms))
     }
