@@ -338,6 +338,13 @@ impl Fleet {
         process::all_of(self.dir.path())
     }
 
+    /// Those of them that are agents.
+    pub fn agents(&self) -> Vec<Process> {
+        let mut agents = self.processes();
+        agents.retain(|process| process.command.contains(" agent "));
+        agents
+    }
+
     /// What a person would want to see of a fleet in which a test failed.
     fn print_state(&self) {
         eprintln!("=== the fleet in {} at the end", self.dir().display());

@@ -58,11 +58,7 @@ fn an_order_is_finished_once_whoever_gave_it() {
         assert_eq!(after.machines.len(), first.machines.len());
         let ordered = fleet.events_of("replacing");
         assert_eq!(ordered.len(), lost, "one order per loss: {ordered:#?}");
-        let agents = fleet.processes();
-        let agents: Vec<_> = agents
-            .iter()
-            .filter(|process| process.command.contains(" agent "))
-            .collect();
+        let agents = fleet.agents();
         assert_eq!(
             agents.len(),
             first.machines.len(),
@@ -112,11 +108,7 @@ heal = {{ boot_grace = "8s" }}
     assert_eq!(ordered.len(), 1, "{ordered:#?}");
     let detail = ordered[0]["detail"].as_str().unwrap_or_default();
     assert!(detail.contains("never joined"), "{detail}");
-    let agents = fleet.processes();
-    let agents: Vec<_> = agents
-        .iter()
-        .filter(|process| process.command.contains(" agent "))
-        .collect();
+    let agents = fleet.agents();
     assert_eq!(
         agents.len(),
         after.machines.len(),

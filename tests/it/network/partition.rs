@@ -77,6 +77,29 @@ fn expect_well(fleet: &Fleet) -> Status {
     after
 }
 
+/// Waits until each of `machines` sees one of them lead, with a quorum behind it.
+fn wait_led(fleet: &Fleet, machines: &[MachineRow]) {
+    for machine in machines {
+        wait::until("the larger side has a leader of its own", PATIENCE, || {
+            let status = fleet.status_of(machine.api())?;
+            let leader = status.leader.as_ref().filter(|_| status.quorum);
+            match leader {
+                Some(name) if machines.iter().any(|machine| machine.name == *name) => Ok(()),
+                _ => Err(format!("{status:#?}")),
+            }
+        });
+    }
+}
+
+fn expect_nothing_ordered(fleet: &Fleet, machines: &[MachineRow], before: &Status) {
+    let held = fleet.status_of(machines[0].api()).expect("it answers");
+    assert_eq!(
+        held.identities(),
+        before.identities(),
+        "the smaller side ordered something"
+    );
+}
+
 #[test]
 fn the_larger_side_of_a_partition_goes_on_and_the_smaller_one_holds() {
     if !require(
@@ -89,22 +112,8 @@ fn the_larger_side_of_a_partition_goes_on_and_the_smaller_one_holds() {
     let before = fleet.wait_whole();
     let (small, large) = cut_off_leader(&fleet, &before, |machine| !machine.coordinator);
     wait_holding(&fleet, &small);
-    for machine in &large {
-        wait::until("the larger side has a leader of its own", PATIENCE, || {
-            let status = fleet.status_of(machine.api())?;
-            let leader = status.leader.as_ref().filter(|_| status.quorum);
-            match leader {
-                Some(name) if large.iter().any(|machine| machine.name == *name) => Ok(()),
-                _ => Err(format!("{status:#?}")),
-            }
-        });
-    }
-    let held = fleet.status_of(small[0].api()).expect("it answers");
-    assert_eq!(
-        held.identities(),
-        before.identities(),
-        "the smaller side ordered something"
-    );
+    wait_led(&fleet, &large);
+    expect_nothing_ordered(&fleet, &small, &before);
     expect_well(&fleet);
 }
 
@@ -122,22 +131,8 @@ fn most_coordinators_on_the_smaller_side_are_given_up_by_the_larger_one() {
     // machines on the other.
     let (small, large) = cut_off_leader(&fleet, &before, |machine| machine.coordinator);
     wait_holding(&fleet, &small);
-    for machine in &large {
-        wait::until("the larger side has a leader of its own", PATIENCE, || {
-            let status = fleet.status_of(machine.api())?;
-            let leader = status.leader.as_ref().filter(|_| status.quorum);
-            match leader {
-                Some(name) if large.iter().any(|machine| machine.name == *name) => Ok(()),
-                _ => Err(format!("{status:#?}")),
-            }
-        });
-    }
-    let held = fleet.status_of(small[0].api()).expect("it answers");
-    assert_eq!(
-        held.identities(),
-        before.identities(),
-        "the smaller side ordered something"
-    );
+    wait_led(&fleet, &large);
+    expect_nothing_ordered(&fleet, &small, &before);
     let after = expect_well(&fleet);
     // The old coordinators have stood down: one log, and one leader in it.
     assert_eq!(fleet.events_of("refounded").len(), 1);

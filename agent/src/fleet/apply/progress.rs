@@ -4,6 +4,7 @@ use muster_mesh::identity::MachineId;
 
 use super::super::OperationId;
 use super::super::command::{Progress, StepResult};
+use super::super::decision::DecisionId;
 use super::super::event::EventKind;
 use super::super::intent::{Action, Held, Intent, IntentState, Step, StepRecord};
 use super::super::limits::{INTENTS_ENDED_MAX, RESTART_MS, RETRY_MS_MAX};
@@ -159,14 +160,7 @@ impl FleetState {
         error: Text,
         retry_ms: u64,
     ) -> Applied {
-        let intent = self
-            .intents
-            .get_mut(op)
-            .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
-        let (decision, action) = (intent.decision, intent.action);
-        let record = intent
-            .current_mut()
-            .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
+        let (decision, action, record) = self.current_step(op)?;
         let step = record.step;
         if step.is_waited_for() {
             return Err(invalid(
@@ -204,6 +198,18 @@ impl FleetState {
         Ok(Reply::Done)
     }
 
+    /// The decision and the action of an open intent, and the step that it is at.
+    fn current_step(
+        &mut self,
+        op: &OperationId,
+    ) -> Result<(DecisionId, Action, &mut StepRecord), Refusal> {
+        let none = || Refusal::NoIntent(op.clone());
+        let intent = self.intents.get_mut(op).ok_or_else(none)?;
+        let (decision, action) = (intent.decision, intent.action);
+        let record = intent.current_mut().ok_or_else(none)?;
+        Ok((decision, action, record))
+    }
+
     /// The step waits. Said once for each rule; other words of the same one are taken up now and then.
     fn step_held(
         &mut self,
@@ -212,14 +218,7 @@ impl FleetState {
         rule: Rule,
         detail: Text,
     ) -> Applied {
-        let intent = self
-            .intents
-            .get_mut(op)
-            .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
-        let (decision, action) = (intent.decision, intent.action);
-        let record = intent
-            .current_mut()
-            .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
+        let (decision, action, record) = self.current_step(op)?;
         let (step, now_ms) = (record.step, context.now_ms);
         if step.is_waited_for() {
             return Err(invalid("waiting for a machine is held by no rule"));
