@@ -36,8 +36,11 @@ use crate::fleet::{Command, Envelope, FleetState, Leaving, MemberStatus};
 pub(super) mod answers;
 pub(super) mod ballots;
 
-/// How often a former coordinator looks whether the coordinators are lost.
+/// How far apart looks are at least that are due to news of the mesh, and while the coordinators are lost.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often to look without any news: an announced reboot may have taken too long.
+const LOOK_CALM: Duration = Duration::from_secs(30);
 
 /// For how long they must have been lost without a break: elections and restarts take a few seconds.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -122,14 +125,20 @@ pub(super) async fn run(
 
 async fn watch_coordinators(shared: &Arc<Shared>, network: Arc<dyn Network>) {
     let mut since = None;
+    let mut world = shared.mesh.world();
     loop {
         tokio::time::sleep(LOOK).await;
+        world.mark_unchanged();
         if !orphaned(shared) {
             since = None;
             shared
                 .refounding
                 .hold
                 .send_if_modified(|hold| hold.take().is_some());
+            // An error is the end of the mesh's task, and so of the agent: the time-out bounds that too.
+            if let Ok(Err(_)) = tokio::time::timeout(LOOK_CALM, world.changed()).await {
+                return;
+            }
             continue;
         }
         let lost_for = since.get_or_insert_with(Instant::now).elapsed();
