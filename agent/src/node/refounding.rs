@@ -331,7 +331,7 @@ async fn fetch(shared: &Shared, from: Peer) -> anyhow::Result<Image> {
     Ok(Image::from_bytes(&bytes)?)
 }
 
-/// Begins the new log on a seat that no log has had.
+/// Begins the new log on a seat that no log has had. The leader in it has the state say so.
 async fn found(
     shared: &Arc<Shared>,
     generation: LogGeneration,
@@ -355,7 +355,6 @@ async fn found(
     let replica = shared.replica.clone();
     let coordinator = Coordinator::found_anew(config, node, replica, network).await?;
     council::store_seat(&shared.state_dir, seat, generation)?;
-    record(shared, &coordinator).await;
     Ok(coordinator)
 }
 

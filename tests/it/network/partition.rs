@@ -133,8 +133,16 @@ fn most_coordinators_on_the_smaller_side_are_given_up_by_the_larger_one() {
     wait_holding(&fleet, &small);
     wait_led(&fleet, &large);
     expect_nothing_ordered(&fleet, &small, &before);
+    // The old coordinators stand down. Until they have heard of the later log all looks well to them, too.
+    fleet.namespace().heal();
+    wait::until("the later log is everybody's", PATIENCE, || {
+        match fleet.events_of("refounded").len() {
+            0 => Err("not founded yet".to_owned()),
+            _ => Ok(()),
+        }
+    });
     let after = expect_well(&fleet);
-    // The old coordinators have stood down: one log, and one leader in it.
+    // One log, and one leader in it.
     assert_eq!(fleet.events_of("refounded").len(), 1);
     assert!(after.leader.is_some());
 }
