@@ -27,7 +27,7 @@ pub(super) const JOIN_PATIENCE: Duration = Duration::from_secs(150);
 
 /// The pause between rounds of asking while the mesh can't decide, doubled up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(250);
-/// See [`PAUSE_MIN`].
+/// See [`PAUSE_MIN`]. The same reason is said this often, too.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Machines asked in one round by one that wants to come back.
@@ -217,6 +217,7 @@ struct Pace {
     asking: Asking,
     pause: Duration,
     last: String,
+    said_at: Option<Instant>,
 }
 
 impl Pace {
@@ -225,6 +226,7 @@ impl Pace {
             asking,
             pause: PAUSE_MIN,
             last: "nobody has answered".to_owned(),
+            said_at: None,
         }
     }
 
@@ -239,6 +241,7 @@ impl Pace {
 
     /// Says why the last round brought nothing, and waits before the next one.
     async fn rest(&mut self, why: String) -> anyhow::Result<()> {
+        let news = why != self.last || self.said_at.is_none_or(|at| at.elapsed() >= PAUSE_MAX);
         self.last = why;
         let mut wait = self.pause.mul_f64(0.75 + rand::random::<f64>() / 2.0);
         if let Some(until) = self.asking.until {
@@ -250,7 +253,10 @@ impl Pace {
             wait = wait.min(left / 2);
         }
         let end = Instant::now() + wait;
-        (self.asking.progress)(&format!("not in the mesh yet, asking again: {}", self.last));
+        if news {
+            self.said_at = Some(Instant::now());
+            (self.asking.progress)(&format!("not in the mesh yet, asking again: {}", self.last));
+        }
         tokio::time::sleep_until(end).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         Ok(())
