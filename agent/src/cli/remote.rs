@@ -31,9 +31,9 @@ const PIECE: Duration = Duration::from_secs(3600);
 pub(super) fn client(address: SocketAddr, identity: Option<&Path>) -> Result<Client, Failure> {
     let path = identity_path(identity)?;
     let credentials = OperatorCredentials::load(&path, unix_ms()).map_err(|error| {
-        Failure::Api(
-            ApiError::new(ErrorKind::Forbidden, format!("there is no usable identity: {error}"))
-                .remedy("asking a machine by its address takes an operator's certificate: have one made with `muster operator create`, and name its file with --identity"),
+        Failure::usage(
+            format!("there is no usable identity: {error}"),
+            "asking a machine by its address takes an operator's certificate: have one made with `muster operator create`, and name its file with --identity",
         )
     })?;
     Ok(Client::new(Box::new(MeshCarrier {
