@@ -24,6 +24,7 @@ mod group;
 mod health;
 mod intents;
 mod issue;
+mod last_words;
 mod machine;
 mod members;
 mod order;
@@ -41,7 +42,7 @@ mod status;
 mod tests;
 
 pub use backend::Answers;
-pub use desk::{Desk, LocalEvent};
+pub use desk::{Desk, Heard, LocalEvent};
 pub use explain::explain;
 pub use figures::figures;
 pub use snapshot::{QuorumView, Seat, SeatsView, Snapshot};

@@ -8,6 +8,7 @@
 //! - `dev`: a whole fleet on this machine, to try things out.
 //! - [`execute`]: carries out committed intents through provisioners.
 //! - [`fleet`]: what all machines agree on: the replicated state machine. Pure.
+//! - [`flight`]: the last minutes of what peers said of themselves, kept for when they die. Pure.
 //! - [`heal`]: from what was seen to what is done: diagnosis and decision. Pure.
 //! - [`health`]: what this machine reports of itself.
 //! - [`lint`]: what can be proved about specs without running them. Pure.
@@ -25,6 +26,7 @@ pub mod dashboard;
 mod dev;
 pub mod execute;
 pub mod fleet;
+pub mod flight;
 pub mod heal;
 pub mod health;
 pub mod lint;

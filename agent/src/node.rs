@@ -50,6 +50,7 @@ mod desk;
 mod follow;
 mod hints;
 mod joining;
+mod last_words;
 mod leader;
 mod places;
 mod profile;

@@ -7,6 +7,7 @@ mod groups;
 mod guest;
 mod healing;
 mod joining;
+mod last_words;
 mod modes;
 mod ordering;
 mod pets;

@@ -12,7 +12,8 @@ use super::order::order;
 use super::snapshot::Snapshot;
 use super::status::status;
 use super::{
-    access, coordinators, decisions, events, group, health, machine, members, plan, report, specs,
+    access, coordinators, decisions, events, group, health, last_words, machine, members, plan,
+    report, specs,
 };
 use crate::api::types::{Done, EventRow, EventsRequest, LogFilter, MemberRow, MetricsText};
 use crate::api::{ApiError, Backend, Caller, ErrorKind, Request, Response};
@@ -69,6 +70,15 @@ impl<D: Desk> Answers<D> {
                     .snapshot(|snapshot| machine::machine(snapshot, &name))?;
                 detail.member.iter_mut().for_each(|row| self.add_rtt(row));
                 Ok(Response::Machine(Box::new(detail)))
+            }
+            Request::LastWords { name } => {
+                let life = self
+                    .desk
+                    .snapshot(|snapshot| last_words::find(snapshot, &name))?;
+                let heard = self.desk.last_words(life.machine).await;
+                Ok(Response::LastWords(Box::new(self.desk.snapshot(
+                    |snapshot| last_words::merge(snapshot, &life, &heard),
+                ))))
             }
             Request::Events(request) => {
                 let local = self.desk.local_events(0);

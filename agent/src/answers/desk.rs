@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::snapshot::Snapshot;
 use crate::api::{ApiError, Caller, Request, Response};
 use crate::fleet::{Command, Reply, Text};
+use crate::flight::Held;
 
 /// What the node lends to those who answer.
 #[async_trait]
@@ -41,6 +42,9 @@ pub trait Desk: Send + Sync + 'static {
     /// A few addresses of the mesh, for machines that are to join.
     fn advertised(&self) -> Vec<SocketAddr>;
 
+    /// Asks a few machines, this one among them, what they hold of a machine's last words; a few seconds at most.
+    async fn last_words(&self, machine: MachineId) -> Vec<Heard>;
+
     /// How long a packet to a machine and back takes; `None` where no connection is warm.
     fn rtt(&self, machine: MachineId) -> Option<Duration>;
 
@@ -67,6 +71,17 @@ pub trait Desk: Send + Sync + 'static {
 
     /// This machine's own observations with a number above `after`, oldest first, as far as they are kept.
     fn local_events(&self, after: u64) -> Vec<LocalEvent>;
+}
+
+/// What one machine holds of another's last words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// Who was asked.
+    pub by: MachineId,
+    /// When it answered, by this machine's clock, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What it holds; `None` where no answer came.
+    pub held: Option<Held>,
 }
 
 /// Something that this machine saw for itself: what another one made of it may differ.

@@ -3,6 +3,7 @@
 mod following;
 mod glance;
 mod issuing;
+mod last_words;
 mod odd;
 mod office;
 mod reads;

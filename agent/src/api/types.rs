@@ -7,6 +7,7 @@
 mod decision;
 mod error;
 mod group;
+mod last_words;
 mod machine;
 mod plan;
 mod report;
@@ -19,6 +20,7 @@ pub use decision::{
 };
 pub use error::{ApiError, ErrorKind, ExitCode, Problem};
 pub use group::{BudgetRow, GroupDetail, IntentRow, RevisionUse};
+pub use last_words::{HeldBy, LastWords, WordsRow};
 pub use machine::{HealthRow, MachineDetail, MemberRow};
 pub use plan::{Change, FieldChange, GroupPlan, Plan, Refusal};
 pub use report::{CaseRow, Decided, Figures, GroupReport, HeldRow, Mark, Report, TimeToHeal};

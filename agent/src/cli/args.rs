@@ -217,9 +217,18 @@ pub(crate) enum Command {
     /// The mesh as one machine sees it
     Members,
     /// All that is known of one machine
+    #[command(
+        after_help = "Examples:\n  muster machine web-2\n  muster machine web-2 --last-words\n\n\
+        Every machine keeps the last minutes of what it hears from others about how they are. --last-words asks this \
+        machine, the machine itself, and those nearest to it, and puts together what they hold. Of several machines of \
+        one name the last that is gone is meant, where one is; ask for the others by ID."
+    )]
     Machine {
         /// Its name or machine ID.
         name: String,
+        /// What it said of itself in its last minutes, as others heard it; also of a machine that was replaced.
+        #[arg(long)]
+        last_words: bool,
     },
     /// Who coordinates, who leads, and how far each has got
     Coordinators,

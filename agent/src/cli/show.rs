@@ -2,6 +2,7 @@
 
 mod decision;
 mod group;
+mod last_words;
 mod lint;
 mod machine;
 mod pauses;
@@ -15,6 +16,7 @@ mod status;
 pub(super) use decision::{decisions, explanation};
 pub(crate) use decision::{event, event_tone, outcome};
 pub(super) use group::{group, groups};
+pub(super) use last_words::last_words;
 pub(super) use lint::linted;
 pub(super) use machine::{coordinators, health, machine, members};
 pub(super) use pauses::pauses;

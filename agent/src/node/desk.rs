@@ -15,11 +15,12 @@ use muster_mesh::transport::{PeerIdentity, Responder, StreamKind};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::last_words;
 use super::propose::{ProposeFailure, propose};
 use super::route::{RouteError, Routed, ask_leader};
 use super::shared::Shared;
 use super::world::World;
-use crate::answers::{Answers, Desk, LocalEvent, QuorumView, Seat, SeatsView, Snapshot};
+use crate::answers::{Answers, Desk, Heard, LocalEvent, QuorumView, Seat, SeatsView, Snapshot};
 use crate::api::server::{HungUp, LineSink, serve_one};
 use crate::api::types::Reply as ApiReply;
 use crate::api::{ApiError, Backend, Caller, ErrorKind, Request, Response};
@@ -204,6 +205,10 @@ impl Desk for NodeDesk {
             .take(ADDRESSES_MAX)
             .map(|peer| peer.addr)
             .collect()
+    }
+
+    async fn last_words(&self, machine: MachineId) -> Vec<Heard> {
+        last_words::gather(&self.shared, machine).await
     }
 
     fn rtt(&self, machine: MachineId) -> Option<Duration> {

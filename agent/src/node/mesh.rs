@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::hints::{Hints, Verdict};
+use super::last_words::Flights;
 use super::local_events::{LocalEvents, LocalKind};
 use super::world::World;
 use crate::fleet::FleetState;
@@ -87,6 +88,7 @@ pub enum Input {
 pub struct Mesh {
     inbox: mpsc::Sender<Input>,
     world: watch::Receiver<Arc<World>>,
+    flights: Arc<Flights>,
     clock: Monotonic,
 }
 
@@ -94,6 +96,11 @@ impl Mesh {
     /// The monotonic clock that pictures are painted by.
     pub fn clock(&self) -> Monotonic {
         self.clock
+    }
+
+    /// The last minutes of what peers, and this machine, said of themselves.
+    pub(super) fn flights(&self) -> &Flights {
+        &self.flights
     }
 
     /// Tells the task something, waiting for a place in its inbox. After the task has ended nothing happens.
@@ -128,6 +135,7 @@ pub struct MeshTask {
     rumours: watch::Sender<LogGeneration>,
     replica: Replica<FleetState>,
     events: Arc<LocalEvents>,
+    flights: Arc<Flights>,
     state_dir: Arc<StateDir>,
     clock: Monotonic,
     /// Wall clock at the origin of `clock`, as of the last painting: the wall clock may be set.
@@ -170,8 +178,10 @@ impl MeshTask {
         let membership = parts.membership;
         let alone = World::alone(membership.me(), membership.generation(), now_ms);
         let (world, watched) = watch::channel(Arc::new(alone));
+        let flights = Arc::new(Flights::new(membership.me().machine));
         let mesh = Mesh {
             inbox: own_inbox.clone(),
+            flights: Arc::clone(&flights),
             world: watched,
             clock: parts.clock,
         };
@@ -189,6 +199,7 @@ impl MeshTask {
             rumours: parts.rumours,
             replica: parts.replica,
             events: parts.events,
+            flights,
             state_dir: parts.state_dir,
             clock: parts.clock,
             origin_ms: origin_ms(&parts.clock),
@@ -348,6 +359,7 @@ impl MeshTask {
         match event {
             Event::Up { member, previous } => {
                 self.records.peer_up(now, member.peer(), member.generation);
+                self.flights.note_ended(member.machine, None);
                 let detail = match previous {
                     Some(_) => "is back in a new life",
                     None => "is up",
@@ -362,10 +374,12 @@ impl MeshTask {
             }
             Event::Down { member, how } => {
                 self.records.peer_down(member.machine);
+                self.flights.note_ended(member.machine, Some(now));
                 self.note(LocalKind::Down, member.machine, paint::how(how));
             }
             Event::Left { member } => {
                 self.records.peer_down(member.machine);
+                self.flights.note_ended(member.machine, Some(now));
                 self.note(LocalKind::Left, member.machine, "left as it had said");
             }
             Event::Renew { generation } => self.renew(now, generation),
@@ -426,11 +440,19 @@ impl MeshTask {
 
     fn take_record_event(&mut self, event: records::Event) {
         let records::Event::Changed {
-            machine, profile, ..
+            machine,
+            profile,
+            vitals,
         } = event
         else {
             return;
         };
+        if vitals
+            && machine != self.membership.me().machine
+            && let Some(record) = self.records.get(machine)
+        {
+            self.flights.note(record);
+        }
         if profile
             && let Some(record) = self.records.get(machine)
             && record

@@ -16,6 +16,7 @@ use super::admission;
 use super::authority::{Answer, Ballot, Promise};
 use super::council::has_seat;
 use super::desk::{self, NodeDesk};
+use super::last_words::{self, LAST_WORDS};
 use super::places::Places;
 use super::refounding::answers::{self, Question};
 use super::route::Routed;
@@ -190,6 +191,7 @@ async fn machine_asks(
         FORWARDED_JOIN | StreamKind::RENEW | StreamKind::CA_KEY => {
             Ok(as_leader(shared, machine, kind, &body).await.encode())
         }
+        LAST_WORDS => last_words::answer(shared, &body),
         DRAIN => {
             if !shared.replica.read(|state, _| has_seat(state, machine)) {
                 return Err("only coordinators drain machines".to_owned());

@@ -8,7 +8,7 @@ use super::desk;
 use super::shared::Shared;
 use crate::answers;
 use crate::health::Report;
-use crate::observe::metrics::{Build, FleetStats, HealthStats, ProcessStats, render};
+use crate::observe::metrics::{Build, FleetStats, FlightStats, HealthStats, ProcessStats, render};
 
 /// Renders all metrics as Prometheus text.
 pub(super) fn renderer(
@@ -25,7 +25,19 @@ pub(super) fn renderer(
         let fleet = fleet(&shared);
         let health = HealthStats(report.borrow().clone());
         let transport = shared.transport.stats();
-        render(&[&build, &fleet, &health, &transport, &ProcessStats::read()])
+        let (flight_peers, flight_bytes) = shared.mesh.flights().size();
+        let flight = FlightStats {
+            peers: flight_peers as u64,
+            bytes: flight_bytes as u64,
+        };
+        render(&[
+            &build,
+            &fleet,
+            &health,
+            &transport,
+            &flight,
+            &ProcessStats::read(),
+        ])
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) async fn run(
         sample.clock_offset_ms = offsets.median();
         sample.workload = workload.borrow_and_update().clone();
         let report = judge.handle_sample(&sample);
+        shared.mesh.flights().note_own(&shared, (&report).into());
         if publisher.handle_report(clock.now(), &report) {
             shared.mesh.tell(Input::Vitals((&report).into())).await;
         }

@@ -11,7 +11,7 @@ mod mesh;
 mod process;
 
 pub use fleet::{Build, FleetStats, GroupStats, HealthStats};
-pub use process::ProcessStats;
+pub use process::{FlightStats, ProcessStats};
 
 /// The media type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -14,7 +14,7 @@ use muster_provisioners as provisioners;
 use tokio::sync::watch;
 
 use super::scene::Scene;
-use crate::answers::{Answers, Desk, LocalEvent, Snapshot};
+use crate::answers::{Answers, Desk, Heard, LocalEvent, Snapshot};
 use crate::api::types::Done;
 use crate::api::{ApiError, Backend, Caller, ErrorKind, Request, Response};
 use crate::fleet::testing::{START_MS, cluster};
@@ -30,6 +30,8 @@ pub(super) struct Office {
     pub(super) forwarded: Mutex<Vec<Request>>,
     pub(super) ca: Option<Arc<ClusterCa>>,
     pub(super) local: Mutex<VecDeque<LocalEvent>>,
+    /// What machines hold of whoever is asked about.
+    pub(super) heard: Mutex<Vec<Heard>>,
     pub(super) left: AtomicBool,
     filter: Mutex<String>,
     changes: watch::Sender<u64>,
@@ -44,6 +46,7 @@ impl Office {
             forwarded: Mutex::default(),
             ca: Some(Arc::new(ClusterCa::create(cluster(), START_MS).unwrap())),
             local: Mutex::default(),
+            heard: Mutex::default(),
             left: AtomicBool::new(false),
             filter: Mutex::new("info".into()),
             changes: watch::Sender::new(0),
@@ -137,6 +140,10 @@ impl Desk for Office {
 
     fn advertised(&self) -> Vec<SocketAddr> {
         vec![crate::fleet::testing::addr(1)]
+    }
+
+    async fn last_words(&self, _: MachineId) -> Vec<Heard> {
+        self.heard.lock().unwrap().clone()
     }
 
     fn rtt(&self, _: MachineId) -> Option<Duration> {

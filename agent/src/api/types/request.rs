@@ -20,6 +20,11 @@ pub enum Request {
         /// Its name or its machine ID.
         name: String,
     },
+    /// The last minutes of what a machine said of itself, from those that heard it.
+    LastWords {
+        /// Its name or its machine ID. Of several machines of one name the last that is gone is meant, if one is.
+        name: String,
+    },
     /// All groups, without their machines.
     Groups,
     /// One group with its spec, budget and machines.
@@ -269,6 +274,7 @@ impl Request {
             Self::Status
             | Self::Members
             | Self::Machine { .. }
+            | Self::LastWords { .. }
             | Self::Groups
             | Self::Group { .. }
             | Self::Explain { .. }

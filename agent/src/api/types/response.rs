@@ -4,7 +4,7 @@ use muster_mesh::identity::{ClusterId, MachineId};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ApiError, DecisionRow, EventRow, Explanation, GroupDetail, GroupStatus, HealthRow,
+    ApiError, DecisionRow, EventRow, Explanation, GroupDetail, GroupStatus, HealthRow, LastWords,
     MachineDetail, MemberRow, Plan, Report, Status,
 };
 
@@ -53,6 +53,8 @@ pub enum Response {
     Members(Listed<MemberRow>),
     /// To `machine`.
     Machine(Box<MachineDetail>),
+    /// To `last_words`.
+    LastWords(Box<LastWords>),
     /// To `groups`.
     Groups(Listed<GroupStatus>),
     /// To `group`.

@@ -51,6 +51,13 @@ pub(super) async fn machine(context: &Context<'_>, name: String) -> Result<(), F
     }
 }
 
+pub(super) async fn last_words(context: &Context<'_>, name: String) -> Result<(), Failure> {
+    match context.call(&Request::LastWords { name }).await? {
+        Response::LastWords(words) => context.out.either(&*words, show::last_words),
+        _ => Err(unexpected()),
+    }
+}
+
 pub(super) async fn coordinators(context: &Context<'_>) -> Result<(), Failure> {
     match context.call(&Request::Coordinators).await? {
         Response::Coordinators(coordinators) => {

@@ -39,6 +39,30 @@ impl ProcessStats {
     }
 }
 
+/// What the flight recorder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FlightStats {
+    /// Machines that something is held of.
+    pub peers: u64,
+    /// What that takes, in bytes.
+    pub bytes: u64,
+}
+
+impl Export for FlightStats {
+    fn export(&self, out: &mut Exposition) {
+        out.gauge(
+            "muster_flight_recorder_peers",
+            "Other machines whose last words this one holds.",
+            self.peers as f64,
+        );
+        out.gauge(
+            "muster_flight_recorder_bytes",
+            "Memory that their last words take.",
+            self.bytes as f64,
+        );
+    }
+}
+
 impl Export for ProcessStats {
     fn export(&self, out: &mut Exposition) {
         let mut cpu = out.family(

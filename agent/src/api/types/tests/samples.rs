@@ -31,6 +31,7 @@ fn reads() -> Vec<Request> {
         Request::Status,
         Request::Members,
         Request::Machine { name: name() },
+        Request::LastWords { name: name() },
         Request::Groups,
         Request::Group { id: id() },
         Request::Explain {
@@ -124,6 +125,7 @@ pub(super) fn answers() -> Vec<Response> {
         Response::Status(Box::new(status())),
         Response::Members(listed(member())),
         Response::Machine(Box::new(machine_detail())),
+        Response::LastWords(Box::new(last_words())),
         Response::Groups(listed(status().groups.remove(0))),
         Response::Group(Box::new(group_detail())),
         Response::Explain(Box::new(explanation())),
@@ -210,6 +212,31 @@ fn machine_detail() -> MachineDetail {
         intents: vec![intent()],
         decisions: vec![decision()],
         events: vec![event()],
+    }
+}
+
+fn last_words() -> LastWords {
+    LastWords {
+        answer: as_of(),
+        name: "web-2".into(),
+        machine_id: MachineId::new(7).expect("not zero"),
+        namesakes: vec![MachineId::new(8).expect("not zero")],
+        ended_ms: Some(1),
+        asked: vec![HeldBy {
+            name: "web-1".into(),
+            answered: true,
+            reports: 1,
+        }],
+        words: vec![WordsRow {
+            at: "2023-11-14T22:13:20.000Z".into(),
+            at_ms: 1,
+            generation: u64::MAX,
+            report: Some(3),
+            health: HealthLevel::Warning,
+            reasons: vec!["memory used 93 % (warning)".into()],
+            readings: BTreeMap::from([("memory_used_percent".into(), 93.0)]),
+            held_by: vec!["web-1".into()],
+        }],
     }
 }
 
