@@ -55,8 +55,8 @@ pub use decision::{
 pub use diagnosis::Diagnosis;
 pub use event::{Event, EventKind};
 pub use evidence::{
-    Answer, Evidence, Health, Leaving, MemberEvidence, MemberStatus, Path, ProviderEvidence,
-    ProviderWord, RecordEvidence, RosterEvidence, WitnessEvidence, Workload,
+    Answer, Evidence, Health, HistoryEvidence, Leaving, MemberEvidence, MemberStatus, Path,
+    ProviderEvidence, ProviderWord, RecordEvidence, RosterEvidence, WitnessEvidence, Workload,
 };
 pub use group::{Backoff, Group};
 pub use ids::{machine_id, operation_id};

@@ -211,6 +211,7 @@ fn evidence_row(snapshot: &Snapshot<'_>, decision: &Decision, evidence: &Evidenc
             }
             ("roster".to_owned(), detail, None)
         }
+        Evidence::History(lately) => ("history".to_owned(), history_words(lately), None),
         Evidence::Count { desired, existing } => {
             let machines = count(*existing as usize, "machine");
             (
@@ -240,10 +241,13 @@ fn provider_words(word: &fleet::ProviderWord) -> String {
 fn witness_words(witness: &fleet::WitnessEvidence) -> String {
     let path = match witness.path {
         fleet::Path::Probe => "a fresh probe of its port",
-        fleet::Path::Mesh => "a question over the mesh",
+        fleet::Path::Handshake => "a handshake on a new connection",
     };
-    let zone = witness.zone.as_ref();
-    let from = zone.map_or_else(String::new, |zone| format!(" from zone {zone}"));
+    let place = |word: &str, name: &Option<fleet::Text>| {
+        let name = name.as_ref();
+        name.map_or_else(String::new, |name| format!(" from {word} {name}"))
+    };
+    let from = place("zone", &witness.zone) + &place("rack", &witness.rack);
     format!("{path}{from} got {}", witness.answer)
 }
 
@@ -260,6 +264,9 @@ fn record_words(said: &fleet::RecordEvidence, decided_ms: u64) -> String {
         }
         None => {}
     }
+    if let Some(version) = &said.version {
+        words.push_str(&format!("; agent {version}"));
+    }
     match said.leaving {
         Some(fleet::Leaving::ForGood) => words.push_str("; it said goodbye for good"),
         Some(fleet::Leaving::Rebooting { until_ms }) => {
@@ -272,6 +279,26 @@ fn record_words(said: &fleet::RecordEvidence, decided_ms: u64) -> String {
         None => {}
     }
     words
+}
+
+/// What happened within the last hour, only what did.
+fn history_words(lately: &fleet::HistoryEvidence) -> String {
+    let times = |count: u32| match count {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        count => format!("{count} times"),
+    };
+    let parts = [
+        (lately.silences, "fell silent"),
+        (lately.recoveries, "was in trouble and recovered"),
+        (lately.treatments, "was treated in its place"),
+        (lately.replacements, "its place got another machine"),
+    ];
+    let happened = parts.into_iter().filter(|(count, _)| *count > 0);
+    let words: Vec<_> = happened
+        .map(|(count, what)| format!("{what} {}", times(count)))
+        .collect();
+    format!("within the last hour: {}", words.join(", "))
 }
 
 /// Who spoke for the provider: its name where the machine is still known, else what it is.

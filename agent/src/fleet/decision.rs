@@ -110,7 +110,25 @@ pub enum Cause {
     Complete,
 }
 
+impl Proposal {
+    /// The version of the agent of the machine that it is about, as that machine last said.
+    pub fn agent_version(&self) -> Option<Text> {
+        self.evidence.iter().find_map(|evidence| match evidence {
+            Evidence::Record(record) => record.version.clone(),
+            _ => None,
+        })
+    }
+}
+
 impl Cause {
+    /// Since when, where a diagnosis is the cause; in milliseconds since 1970.
+    pub fn since_ms(&self) -> Option<u64> {
+        match self {
+            Self::Diagnosed { since_ms, .. } => Some(*since_ms),
+            _ => None,
+        }
+    }
+
     /// The diagnosis, when one is the cause.
     pub fn diagnosis(&self) -> Option<Diagnosis> {
         match self {

@@ -21,6 +21,8 @@ pub enum Evidence {
     Provider(ProviderEvidence),
     /// What the roster says.
     Roster(RosterEvidence),
+    /// What happened to it lately.
+    History(HistoryEvidence),
     /// What was counted, for a group as a whole.
     Count {
         /// Machines that the group should have.
@@ -77,6 +79,8 @@ pub struct RecordEvidence {
     pub workload: Option<Workload>,
     /// Whether it said that it is going away.
     pub leaving: Option<Leaving>,
+    /// The version of its agent; `None` where it is not known.
+    pub version: Option<Text>,
     /// How old that is: when it was said, in milliseconds since 1970.
     pub as_of_ms: u64,
 }
@@ -138,6 +142,8 @@ pub struct WitnessEvidence {
     pub by: MachineId,
     /// The witness's zone, when it has one.
     pub zone: Option<Text>,
+    /// The witness's rack, when it has one.
+    pub rack: Option<Text>,
     /// How it tried.
     pub path: Path,
     /// What it got.
@@ -147,13 +153,13 @@ pub struct WitnessEvidence {
 }
 
 /// How a witness tries a suspect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Path {
     /// A version probe to the QUIC port, from a fresh socket.
     Probe,
-    /// A question in the mesh's own protocol.
-    Mesh,
+    /// A handshake on a new connection, in which the machine proves who it is.
+    Handshake,
 }
 
 /// What a witness got.
@@ -166,6 +172,8 @@ pub enum Answer {
     Refused,
     /// Nothing came in time.
     Silent,
+    /// Another machine of the mesh answered: the address is not the suspect's any more.
+    Stranger,
 }
 
 impl fmt::Display for Answer {
@@ -174,6 +182,7 @@ impl fmt::Display for Answer {
             Self::Answered => "an answer",
             Self::Refused => "a refusal",
             Self::Silent => "no answer",
+            Self::Stranger => "an answer from another machine",
         })
     }
 }
@@ -220,6 +229,26 @@ impl fmt::Display for ProviderWord {
             Self::Unknown => f.write_str("no such instance"),
             Self::CannotSay { why } => write!(f, "can't say ({why})"),
         }
+    }
+}
+
+/// What happened to a machine within the last hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HistoryEvidence {
+    /// How often the leader saw it fall silent, this time included.
+    pub silences: u32,
+    /// How often something was the matter with it and it was well again.
+    pub recoveries: u32,
+    /// How often it was treated in its place.
+    pub treatments: u32,
+    /// How often its place in the group got another machine.
+    pub replacements: u32,
+}
+
+impl HistoryEvidence {
+    /// Whether there is nothing in it but the present trouble.
+    pub fn is_uneventful(&self) -> bool {
+        self.silences <= 1 && self.recoveries + self.treatments + self.replacements == 0
     }
 }
 

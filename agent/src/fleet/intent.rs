@@ -86,15 +86,21 @@ pub struct Origin {
     pub zone: Option<String>,
     /// Its rack, as its labels say.
     pub rack: Option<String>,
+    /// The version of its agent, as its last record said; `None` where that is not known.
+    pub version: Option<Text>,
+    /// When it failed, in milliseconds since 1970; `None` where it did not.
+    pub failed_ms: Option<u64>,
 }
 
 impl Origin {
-    /// That of a machine.
-    pub fn of(machine: &Machine) -> Self {
+    /// That of a machine whose agent is of this version, and which failed at that time.
+    pub fn of(machine: &Machine, version: Option<Text>, failed_ms: Option<u64>) -> Self {
         Self {
             revision: machine.revision,
             zone: machine.known_zone().map(str::to_owned),
             rack: machine.labels.get("rack").cloned(),
+            version,
+            failed_ms,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::diagnose::{Finding, diagnose_all};
 use super::gate::Gate;
 use super::quorum::quorum;
 use super::situation::Situation;
-use crate::fleet::{Diagnosis, FleetState, GroupId, Machine, Mandate, MemberStatus};
+use crate::fleet::{Diagnosis, FleetState, GroupId, Machine, Mandate, MemberStatus, Text};
 
 /// What one round of deciding looks at.
 pub(super) struct Board<'a> {
@@ -20,6 +20,8 @@ pub(super) struct Board<'a> {
     pub(super) failed: Vec<(MachineId, u64)>,
     /// Since when each machine that should answer does not, in milliseconds since 1970.
     pub(super) silences: Vec<u64>,
+    /// The version of the agent that more than half of the machines that are well run.
+    pub(super) usual_version: Option<Text>,
     /// The machines of each declared group, in whatever phase.
     members: BTreeMap<GroupId, Vec<MachineId>>,
     pub(super) mandate: Mandate,
@@ -44,6 +46,7 @@ impl<'a> Board<'a> {
             situation,
             now_ms: situation.now_ms,
             failed: failed(&findings),
+            usual_version: usual_version(&findings, situation),
             findings,
             silences: silences(state, situation),
             members,
@@ -60,6 +63,25 @@ impl<'a> Board<'a> {
         let ids = self.members.get(id).into_iter().flatten();
         ids.filter_map(|id| state.machines.get(id))
     }
+}
+
+fn usual_version(findings: &BTreeMap<MachineId, Finding>, situation: &Situation) -> Option<Text> {
+    let is_well = |(_, finding): &(_, &Finding)| finding.diagnosis == Diagnosis::Healthy;
+    let version = |id| {
+        let record = situation.machines.get(id)?.record.as_ref()?;
+        record.version.as_ref()
+    };
+    let mut counts: BTreeMap<&str, (usize, &Text)> = BTreeMap::new();
+    for version in findings
+        .iter()
+        .filter(is_well)
+        .filter_map(|(id, _)| version(id))
+    {
+        counts.entry(&**version).or_insert((0, version)).0 += 1;
+    }
+    let all: usize = counts.values().map(|(count, _)| count).sum();
+    let usual = counts.into_values().find(|(count, _)| 2 * count > all);
+    usual.map(|(_, version)| version.clone())
 }
 
 fn failed(findings: &BTreeMap<MachineId, Finding>) -> Vec<(MachineId, u64)> {

@@ -7,14 +7,16 @@ use std::collections::BTreeMap;
 
 use muster_mesh::identity::MachineId;
 
+use super::history::history;
 use super::situation::{MachineEvidence, Situation};
+use super::testimony::{Word, testimonies};
 use super::timing::{
     DETECTION_MS, PROVIDER_WORD_MS, REBOOT_MS_MAX, REPORT_MS, WITNESSES_MIN, WORKLOAD_STANDS_MS,
 };
 use crate::fleet::{
     Answer, Diagnosis, Evidence, FleetState, Health, Leaving, Machine, MemberEvidence,
-    MemberStatus, Phase, ProviderEvidence, ProviderWord, RosterEvidence, Text, WitnessEvidence,
-    Workload, span,
+    MemberStatus, Path, Phase, ProviderEvidence, ProviderWord, RosterEvidence, Text,
+    WitnessEvidence, Workload, span,
 };
 
 /// Witnesses whose reports are kept as evidence: enough to see who disagrees with whom.
@@ -50,7 +52,14 @@ pub fn diagnose_all(state: &FleetState, situation: &Situation) -> BTreeMap<Machi
         .machines
         .values()
         .filter(|machine| machine.phase != Phase::Retiring)
-        .map(|machine| (machine.id, diagnose(machine, situation, alive)))
+        .map(|machine| {
+            let mut finding = diagnose(machine, situation, alive);
+            if finding.diagnosis != Diagnosis::Healthy {
+                let lately = history(state, machine, situation);
+                finding.evidence.extend(lately.map(Evidence::History));
+            }
+            (machine.id, finding)
+        })
         .collect()
 }
 
@@ -242,15 +251,10 @@ impl Case<'_> {
     }
 
     fn judge_silent(&self, status: MemberStatus, since_ms: u64) -> Judgement {
-        let reports = self.reports(since_ms);
-        let total = reports.len();
-        let got = |answer: Answer| {
-            reports
-                .iter()
-                .filter(|report| report.answer == answer)
-                .count()
-        };
-        let (answered, refused) = (got(Answer::Answered), got(Answer::Refused));
+        let words = testimonies(&self.reports(since_ms));
+        let total = words.len();
+        let got = |word: Word| words.values().filter(|got| **got == word).count();
+        let (answered, refused) = (got(Word::Answered), got(Word::Refused));
         let witnesses = if total == 1 {
             "1 witness".to_owned()
         } else {
@@ -315,8 +319,8 @@ impl Case<'_> {
     /// that ran out.
     fn last_words(&self) -> String {
         let record = self.seen.record.as_ref();
-        let critical = record.filter(|record| record.health == Health::Critical);
-        let reasons: Vec<_> = critical
+        let unwell = record.filter(|record| record.health >= Health::Warning);
+        let reasons: Vec<_> = unwell
             .iter()
             .flat_map(|record| record.reasons.iter().take(REASONS_KEPT))
             .map(ToString::to_string)
@@ -327,20 +331,20 @@ impl Case<'_> {
         format!("; its last words: {}", reasons.join(", "))
     }
 
-    /// The last report of each witness that is still good and from after the machine fell silent.
+    /// The last report of each witness on each path that is still good and from after the machine fell silent.
     fn reports(&self, since_ms: u64) -> Vec<&WitnessEvidence> {
         let now_ms = self.situation.now_ms;
-        let mut last: BTreeMap<MachineId, &WitnessEvidence> = BTreeMap::new();
+        let mut last: BTreeMap<(MachineId, Path), &WitnessEvidence> = BTreeMap::new();
         for report in &self.seen.witnesses {
             let good = report.at_ms >= since_ms
                 && now_ms.saturating_sub(report.at_ms) < REPORT_MS
                 && report.by != self.machine.id;
             if good
                 && last
-                    .get(&report.by)
+                    .get(&(report.by, report.path))
                     .is_none_or(|other| other.at_ms <= report.at_ms)
             {
-                last.insert(report.by, report);
+                last.insert((report.by, report.path), report);
             }
         }
         last.into_values().collect()

@@ -19,6 +19,25 @@ use crate::fleet::{
 /// Machines that are asked to try a suspect, the leader not counted.
 const WITNESSES_MAX: usize = 3;
 
+/// Where a machine stands, as far as failures come by place.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Domain {
+    /// Its zone, when it has one.
+    pub zone: Option<String>,
+    /// Its rack, when it has one. Racks of different zones may have the same name.
+    pub rack: Option<String>,
+}
+
+impl Domain {
+    /// That of a machine of the roster.
+    pub fn of(machine: &Machine) -> Self {
+        Self {
+            zone: machine.known_zone().map(str::to_owned),
+            rack: machine.labels.get("rack").cloned(),
+        }
+    }
+}
+
 /// A machine of the roster, as far as asking about it is concerned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Suspect {
@@ -26,8 +45,8 @@ pub struct Suspect {
     pub machine: MachineId,
     /// The name of the provisioner that made it, or was to.
     pub provisioner: Option<String>,
-    /// Its zone, when it has one.
-    pub zone: Option<String>,
+    /// Where it stands.
+    pub domain: Domain,
     /// Where the roster says that it listens: for a leader that never heard of it in the mesh.
     pub addr: Option<SocketAddr>,
     /// It doesn't answer, or never came: witnesses are to try it.
@@ -60,7 +79,7 @@ pub fn suspects(
             machine: machine.id,
             provisioner: made_by
                 .or_else(|| Some(state.template(machine)?.instance.provisioner.clone())),
-            zone: machine.known_zone().map(str::to_owned),
+            domain: Domain::of(machine),
             addr: machine.addr,
             troubled,
             asked: troubled || ill(machine.id) || is_to_go(state, machine, &too_many),
@@ -174,11 +193,12 @@ pub fn strangers<'a>(
 }
 
 /// Who is to try a suspect: this machine (`me`) and up to [`WITNESSES_MAX`] of the machines that answer, given with
-/// their zones. From as many different zones as there are, none from the suspect's own as long as there are others.
+/// where they stand. From as many different zones as there are, and within a zone from as many racks, none from the
+/// suspect's own zone as long as there are others, and from its own rack last.
 pub fn choose_witnesses(
     me: MachineId,
     suspect: &Suspect,
-    answering: impl IntoIterator<Item = (MachineId, Option<String>)>,
+    answering: impl IntoIterator<Item = (MachineId, Domain)>,
 ) -> Vec<MachineId> {
     let mut others: Vec<_> = answering
         .into_iter()
@@ -186,15 +206,17 @@ pub fn choose_witnesses(
         .collect();
     // Which ones differs from suspect to suspect, so that no machine is everybody's witness.
     others.sort_by_key(|(machine, _)| machine.get() ^ suspect.machine.get());
-    let mut seen = BTreeSet::new();
-    let rank = |zone: &Option<String>, seen: &mut BTreeSet<Option<String>>| {
-        let own = zone.is_some() && *zone == suspect.zone;
-        let again = !seen.insert(zone.clone());
-        (own, again)
+    let (mut zones, mut domains) = (BTreeSet::new(), BTreeSet::new());
+    let mut rank = |domain: Domain| {
+        let own_zone = domain.zone.is_some() && domain.zone == suspect.domain.zone;
+        let own_rack = domain.rack.is_some() && domain == suspect.domain;
+        let zone_again = !zones.insert(domain.zone.clone());
+        let rack_again = !domains.insert(domain);
+        (own_zone, own_rack, zone_again, rack_again)
     };
     let mut ranked: Vec<_> = others
         .into_iter()
-        .map(|(machine, zone)| (rank(&zone, &mut seen), machine))
+        .map(|(machine, domain)| (rank(domain), machine))
         .collect();
     ranked.sort_by_key(|(rank, _)| *rank);
     let mut chosen: Vec<_> = ranked.into_iter().map(|(_, machine)| machine).collect();

@@ -94,6 +94,8 @@ pub struct MachineEvidence {
     pub provider: Option<ProviderEvidence>,
     /// What other machines got when they tried it; reports from before it fell silent are ignored.
     pub witnesses: Vec<WitnessEvidence>,
+    /// How often the leader saw it fall silent within the last hour, this time included.
+    pub silences: u32,
 }
 
 /// An instance with our tags that no machine of the roster is known to run on.

@@ -86,6 +86,7 @@ impl World {
         let report = WitnessEvidence {
             by,
             zone: None,
+            rack: None,
             path: Path::Probe,
             answer,
             at_ms,
@@ -106,6 +107,7 @@ impl World {
             reasons: Vec::new(),
             workload: None,
             leaving: Some(leaving),
+            version: None,
             as_of_ms: self.now_ms(),
         };
         self.seen.entry(id).or_default().record = Some(record);
@@ -151,6 +153,7 @@ impl World {
             reasons: vec!["the workload's health command failed".into()],
             workload: Some(workload),
             leaving: None,
+            version: None,
             as_of_ms: self.now_ms(),
         };
         self.seen.entry(id).or_default().record = Some(record);

@@ -2,6 +2,7 @@
 
 mod correlation;
 mod diagnosis;
+mod evidence;
 mod healing;
 mod histories;
 mod holding;

@@ -43,6 +43,10 @@ pub const TRIAL_MS_MAX: u64 = 5 * MINUTE_MS;
 /// the next would otherwise write two decisions into the log each time.
 pub const WORKLOAD_STANDS_MS: u64 = 10 * SECOND_MS;
 
+/// Failures that begin within this time of each other are of one moment, wherever they are: what has no other trait in common
+/// may have a switch, a disk array or a command in common that nobody declared. Silence is noticed up to some seconds late.
+pub const MOMENT_MS: u64 = 3 * SECOND_MS;
+
 /// Failures that begin within this time of each other may be one event. A rack that loses its power takes seconds to be
 /// noticed; a change that is rolled out by other means takes minutes.
 pub const EVENT_MS: u64 = 5 * MINUTE_MS;

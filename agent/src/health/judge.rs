@@ -96,6 +96,7 @@ fn value_of(subject: Subject, sample: &Sample) -> Option<f64> {
         Subject::Clock => sample.clock_offset_ms.map(|offset| offset as f64),
         Subject::ReadOnly => sample.read_only.map(flag),
         Subject::DataDir => sample.data_dir_lost.map(flag),
+        Subject::OutOfMemory => sample.memory_ran_out.map(flag),
         Subject::Workload => match sample.workload {
             Workload::Unknown => None,
             Workload::Healthy => Some(flag(false)),
@@ -178,14 +179,10 @@ impl Limits {
             // Facts, not measurements: there is nothing to smooth, and the flavor's command
             // has its own retries.
             Subject::ReadOnly | Subject::DataDir | Subject::Workload => {
-                return Rule {
-                    warning: None,
-                    critical: Some(1.0),
-                    clear_at: 1.0,
-                    raise_after: 1,
-                    clear_after: 1,
-                };
+                return Rule::fact(Level::Critical);
             }
+            // Whatever was ended may not be missed; what it means for the workload, its check says.
+            Subject::OutOfMemory => return Rule::fact(Level::Warning),
         };
         Rule {
             warning,
@@ -198,6 +195,17 @@ impl Limits {
 }
 
 impl Rule {
+    /// Something that is so or not: it counts at once, and no longer than it lasts.
+    fn fact(level: Level) -> Self {
+        Self {
+            warning: (level == Level::Warning).then_some(1.0),
+            critical: (level == Level::Critical).then_some(1.0),
+            clear_at: 1.0,
+            raise_after: 1,
+            clear_after: 1,
+        }
+    }
+
     /// The level of a value, given the present level: what is bad already stays bad within the margin.
     fn level(&self, value: f64, present: Level) -> Level {
         let value = value.abs();
@@ -269,7 +277,7 @@ impl Tracked {
     fn finding(&self, subject: Subject) -> Option<Finding> {
         let is_fact = matches!(
             subject,
-            Subject::ReadOnly | Subject::DataDir | Subject::Workload
+            Subject::ReadOnly | Subject::DataDir | Subject::Workload | Subject::OutOfMemory
         );
         let finding = Finding {
             subject,

@@ -61,11 +61,13 @@ pub enum Subject {
     Workload,
     /// The data directory's file system cannot be examined. Has no value.
     DataDir,
+    /// Memory ran out, and the kernel ended something. Has no value.
+    OutOfMemory,
 }
 
 impl Subject {
     /// All subjects, in the order of the encoding.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Cpu,
         Self::Load,
         Self::Memory,
@@ -78,6 +80,7 @@ impl Subject {
         Self::ReadOnly,
         Self::Workload,
         Self::DataDir,
+        Self::OutOfMemory,
     ];
 
     /// The name in metrics and JSON.
@@ -95,6 +98,7 @@ impl Subject {
             Self::ReadOnly => "read_only",
             Self::Workload => "workload",
             Self::DataDir => "data_dir",
+            Self::OutOfMemory => "out_of_memory",
         }
     }
 }
@@ -134,6 +138,9 @@ impl fmt::Display for Finding {
             }
             Subject::Workload => return f.write_str("the workload's health command failed"),
             Subject::DataDir => return f.write_str("the data directory cannot be examined"),
+            Subject::OutOfMemory => {
+                return f.write_str("memory ran out, and the kernel ended something");
+            }
         };
         f.write_str(what)?;
         if let Some(value) = self.value.map(f64::abs) {

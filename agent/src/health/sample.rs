@@ -23,6 +23,8 @@ pub struct Sample {
     pub read_only: Option<bool>,
     /// Whether the data directory's file system cannot even be examined: gone, or its disk fails.
     pub data_dir_lost: Option<bool>,
+    /// Whether memory ran out within the last five minutes, so that the kernel ended a process.
+    pub memory_ran_out: Option<bool>,
     /// How far this clock is ahead of the peers', in milliseconds; negative when behind. Filled in by the caller.
     pub clock_offset_ms: Option<i64>,
     /// What the flavor's health command said last. Filled in by the caller.

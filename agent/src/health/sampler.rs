@@ -7,7 +7,9 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use muster_mesh::clock::Monotonic;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::sample::{Boot, Sample};
@@ -15,7 +17,13 @@ use super::sample::{Boot, Sample};
 /// As much of a file as is looked at. What is needed stands in the first lines of each.
 const READ_BYTES: usize = 2048;
 
-/// Reads the machine's figures. Holds six files open, so that a look costs one `pread` each and allocates nothing.
+/// As much as is looked at of `vmstat`, where what is needed stands near the end of some 4 kB.
+const VMSTAT_BYTES: usize = 16 * 1024;
+
+/// How long memory that ran out is worth telling.
+const RAN_OUT_KEPT: Duration = Duration::from_secs(300);
+
+/// Reads the machine's figures. Holds seven files open, so that a look costs one `pread` each and allocates nothing.
 ///
 /// A file that is missing (PSI on older kernels, all of them elsewhere than on Linux) leaves its figures out.
 /// [`Sampler::sample`] blocks as long as the kernel does: not at all, except for a data directory on a network file
@@ -26,11 +34,15 @@ pub struct Sampler {
     stat: Option<File>,
     load: Option<File>,
     memory: Option<File>,
+    vmstat: Option<File>,
     cpu_pressure: Option<File>,
     memory_pressure: Option<File>,
     io_pressure: Option<File>,
     cpus: f64,
     last: Option<CpuTimes>,
+    clock: Monotonic,
+    /// Processes that the kernel ended because memory ran out, as counted last, and when that last grew.
+    kills: Option<(u64, Option<Duration>)>,
     boot: Option<Boot>,
 }
 
@@ -48,11 +60,14 @@ impl Sampler {
             stat: open("stat"),
             load: open("loadavg"),
             memory: open("meminfo"),
+            vmstat: open("vmstat"),
             cpu_pressure: open("pressure/cpu"),
             memory_pressure: open("pressure/memory"),
             io_pressure: open("pressure/io"),
             cpus: count_cpus(proc_root),
             last: None,
+            clock: Monotonic::start(),
+            kills: None,
             boot: read_boot(proc_root),
         }
     }
@@ -77,6 +92,7 @@ impl Sampler {
             io_pressure_percent: with_text(self.io_pressure.as_ref(), |text| {
                 parse_pressure(text, "full")
             }),
+            memory_ran_out: self.memory_ran_out(),
             ..Sample::default()
         };
         match statvfs(&self.data_dir) {
@@ -100,6 +116,19 @@ impl Sampler {
         }
     }
 
+    /// Whether the kernel ended something for want of memory lately. What it did before the first look is not known.
+    fn memory_ran_out(&mut self) -> Option<bool> {
+        let count = with_bytes::<VMSTAT_BYTES, _>(self.vmstat.as_ref(), parse_kills)?;
+        let now = self.clock.now();
+        let grew = match self.kills {
+            Some((last, _)) if count > last => Some(now),
+            Some((_, grew)) => grew.filter(|at| now.saturating_sub(*at) < RAN_OUT_KEPT),
+            None => None,
+        };
+        self.kills = Some((count, grew));
+        Some(grew.is_some())
+    }
+
     /// Busy time since the last look; the first has nothing to compare with.
     fn cpu_busy(&mut self) -> Option<f64> {
         let times = with_text(self.stat.as_ref(), parse_cpu_times)?;
@@ -114,6 +143,14 @@ impl Sampler {
     }
 }
 
+/// The number of processes that were ended because memory ran out, since the machine started.
+fn parse_kills(text: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))?;
+    line.trim().parse().ok()
+}
+
 /// Processor time since the machine started, in ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct CpuTimes {
@@ -123,7 +160,15 @@ struct CpuTimes {
 
 /// Reads the beginning of a kept file afresh and parses it.
 fn with_text<T>(file: Option<&File>, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-    let mut buffer = [0; READ_BYTES];
+    with_bytes::<READ_BYTES, _>(file, parse)
+}
+
+/// The same with so many bytes.
+fn with_bytes<const N: usize, T>(
+    file: Option<&File>,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Option<T> {
+    let mut buffer = [0; N];
     let length = file?.read_at(&mut buffer, 0).ok()?;
     // A cut through a character can only be in a part that nobody reads: the figures are ASCII.
     let text = match std::str::from_utf8(&buffer[..length]) {

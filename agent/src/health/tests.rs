@@ -440,3 +440,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn memory_that_ran_out_is_told_once_it_was_seen_to() {
+    let proc_root = tempfile::tempdir().expect("a directory");
+    let vmstat = proc_root.path().join("vmstat");
+    let count = |kills: u32| {
+        // Its line stands far down.
+        let text = "nr_something 12345\n".repeat(200) + &format!("oom_kill {kills}\nlast 1\n");
+        fs::write(&vmstat, text).expect("the directory is ours");
+    };
+    count(3);
+    let mut sampler = Sampler::with_proc(proc_root.path(), proc_root.path());
+    let mut judge = Judge::new(&HealthConfig::default());
+    let first = sampler.sample();
+    assert_eq!(first.memory_ran_out, Some(false), "who knows when that was");
+    assert_eq!(judge.handle_sample(&first).level(), Level::Ok);
+    count(4);
+    let second = sampler.sample();
+    assert_eq!(second.memory_ran_out, Some(true));
+    let report = judge.handle_sample(&second);
+    assert_eq!(report.level(), Level::Warning);
+    assert_eq!(
+        report.reasons(),
+        ["memory ran out, and the kernel ended something"]
+    );
+    assert_eq!(sampler.sample().memory_ran_out, Some(true), "for a while");
+    let vitals = Vitals::from(&report);
+    let heard = Report::from(&vitals);
+    assert_eq!(heard.findings[0].subject, Subject::OutOfMemory);
+}

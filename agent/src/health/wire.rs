@@ -107,7 +107,11 @@ impl Readings {
             Subject::MemoryPressure => self.memory_pressure_percent.map(f64::from),
             Subject::IoPressure => self.io_pressure_percent.map(f64::from),
             Subject::Clock => self.clock_offset_ms.map(f64::from),
-            Subject::Inodes | Subject::ReadOnly | Subject::Workload | Subject::DataDir => None,
+            Subject::Inodes
+            | Subject::ReadOnly
+            | Subject::Workload
+            | Subject::DataDir
+            | Subject::OutOfMemory => None,
         }
     }
 }

@@ -148,6 +148,7 @@ fn situation(
     let report = |by: &MachineId| WitnessEvidence {
         by: *by,
         zone: None,
+        rack: None,
         path: Path::Probe,
         answer: Answer::Silent,
         at_ms: now_ms,
@@ -157,6 +158,7 @@ fn situation(
         record: None,
         provider: Some(provider),
         witnesses: well.iter().take(4).map(report).collect(),
+        silences: 0,
     };
     machines.insert(victim, seen);
     Situation {

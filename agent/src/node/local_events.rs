@@ -3,7 +3,7 @@
 //! The log tells what was decided and done; this tells what this one machine saw of its peers, also while there is
 //! nobody to decide anything.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -106,6 +106,26 @@ impl LocalEvents {
             .collect()
     }
 
+    /// How often each machine fell silent since a time, in milliseconds since 1970. Suspected and then down is once.
+    pub fn silences_since(&self, since_ms: u64) -> BTreeMap<MachineId, u32> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut silent = BTreeSet::new();
+        let mut counts = BTreeMap::new();
+        for event in kept.iter().filter(|event| event.at_ms >= since_ms) {
+            match event.kind {
+                LocalKind::Suspect | LocalKind::Down => {
+                    if silent.insert(event.machine) {
+                        *counts.entry(event.machine).or_insert(0) += 1;
+                    }
+                }
+                LocalKind::Up | LocalKind::Alive | LocalKind::Left => {
+                    silent.remove(&event.machine);
+                }
+            }
+        }
+        counts
+    }
+
     /// Wakes whenever something was added.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.last.subscribe()
@@ -115,6 +135,27 @@ impl LocalEvents {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_silence_counts_once() {
+        let events = LocalEvents::default();
+        let [one, two] = [1, 2].map(|number| MachineId::new(number).expect("not zero"));
+        let happened = [
+            (10, LocalKind::Down, one),
+            (20, LocalKind::Up, one),
+            (30, LocalKind::Suspect, one),
+            (40, LocalKind::Alive, one),
+            (50, LocalKind::Suspect, one),
+            (60, LocalKind::Down, one),
+            (70, LocalKind::Down, two),
+            (80, LocalKind::Left, two),
+        ];
+        for (at_ms, kind, machine) in happened {
+            events.push(at_ms, kind, machine, "");
+        }
+        assert_eq!(events.silences_since(0), [(one, 3), (two, 1)].into());
+        assert_eq!(events.silences_since(30), [(one, 2), (two, 1)].into());
+    }
 
     #[test]
     fn the_ring_forgets_the_oldest_and_numbers_go_on() {

@@ -8,7 +8,7 @@ use muster_mesh::consensus::coordinator::answer_without_seat;
 use muster_mesh::identity::{MachineId, Peer};
 use muster_mesh::membership::CHECK_TIMEOUT;
 use muster_mesh::state_dir::{FileKind, StateDir, StateError};
-use muster_mesh::transport::{InboundRequest, PeerIdentity, PortAnswer, StreamKind};
+use muster_mesh::transport::{DialError, InboundRequest, PeerIdentity, PortAnswer, StreamKind};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
 
@@ -42,6 +42,9 @@ pub(super) const COPY: StreamKind = StreamKind(15);
 /// Requests that wait to be sorted. The mesh task drops what does not fit, and tells the asker.
 pub(super) const WAITING_MAX: usize = 64;
 
+/// How long a witness waits for a suspect's handshake: two lost packets are made up for within that time.
+const HANDSHAKE_WITHIN: Duration = Duration::from_millis(900);
+
 /// How long draining may take.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(50);
 
@@ -62,16 +65,27 @@ pub(super) enum WitnessAnswer {
     Refused,
     /// Nothing came back.
     Silent,
+    /// Another machine of the mesh answered.
+    Stranger,
 }
 
-impl WitnessAnswer {
+/// What a witness found, over two fresh paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Testimony {
+    /// From the port, asked by a connected UDP socket, so that a refusal is told from silence.
+    pub port: WitnessAnswer,
+    /// From a handshake on a new connection, in which whoever answers proves who it is.
+    pub handshake: WitnessAnswer,
+}
+
+impl Testimony {
     /// Reads the bytes from the wire; `None` for anything else.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         postcard::from_bytes(bytes).ok()
     }
 
     fn encode(self) -> Vec<u8> {
-        postcard::to_stdvec(&self).expect("one number serializes into memory")
+        postcard::to_stdvec(&self).expect("two numbers serialize into memory")
     }
 }
 
@@ -299,14 +313,29 @@ pub(super) async fn acknowledge(shared: &Shared, ballot: Ballot) -> Result<Answe
 }
 
 /// Tries to reach a suspect over a fresh path.
-pub(super) async fn witness(shared: &Shared, suspect: Peer) -> WitnessAnswer {
-    match shared
-        .transport
-        .probe_port(suspect.addr, CHECK_TIMEOUT)
-        .await
-    {
-        PortAnswer::Answered => WitnessAnswer::Answered,
-        PortAnswer::Refused => WitnessAnswer::Refused,
-        PortAnswer::Silent => WitnessAnswer::Silent,
+pub(super) async fn witness(shared: &Shared, suspect: Peer) -> Testimony {
+    let transport = &shared.transport;
+    let port = transport.probe_port(suspect.addr, CHECK_TIMEOUT);
+    let handshake = transport.identify(suspect.addr, HANDSHAKE_WITHIN);
+    let (port, shaken) = tokio::join!(port, handshake);
+    Testimony {
+        port: match port {
+            PortAnswer::Answered => WitnessAnswer::Answered,
+            PortAnswer::Refused => WitnessAnswer::Refused,
+            PortAnswer::Silent => WitnessAnswer::Silent,
+        },
+        handshake: match shaken {
+            Ok(peer) if peer.machine == suspect.machine => WitnessAnswer::Answered,
+            Ok(_) | Err(DialError::Myself) => WitnessAnswer::Stranger,
+            Err(DialError::Refused) => WitnessAnswer::Refused,
+            // Whoever says no is there, and may be the suspect.
+            Err(
+                DialError::Peer(_)
+                | DialError::NotMuster
+                | DialError::NotAccepted(_)
+                | DialError::Busy(_),
+            ) => WitnessAnswer::Answered,
+            Err(_) => WitnessAnswer::Silent,
+        },
     }
 }

@@ -60,7 +60,10 @@ impl FleetState {
             name: machine.name.clone(),
             action,
             was: found.as_ref().map(|machine| machine.phase),
-            origin: found.as_ref().map(Origin::of),
+            origin: found.as_ref().map(|machine| {
+                let failed_ms = proposal.cause.since_ms();
+                Origin::of(machine, proposal.agent_version(), failed_ms)
+            }),
             plan: plan(action, pet, context.now_ms),
             decision,
             paid,

@@ -10,7 +10,7 @@ use super::Question;
 use crate::fleet::{GroupId, Intent, IntentState, Machine, Origin, Rule};
 use crate::heal::board::Board;
 use crate::heal::gate::Gate;
-use crate::heal::timing::EVENT_MS;
+use crate::heal::timing::{EVENT_MS, MOMENT_MS};
 
 /// Two machines may fail together by chance; three that have something in common are taken for one event.
 const EVENT_MIN: usize = 3;
@@ -18,18 +18,37 @@ const EVENT_MIN: usize = 3;
 /// What machines may have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trait {
+    Moment,
+    Version,
     Rack,
     Zone,
     Template,
 }
 
 impl Trait {
-    const ALL: [Self; 3] = [Self::Rack, Self::Zone, Self::Template];
+    /// What says most last: of two that as many machines share, the later one is named.
+    const ALL: [Self; 5] = [
+        Self::Moment,
+        Self::Version,
+        Self::Rack,
+        Self::Zone,
+        Self::Template,
+    ];
 
-    fn shared(self, one: &Kin<'_>, two: &Kin<'_>) -> bool {
+    fn shared(self, board: &Board<'_>, one: &Kin<'_>, two: &Kin<'_>) -> bool {
         let both = |one: &Option<String>, two: &Option<String>| one.is_some() && one == two;
         let (here, there) = (&one.origin, &two.origin);
         match self {
+            Self::Moment => here
+                .failed_ms
+                .zip(there.failed_ms)
+                .is_some_and(|(here, there)| here.abs_diff(there) <= MOMENT_MS),
+            // What most machines that are well run, too, is not what these failed of.
+            Self::Version => {
+                here.version.is_some()
+                    && here.version == there.version
+                    && here.version != board.usual_version
+            }
             // Racks of different zones may have the same name.
             Self::Rack => both(&here.rack, &there.rack) && here.zone == there.zone,
             Self::Zone => both(&here.zone, &there.zone),
@@ -40,6 +59,11 @@ impl Trait {
     fn words(self, kin: &Kin<'_>) -> String {
         let word = |word: &Option<String>| word.clone().unwrap_or_default();
         match self {
+            Self::Moment => "the moment".to_owned(),
+            Self::Version => {
+                let version = kin.origin.version.clone().unwrap_or_default();
+                format!("agent version {version}")
+            }
             Self::Rack => format!("rack {}", word(&kin.origin.rack)),
             Self::Zone => format!("zone {}", word(&kin.origin.zone)),
             Self::Template => format!("the template of group {}", kin.group),
@@ -54,11 +78,14 @@ struct Kin<'a> {
 }
 
 impl<'a> Kin<'a> {
-    /// `None` for a machine without a group.
-    fn of(machine: &'a Machine) -> Option<Self> {
+    /// A machine that failed at this time; `None` for one without a group.
+    fn of(machine: &'a Machine, failed_ms: u64, board: &Board<'_>) -> Option<Self> {
+        let seen = board.situation.machines.get(&machine.id);
+        let record = seen.and_then(|seen| seen.record.as_ref());
+        let version = record.and_then(|record| record.version.clone());
         Some(Self {
             group: machine.group()?,
-            origin: Cow::Owned(Origin::of(machine)),
+            origin: Cow::Owned(Origin::of(machine, version, Some(failed_ms))),
         })
     }
 }
@@ -82,7 +109,7 @@ pub(super) fn correlation(question: &Question<'_>) -> Gate {
         return Gate::pass(rule, "no machine has failed");
     };
     let since_ms = finding.since_ms;
-    let Some(kin) = Kin::of(machine) else {
+    let Some(kin) = Kin::of(machine, since_ms, question.board) else {
         return Gate::pass(rule, "it is of no group");
     };
     let events = Trait::ALL.map(|common| (common, event(question, &kin, since_ms, common)));
@@ -131,7 +158,8 @@ fn event<'q>(
         let Some(other) = state.machines.get(id).filter(|_| near) else {
             continue;
         };
-        if Kin::of(other).is_some_and(|other| common.shared(kin, &other)) {
+        let other_kin = Kin::of(other, *failed_ms, board);
+        if other_kin.is_some_and(|other| common.shared(board, kin, &other)) {
             event.insert(*id, (Fate::Waits, other.name.as_str()));
         }
     }
@@ -145,7 +173,7 @@ fn event<'q>(
             group: &intent.group,
             origin: Cow::Borrowed(origin),
         };
-        if common.shared(kin, &other) {
+        if common.shared(board, kin, &other) {
             let fate = fate(board, intent);
             let entry = event.entry(subject).or_insert((fate, intent.name.as_str()));
             entry.0 = entry.0.max(fate);

@@ -4,7 +4,7 @@ use crate::fleet::limits::{MINUTE_MS, SECOND_MS};
 use crate::fleet::testing::{cattle, group, pets};
 use crate::fleet::*;
 use crate::heal::testing::World;
-use crate::heal::timing::{DETECTION_MS, EVENT_MS};
+use crate::heal::timing::{DETECTION_MS, EVENT_MS, MOMENT_MS};
 
 fn acting(world: &World, ids: &[MachineId]) -> usize {
     let acts = |id: &&MachineId| world.replacing(**id);
@@ -22,7 +22,16 @@ fn generous(id: &str, size: u32) -> GroupSpec {
 }
 
 fn kill(world: &mut World, names: &[&str]) -> Vec<MachineId> {
-    let ids = names.iter().map(|name| world.kill(name)).collect();
+    kill_apart(world, names, 0)
+}
+
+/// One after the other, so many milliseconds apart.
+fn kill_apart(world: &mut World, names: &[&str], apart_ms: u64) -> Vec<MachineId> {
+    let mut kill = |name: &&str| {
+        world.pass(apart_ms);
+        world.kill(name)
+    };
+    let ids = names.iter().map(&mut kill).collect();
     world.pass(DETECTION_MS);
     world.settle();
     ids
@@ -116,7 +125,7 @@ fn a_rack_or_a_zone_makes_failures_of_different_groups_one_event() {
         with_label(&mut world, name, "zone", zone);
         with_label(&mut world, name, "rack", "r1");
     }
-    let failed = kill(&mut world, &["web-1", "app-1", "db-1"]);
+    let failed = kill_apart(&mut world, &["web-1", "app-1", "db-1"], MOMENT_MS + 1);
     assert_eq!(
         acting(&world, &failed),
         3,
@@ -153,7 +162,8 @@ fn a_lost_rack_is_whole_again_in_at_most_twice_the_rounds() {
             world.fleet.state.machines.get_mut(&id).unwrap().revision = Some(revision);
         }
         let names: Vec<_> = names.iter().map(String::as_str).collect();
-        kill(&mut world, &names);
+        let apart_ms = if correlated { 0 } else { MOMENT_MS + 1 };
+        kill_apart(&mut world, &names, apart_ms);
         let first = world.fleet.state.open_intents().count();
         let mut rounds = 0;
         while world.alive().len() < 31 {

@@ -322,6 +322,7 @@ fn what_a_machine_complained_of_before_it_fell_silent_is_remembered() {
         reasons: vec!["the disk is 99 % full".into()],
         workload: None,
         leaving: None,
+        version: None,
         as_of_ms: world.now_ms(),
     };
     world.seen.get_mut(&id).unwrap().record = Some(record);

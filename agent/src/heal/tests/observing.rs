@@ -6,7 +6,9 @@ use muster_provisioners::{Instance as Listed, InstanceState, Tags, tag};
 use crate::fleet::testing::{cattle, group, pets};
 use crate::fleet::*;
 use crate::heal::testing::World;
-use crate::heal::{Listing, MachineEvidence, Proofs, choose_witnesses, strangers, suspects};
+use crate::heal::{
+    Domain, Listing, MachineEvidence, Proofs, choose_witnesses, strangers, suspects,
+};
 
 fn listed(id: &str, state: InstanceState, op: Option<&OperationId>) -> Listed {
     let tags = op.map_or_else(Tags::new, |op| {
@@ -123,23 +125,61 @@ fn witnesses_come_from_other_zones_and_the_suspects_own_comes_last() {
     let mut suspect = suspects(&world.fleet.state, |_| None, |_| false)
         .pop()
         .unwrap();
-    suspect.zone = Some("a".into());
+    suspect.domain = domain("a", None);
     let machine = |number: u64| MachineId::new(number).unwrap();
-    let in_zone = |number: u64, zone: &str| (machine(number), Some(zone.to_owned()));
+    let in_zone = |number: u64, zone: &str| (machine(number), domain(zone, None));
     let many = (10..20).map(|number| in_zone(number, "a"));
     let many = many.chain((20..30).map(|number| in_zone(number, "b")));
     let many: Vec<_> = many.chain([in_zone(31, "c")]).collect();
     let chosen = choose_witnesses(me, &suspect, many.clone());
     let zones: Vec<_> = chosen
         .iter()
-        .filter_map(|id| many.iter().find(|(other, _)| other == id)?.1.as_deref())
+        .filter_map(|id| {
+            many.iter()
+                .find(|(other, _)| other == id)?
+                .1
+                .zone
+                .as_deref()
+        })
         .collect();
     assert_eq!(chosen.len(), 4);
     assert_eq!(chosen.last(), Some(&me));
     let of = |zone: &str| zones.iter().filter(|other| **other == zone).count();
     assert_eq!((of("a"), of("b"), of("c")), (0, 2, 1));
-    let alone = choose_witnesses(me, &suspect, [in_zone(10, "a"), (suspect.machine, None)]);
+    let alone = choose_witnesses(
+        me,
+        &suspect,
+        [in_zone(10, "a"), (suspect.machine, Domain::default())],
+    );
     assert_eq!(alone, [machine(10), me], "better its neighbour than nobody");
+}
+
+fn domain(zone: &str, rack: Option<&str>) -> Domain {
+    Domain {
+        zone: Some(zone.to_owned()),
+        rack: rack.map(str::to_owned),
+    }
+}
+
+#[test]
+fn in_one_zone_witnesses_come_from_other_racks() {
+    let world = World::new(&[cattle("web", 1)]);
+    let me = world.fleet.leader;
+    let mut suspect = suspects(&world.fleet.state, |_| None, |_| false)
+        .pop()
+        .unwrap();
+    suspect.domain = domain("a", Some("r1"));
+    let rack = |number: u64| format!("r{}", number % 5 + 1);
+    let all = (10..60).map(|number| {
+        let rack = rack(number);
+        (MachineId::new(number).unwrap(), domain("a", Some(&rack)))
+    });
+    let chosen = choose_witnesses(me, &suspect, all);
+    let mut racks: Vec<_> = chosen[..3].iter().map(|id| rack(id.get())).collect();
+    assert!(!racks.contains(&"r1".to_owned()), "{racks:?}");
+    racks.sort();
+    racks.dedup();
+    assert_eq!(racks.len(), 3, "each from another rack");
 }
 
 #[test]

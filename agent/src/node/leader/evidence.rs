@@ -16,13 +16,14 @@ use tokio::time::Instant;
 use super::background::Background;
 use super::lists::Lists;
 use super::pace::Glimpse;
+use crate::fleet::limits::HOUR_MS;
 use crate::fleet::{
-    Answer, Health, MemberEvidence, MemberStatus, Path, ProviderEvidence, RecordEvidence, Text,
-    WitnessEvidence, Workload,
+    Answer, FleetState, Health, MemberEvidence, MemberStatus, Path, ProviderEvidence,
+    RecordEvidence, Text, WitnessEvidence, Workload,
 };
-use crate::heal::{self, MachineEvidence, Proofs, Stranger, Suspect};
+use crate::heal::{self, Domain, MachineEvidence, Proofs, Stranger, Suspect};
 use crate::health::Level;
-use crate::node::services::{self, WitnessAnswer};
+use crate::node::services::{self, Testimony, WitnessAnswer};
 use crate::node::shared::Shared;
 use crate::node::world::{Seen, World};
 
@@ -105,6 +106,9 @@ impl Observer {
         self.ask_provisioners(shared, &suspects);
         self.ask_witnesses(shared, world, &suspects);
         let shift_ms = world.shift_ms(unix_ms(), shared.mesh.clock().now());
+        let silences = shared
+            .events
+            .silences_since(unix_ms().saturating_sub(HOUR_MS));
         let mut machines = BTreeMap::new();
         for suspect in &suspects {
             let seen = world.members.get(&suspect.machine);
@@ -118,6 +122,7 @@ impl Observer {
                     .get(&suspect.machine)
                     .map(|(_, reports)| reports.clone())
                     .unwrap_or_default(),
+                silences: silences.get(&suspect.machine).copied().unwrap_or(0),
             };
             machines.insert(suspect.machine, evidence);
         }
@@ -225,12 +230,18 @@ impl Observer {
 
 /// Who is to try a suspect: this machine and some of those that answer.
 fn choose_witnesses(shared: &Shared, world: &World, suspect: &Suspect) -> Vec<MachineId> {
-    let zone_of = |seen: &Seen| seen.said.as_ref()?.labels.get("zone").cloned();
+    let domain_of = |seen: &Seen| {
+        let label = |key: &str| seen.said.as_ref()?.labels.get(key).cloned();
+        Domain {
+            zone: label("zone"),
+            rack: label("rack"),
+        }
+    };
     let answering = world
         .members
         .iter()
         .filter(|(_, seen)| seen.status == MemberStatus::Alive)
-        .map(|(machine, seen)| (*machine, zone_of(seen)));
+        .map(|(machine, seen)| (*machine, domain_of(seen)));
     heal::choose_witnesses(shared.me, suspect, answering)
 }
 
@@ -242,34 +253,55 @@ async fn ask_all(
     let asked = witnesses
         .into_iter()
         .map(|witness| ask(&shared, witness, suspect));
-    join_all(asked).await.into_iter().flatten().collect()
+    join_all(asked).await.concat()
 }
 
-async fn ask(shared: &Shared, witness: MachineId, suspect: Peer) -> Option<WitnessEvidence> {
-    let answer = if witness == shared.me {
-        services::witness(shared, suspect).await
+/// What one witness got over each path; nothing when it did not answer in time.
+async fn ask(shared: &Shared, witness: MachineId, suspect: Peer) -> Vec<WitnessEvidence> {
+    match testimony(shared, witness, suspect).await {
+        Some(testimony) => evidence_of(shared, witness, testimony),
+        None => Vec::new(),
+    }
+}
+
+async fn testimony(shared: &Shared, witness: MachineId, suspect: Peer) -> Option<Testimony> {
+    if witness == shared.me {
+        Some(services::witness(shared, suspect).await)
     } else {
         let peer = shared.peer(witness)?;
         let body = Bytes::from(services::encode_peer(suspect));
         let asked = shared
             .transport
             .request(peer, StreamKind::WITNESS, body, WITNESS_DEADLINE);
-        WitnessAnswer::decode(&asked.await.ok()?)?
-    };
-    let zone = shared
-        .replica
-        .read(|state, _| Some(state.machines.get(&witness)?.known_zone()?.to_owned()));
-    Some(WitnessEvidence {
-        by: witness,
-        zone: zone.map(Text::from),
-        path: Path::Probe,
-        answer: match answer {
-            WitnessAnswer::Answered => Answer::Answered,
-            WitnessAnswer::Refused => Answer::Refused,
-            WitnessAnswer::Silent => Answer::Silent,
-        },
-        at_ms: unix_ms(),
-    })
+        Testimony::decode(&asked.await.ok()?)
+    }
+}
+
+fn evidence_of(shared: &Shared, witness: MachineId, testimony: Testimony) -> Vec<WitnessEvidence> {
+    let of_roster = |state: &FleetState| state.machines.get(&witness).map(Domain::of);
+    let domain = shared.replica.read(|state, _| of_roster(state));
+    let domain = domain.unwrap_or_default();
+    let paths = [
+        (Path::Probe, testimony.port),
+        (Path::Handshake, testimony.handshake),
+    ];
+    let at_ms = unix_ms();
+    paths
+        .into_iter()
+        .map(|(path, answer)| WitnessEvidence {
+            by: witness,
+            zone: domain.zone.clone().map(Text::from),
+            rack: domain.rack.clone().map(Text::from),
+            path,
+            answer: match answer {
+                WitnessAnswer::Answered => Answer::Answered,
+                WitnessAnswer::Refused => Answer::Refused,
+                WitnessAnswer::Silent => Answer::Silent,
+                WitnessAnswer::Stranger => Answer::Stranger,
+            },
+            at_ms,
+        })
+        .collect()
 }
 
 /// `shift_ms` is by how much the wall clock was set since the picture was painted.
@@ -299,6 +331,7 @@ fn record_evidence(seen: &Seen, failing_since_ms: Option<u64>) -> Option<RecordE
         reasons: said.reasons.iter().cloned().map(Text::from).collect(),
         workload,
         leaving: said.leaving,
+        version: Some(Text::from(said.version.clone())),
         as_of_ms: said.received_ms,
     })
 }

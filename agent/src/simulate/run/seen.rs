@@ -12,7 +12,8 @@ use crate::fleet::{
     Answer, Health, Leaving, Machine, MemberStatus, Path, RecordEvidence, Text, WitnessEvidence,
 };
 use crate::heal::{
-    Authority, MachineEvidence, Situation, Suspect, choose_witnesses, decide, quorum, suspects,
+    Authority, Domain, MachineEvidence, Situation, Suspect, choose_witnesses, decide, quorum,
+    suspects,
 };
 use crate::simulate::invariants::Sight;
 
@@ -122,6 +123,7 @@ impl Run<'_> {
             record: self.record(leader, machine.id),
             provider: asked.then(|| self.cloud.says(machine, self.now_ms)),
             witnesses: witnesses.map(|by| self.report(*by, machine.id)).collect(),
+            silences: 0,
         }
     }
 
@@ -132,12 +134,13 @@ impl Run<'_> {
             reasons: Vec::new(),
             workload: None,
             leaving: Some(Leaving::ForGood),
+            version: None,
             as_of_ms: self.now_ms,
         })
     }
 
     /// Machines that the leader hears, with their zones; itself excepted.
-    fn answering(&self, leader: MachineId) -> BTreeMap<MachineId, Option<String>> {
+    fn answering(&self, leader: MachineId) -> BTreeMap<MachineId, Domain> {
         let hears = |machine: &&Machine| {
             let belief = self.mesh.belief(leader, machine.id, self.now_ms);
             let active = |status| matches!(status, MemberStatus::Alive | MemberStatus::Suspect);
@@ -147,7 +150,7 @@ impl Run<'_> {
         };
         let electors = self.state.electors().filter(hears);
         electors
-            .map(|machine| (machine.id, machine.known_zone().map(str::to_owned)))
+            .map(|machine| (machine.id, Domain::of(machine)))
             .collect()
     }
 
@@ -156,7 +159,7 @@ impl Run<'_> {
         &mut self,
         leader: MachineId,
         suspects: &[Suspect],
-        answering: &BTreeMap<MachineId, Option<String>>,
+        answering: &BTreeMap<MachineId, Domain>,
     ) {
         let mut witnesses = std::mem::take(&mut self.lead.witnesses);
         let mut kept = BTreeMap::new();
@@ -171,7 +174,7 @@ impl Run<'_> {
             let chosen = known.unwrap_or_else(|| {
                 let others = answering
                     .iter()
-                    .map(|(machine, zone)| (*machine, zone.clone()));
+                    .map(|(machine, domain)| (*machine, domain.clone()));
                 choose_witnesses(leader, suspect, others)
             });
             kept.insert(suspect.machine, chosen);
@@ -180,10 +183,12 @@ impl Run<'_> {
     }
 
     fn report(&self, by: MachineId, suspect: MachineId) -> WitnessEvidence {
-        let zone = self.state.machines.get(&by).and_then(Machine::known_zone);
+        let domain = self.state.machines.get(&by).map(Domain::of);
+        let Domain { zone, rack } = domain.unwrap_or_default();
         WitnessEvidence {
             by,
-            zone: zone.map(|zone| Text::from(zone.to_owned())),
+            zone: zone.map(Text::from),
+            rack: rack.map(Text::from),
             path: Path::Probe,
             answer: self.answer(by, suspect),
             at_ms: self.now_ms,

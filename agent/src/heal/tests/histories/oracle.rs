@@ -7,6 +7,7 @@ use muster_mesh::identity::MachineId;
 use super::sim::Made;
 use crate::fleet::limits::{DECISIONS_MAX, EVENTS_MAX, HOUR_MS, PROPOSALS_MAX};
 use crate::fleet::*;
+use crate::heal::timing::REPORT_MS;
 use crate::heal::{Plan, Situation};
 
 /// Remembers what has to be remembered to judge a history.
@@ -59,16 +60,18 @@ impl Oracle {
                 self.permitted(state, *old);
                 let reports = &situation.machines[old].witnesses;
                 let joined = state.machines[old].phase == Phase::Joined;
-                // What it answered before it fell silent, by the leader's clock of now, says nothing.
+                // What it answered before it fell silent, or too long ago, by the leader's clock of now, says nothing.
                 let since_ms = situation.machines[old].member.map(|member| member.since_ms);
                 let heard = reports.iter().any(|report| {
                     report.answer == Answer::Answered
+                        && situation.now_ms.saturating_sub(report.at_ms) < REPORT_MS
                         && since_ms.is_none_or(|since_ms| report.at_ms >= since_ms)
                 });
                 let ailing = proposal.cause.diagnosis() == Some(Diagnosis::WorkloadFailed);
                 assert!(
                     !(joined && heard) || ailing,
-                    "somebody gets an answer from {old}"
+                    "somebody gets an answer from {old}, but {:?}",
+                    proposal.cause
                 );
                 assert!(!(joined && is_slow(*old) && heard), "slow is not dead");
             }

@@ -9,7 +9,8 @@ use super::hands::LAG_MS;
 use super::{Condition, Made, Sim};
 use crate::fleet::*;
 use crate::heal::{
-    Authority, Listing, MachineEvidence, Situation, Suspect, choose_witnesses, strangers, suspects,
+    Authority, Domain, Listing, MachineEvidence, Situation, Suspect, choose_witnesses, strangers,
+    suspects,
 };
 
 /// How long a witness's word is believed without asking again.
@@ -59,6 +60,7 @@ impl Sim {
                         .as_ref()
                         .and_then(|_| suspect.word(&listing)),
                     witnesses: heard.map_or_else(Vec::new, |(_, reports)| reports.clone()),
+                    silences: 0,
                 };
                 (id, evidence)
             })
@@ -147,6 +149,7 @@ impl Sim {
                 detail: "exit code 1".into(),
             }),
             leaving: left.then_some(Leaving::ForGood),
+            version: None,
             as_of_ms: self.clock_ms(),
         })
     }
@@ -166,7 +169,7 @@ impl Sim {
             if known || self.fleet.state.machines[&id].joined_ms.is_none() {
                 continue;
             }
-            let zoned = answering.iter().map(|id| (*id, None));
+            let zoned = answering.iter().map(|id| (*id, Domain::default()));
             let chosen = choose_witnesses(self.fleet.leader, suspect, zoned);
             let reports = chosen.into_iter().map(|by| self.witness(id, by)).collect();
             self.heard.insert(id, (now_ms, reports));
@@ -183,6 +186,7 @@ impl Sim {
         WitnessEvidence {
             by,
             zone: None,
+            rack: None,
             path: Path::Probe,
             answer,
             at_ms: self.clock_ms(),
