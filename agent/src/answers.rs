@@ -21,6 +21,7 @@ mod explain;
 mod figures;
 mod follow;
 mod group;
+mod hand;
 mod health;
 mod intents;
 mod issue;

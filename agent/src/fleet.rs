@@ -22,6 +22,7 @@ mod apply;
 mod budget;
 mod command;
 mod decision;
+mod demand;
 mod diagnosis;
 mod event;
 mod evidence;
@@ -47,11 +48,12 @@ mod wire;
 
 pub use budget::Bucket;
 pub use command::{
-    Admit, COMMAND_VERSION, Command, Envelope, Found, Progress, SpecChange, StepResult,
+    Admit, Ask, COMMAND_VERSION, Command, Envelope, Found, Progress, SpecChange, StepResult,
 };
 pub use decision::{
     Cause, Decision, DecisionId, Mandate, Order, Outcome, Proposal, Subject, Would,
 };
+pub use demand::{Cordon, Demand, DemandEnd, DemandId, DemandState, unforcible};
 pub use diagnosis::Diagnosis;
 pub use event::{Event, EventKind};
 pub use evidence::{

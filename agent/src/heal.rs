@@ -14,6 +14,7 @@ mod diagnose;
 mod draft;
 mod gate;
 mod gates;
+mod hand;
 mod history;
 mod housekeeping;
 mod ladder;

@@ -2,6 +2,7 @@
 
 mod applying;
 mod asking;
+mod by_hand;
 mod disk;
 mod groups;
 mod guest;

@@ -12,8 +12,8 @@ use super::order::order;
 use super::snapshot::Snapshot;
 use super::status::status;
 use super::{
-    access, coordinators, decisions, events, group, health, last_words, machine, members, plan,
-    report, specs,
+    access, coordinators, decisions, events, group, hand, health, last_words, machine, members,
+    plan, report, specs,
 };
 use crate::api::types::{Done, EventRow, EventsRequest, LogFilter, MemberRow, MetricsText};
 use crate::api::{ApiError, Backend, Caller, ErrorKind, Request, Response};
@@ -166,6 +166,7 @@ fn read(
         }
         Request::Health => Response::Health(health::health(snapshot)),
         Request::Coordinators => Response::Coordinators(coordinators::coordinators(snapshot)),
+        Request::Order { order } => Response::Order(Box::new(hand::detail(snapshot, order)?)),
         Request::PauseList => Response::Pauses(access::pauses(snapshot)),
         Request::TokenList => Response::Tokens(access::tokens(snapshot)),
         Request::OperatorList => Response::Operators(access::operators(snapshot)),

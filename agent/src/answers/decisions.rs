@@ -108,6 +108,7 @@ pub(super) fn decision_row(snapshot: &Snapshot<'_>, decision: &Decision) -> Deci
                 verdict: match check.verdict {
                     Verdict::Pass => CheckVerdict::Pass,
                     Verdict::Hold => CheckVerdict::Hold,
+                    Verdict::Forced => CheckVerdict::Forced,
                 },
                 margin: check.margin.to_string(),
                 otherwise: otherwise(decision, check),
@@ -138,6 +139,7 @@ pub(super) fn diagnosis_word(cause: &Cause) -> String {
         Cause::TooFew { .. } => "too few".to_owned(),
         Cause::TooMany { .. } => "too many".to_owned(),
         Cause::Destroyed => "destroyed".to_owned(),
+        Cause::Asked { .. } => "asked".to_owned(),
         Cause::Complete => "complete".to_owned(),
     }
 }

@@ -50,7 +50,8 @@ fn object(action: Action) -> MachineId {
     match action {
         Action::Provision { machine }
         | Action::Retire { machine }
-        | Action::Treat { machine, .. } => machine,
+        | Action::Treat { machine, .. }
+        | Action::Drain { machine, .. } => machine,
         Action::Replace { old, .. } => old,
     }
 }
@@ -68,6 +69,7 @@ pub(super) fn action_words(snapshot: &Snapshot<'_>, action: Action) -> String {
         Action::Treat { machine, rung, .. } => {
             would_words(Would::Treat(rung), &snapshot.name_of(machine))
         }
+        Action::Drain { machine, .. } => would_words(Would::Drain, &snapshot.name_of(machine)),
         Action::Replace { old, new } => {
             let (old_name, new_name) = (snapshot.name_of(old), snapshot.name_of(new));
             if old_name == new_name {

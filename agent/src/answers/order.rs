@@ -6,7 +6,7 @@ use super::desk::Desk;
 use super::machine::no_machine;
 use super::refused::refused;
 use super::snapshot::{Snapshot, shorten};
-use super::{issue, plan, specs};
+use super::{hand, issue, plan, specs};
 use crate::api::types::{ApplyRequest, Done, HealMode, Plan, ScaleRequest};
 use crate::api::{ApiError, Caller, Request, Response};
 use crate::fleet::{
@@ -27,6 +27,10 @@ pub(super) async fn order<D: Desk>(
             .await
             .map(Response::Plan),
         Request::Scale(request) => scale(desk, caller, &request).await.map(Response::Plan),
+        Request::Ask(request) => hand::ask(desk, caller, request)
+            .await
+            .map(Box::new)
+            .map(Response::Order),
         Request::TokenCreate(request) => issue::token(desk, caller, request)
             .await
             .map(Response::TokenCreated),
@@ -152,6 +156,36 @@ fn simple(snapshot: &Snapshot<'_>, request: Request) -> Order {
             machine,
             name,
         } => resume(snapshot, (id, zone, machine), name),
+        Request::MachineRevoke { .. }
+        | Request::MachineForget { .. }
+        | Request::Cordon { .. }
+        | Request::Uncordon { .. } => about_machine(snapshot, request),
+        Request::Approve { decision } => {
+            let detail =
+                format!("decision {decision} is approved and done if it still passes every rule");
+            Ok((
+                Command::Approve {
+                    decision: DecisionId(decision),
+                },
+                detail,
+            ))
+        }
+        Request::Cancel { subject } => hand::cancel(snapshot, &subject),
+        Request::TokenRevoke { id } => {
+            let id = token_id(&id)?;
+            Ok((
+                Command::RevokeToken { id },
+                format!("token {id} lets nobody in any more"),
+            ))
+        }
+        Request::OperatorRevoke { name } => revoke_operator(&name),
+        other => Err(no_command(&other)),
+    }
+}
+
+/// The command for what is said about one machine, and done at once.
+fn about_machine(snapshot: &Snapshot<'_>, request: Request) -> Order {
+    match request {
         Request::MachineRevoke { name } => {
             let machine = on_roster(snapshot, &name)?;
             let detail = format!(
@@ -175,29 +209,20 @@ fn simple(snapshot: &Snapshot<'_>, request: Request) -> Order {
                 detail,
             ))
         }
-        Request::Approve { decision } => {
-            let detail =
-                format!("decision {decision} is approved and done if it still passes every rule");
-            Ok((
-                Command::Approve {
-                    decision: DecisionId(decision),
-                },
-                detail,
-            ))
+        Request::Cordon { name, reason } => {
+            let machine = on_roster(snapshot, &name)?;
+            let detail = format!("{} is cordoned: it is left to people", machine.name);
+            let (machine, reason) = (machine.id, Text::new(reason));
+            Ok((Command::Cordon { machine, reason }, detail))
         }
-        Request::TokenRevoke { id } => {
-            let id = token_id(&id)?;
-            Ok((
-                Command::RevokeToken { id },
-                format!("token {id} lets nobody in any more"),
-            ))
-        }
-        Request::OperatorRevoke { name } => revoke_operator(&name),
-        // Everything else is answered elsewhere; getting here is a defect, and no reason to stop the agent.
-        other => Err(ApiError::internal(format!(
-            "no command is known for {other:?}"
-        ))),
+        Request::Uncordon { name } => uncordon(snapshot, &name),
+        other => Err(no_command(&other)),
     }
+}
+
+fn no_command(request: &Request) -> ApiError {
+    // Answered elsewhere; getting here is a defect, and no reason to stop the agent.
+    ApiError::internal(format!("no command is known for {request:?}"))
 }
 
 fn destroy(snapshot: &Snapshot<'_>, id: &str) -> Order {
@@ -222,6 +247,23 @@ fn set_mode(snapshot: &Snapshot<'_>, id: &str, mode: HealMode) -> Order {
         Command::SetHealMode {
             group,
             mode: heal_mode(mode),
+        },
+        detail,
+    ))
+}
+
+fn uncordon(snapshot: &Snapshot<'_>, name: &str) -> Order {
+    let machine = on_roster(snapshot, name)?;
+    let name = &machine.name;
+    let mut detail = format!("{name} is not cordoned any more");
+    if snapshot.state.is_drained(machine.id) {
+        detail.push_str(&format!(
+            "; its workload was drained: where it does not take up its duties by itself, `muster restart {name}` or `muster reboot {name}` has it begin anew"
+        ));
+    }
+    Ok((
+        Command::Uncordon {
+            machine: machine.id,
         },
         detail,
     ))

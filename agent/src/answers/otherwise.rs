@@ -22,6 +22,7 @@ fn let_pass(rule: Rule, mandate: &Mandate) -> String {
             "a diagnosis that its provisioner or flavor has a remedy for would have let it pass"
         }
         Rule::Paused => "without the pause it would have passed",
+        Rule::Cordoned => "without the cordon it would have passed",
         Rule::Mode => "mode `auto`, or `approve` and a person's approval, would have let it pass",
         Rule::Quorum => return more_support(mandate),
         Rule::Settled => "the same, found when nothing had moved for a while, would have passed",
@@ -61,6 +62,7 @@ fn held_up(rule: Rule, decision: &Decision) -> String {
         Rule::Evidence => "an answer from the machine to anybody would have held it",
         Rule::Ladder => "a diagnosis without a remedy would have held it",
         Rule::Paused => "a pause would have held it",
+        Rule::Cordoned => "a cordon would have held it",
         Rule::Mode => "mode `observe` or `approve` would have held it",
         Rule::Quorum => return less_support(&decision.proposal.mandate),
         Rule::Settled => "a new leader, or a crowd that falls silent together, would have held it",

@@ -46,6 +46,9 @@ pub(super) fn what_ends_hold(
              once its provisioner says that it is gone, it is replaced."
         }
         Rule::Paused => return resume(snapshot, group),
+        Rule::Cordoned => {
+            "`muster uncordon` with the machine's name ends it; orders by hand, such as `muster replace`, pass this rule."
+        }
         Rule::Mode => return mode_change(group),
         Rule::Quorum => {
             "It ends by itself when enough machines answer again. Start those that are down; nothing is lost \

@@ -115,6 +115,7 @@ pub(super) fn machine_row(snapshot: &Snapshot<'_>, machine: &Machine) -> Machine
             .and_then(|seen| seen.said.as_ref())
             .map(|said| health_level(said.health)),
         coordinator: snapshot.coordinates(machine.id),
+        cordoned: super::hand::cordon(snapshot, machine),
         labels,
         since_ms: condition.since_ms,
         as_of_ms: as_of(snapshot, seen, condition.state),

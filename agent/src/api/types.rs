@@ -7,6 +7,7 @@
 mod decision;
 mod error;
 mod group;
+mod hand;
 mod last_words;
 mod machine;
 mod plan;
@@ -20,6 +21,7 @@ pub use decision::{
 };
 pub use error::{ApiError, ErrorKind, ExitCode, Problem};
 pub use group::{BudgetRow, GroupDetail, IntentRow, RevisionUse};
+pub use hand::{AskRequest, CordonRow, Deed, OrderDetail, OrderRow, OrderState};
 pub use last_words::{HeldBy, LastWords, WordsRow};
 pub use machine::{HealthRow, MachineDetail, MemberRow};
 pub use plan::{Change, FieldChange, GroupPlan, Plan, Refusal};

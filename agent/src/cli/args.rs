@@ -11,12 +11,14 @@ use crate::replay::Change;
 
 mod dev;
 mod group;
+mod hand;
 mod pause;
 mod secrets;
 mod simulate;
 
 pub(crate) use dev::{DevArgs, DevCommand};
 pub(crate) use group::GroupCommand;
+pub(crate) use hand::HandArgs;
 pub(crate) use pause::{PauseArgs, PauseCommand, ResumeArgs};
 pub(crate) use secrets::{OperatorCommand, TokenCommand};
 pub(crate) use simulate::SimulateArgs;
@@ -54,6 +56,19 @@ Exit codes:
   0 fine, 1 failed, 2 wrong usage, 3 cannot reach the node, 4 not healthy (status --check) or an
   invariant broken (simulate),
   64 bad configuration or spec";
+
+const HAND_HELP: &str = "\
+Examples:
+  muster reboot web-2 --reason 'new kernel' --wait
+  muster replace db-1 --for 2h                    stands for two hours while a rule holds it
+  muster reboot web-2 --force budget              although as many as may are under way
+  muster cancel web-2
+
+The order passes the same rules as what the fleet does by itself, except `cordoned`, `mode` and `grace`, which are about \
+what the fleet does unasked. The answer shows what every rule says. Where one holds, the order stands until it lets go, \
+until its time is up, or until `muster cancel`. --force names one rule that is not to stop it, and is kept on record; \
+`quorum`, `fence` and `ladder` can't be forced, nor `evidence` for a replacement. A coordinator gives its seat to another \
+machine first, where one can take it.";
 
 /// Everything that can be said on the command line.
 #[derive(Debug, Parser)]
@@ -289,6 +304,56 @@ pub(crate) enum Command {
         muster resume --zone a    those of zone a\n  muster resume power       the one called power"
     )]
     Resume(ResumeArgs),
+    /// Restart a machine's workload, by its flavor
+    #[command(after_help = HAND_HELP)]
+    Restart(HandArgs),
+    /// Restart a machine through its operating system, by its provisioner
+    #[command(after_help = HAND_HELP)]
+    Reboot(HandArgs),
+    /// Take a machine's power away and give it back, by its provisioner
+    #[command(after_help = HAND_HELP)]
+    PowerCycle(HandArgs),
+    /// Have a machine hand over its duties, a coordinator's seat included; it stays cordoned
+    #[command(after_help = HAND_HELP)]
+    Drain(HandArgs),
+    /// Drain and destroy a machine, and make another one in its place; a pet keeps its name and disk
+    #[command(after_help = HAND_HELP)]
+    Replace(HandArgs),
+    /// Take back an order by hand that has not begun
+    Cancel {
+        /// The order's number, or the name of its machine.
+        #[arg(value_name = "ORDER|NAME")]
+        subject: String,
+    },
+    /// How far an order by hand is, and what the rules said to it
+    Order {
+        /// Its number.
+        order: u64,
+    },
+    /// Leave a machine to people: it is not healed by itself, and gets no coordinator's seat
+    #[command(
+        after_help = "Examples:\n  muster cordon web-2 --reason 'memory under test'\n  muster uncordon web-2\n\n\
+        Scaling in takes cordoned machines first. Orders by hand, such as `muster reboot web-2`, are carried out all the \
+        same. `muster drain` cordons too. It holds by the rule `cordoned`, with its reason, in `muster status` and \
+        `muster explain`."
+    )]
+    Cordon {
+        /// The machine's name or machine ID.
+        name: String,
+        /// Why, for those who come later.
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true
+        )]
+        reason: String,
+    },
+    /// Let a machine be healed by itself again
+    Uncordon {
+        /// The machine's name or machine ID.
+        name: String,
+    },
     /// Shut a machine out: its certificate is refused from now on, and it is replaced
     Revoke {
         /// Its name or machine ID.

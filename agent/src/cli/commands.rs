@@ -5,6 +5,7 @@ mod apply;
 mod dev;
 mod events;
 mod group;
+mod hand;
 mod lint;
 mod meta;
 mod pause;
@@ -28,7 +29,7 @@ use super::failure::{Failure, unexpected};
 use super::output::Output;
 use super::{ask, show};
 use crate::api::client::Client;
-use crate::api::types::{Done, Request, Response};
+use crate::api::types::{Deed, Done, Request, Response};
 
 /// Everything a command needs.
 struct Context<'a> {
@@ -117,6 +118,15 @@ pub(super) async fn run(cli: Cli, out: Output, agent: &dyn Agent) -> Result<(), 
         Command::Approve { decision } => context.order(&Request::Approve { decision }).await,
         Command::Pause(args) => pause::pause(&context, args).await,
         Command::Resume(args) => pause::resume(&context, args).await,
+        Command::Restart(args) => hand::order(&context, Deed::Restart, args).await,
+        Command::Reboot(args) => hand::order(&context, Deed::Reboot, args).await,
+        Command::PowerCycle(args) => hand::order(&context, Deed::PowerCycle, args).await,
+        Command::Drain(args) => hand::order(&context, Deed::Drain, args).await,
+        Command::Replace(args) => hand::order(&context, Deed::Replace, args).await,
+        Command::Cancel { subject } => context.order(&Request::Cancel { subject }).await,
+        Command::Order { order } => hand::show_one(&context, order).await,
+        Command::Cordon { name, reason } => context.order(&Request::Cordon { name, reason }).await,
+        Command::Uncordon { name } => context.order(&Request::Uncordon { name }).await,
         Command::Revoke { name } => context.order(&Request::MachineRevoke { name }).await,
         Command::Forget { name, yes } => writes::forget(&context, name, yes).await,
         Command::LogLevel { filter } => writes::log_level(&context, filter).await,

@@ -2,6 +2,7 @@
 
 mod decision;
 mod group;
+mod hand;
 mod last_words;
 mod lint;
 mod machine;
@@ -16,6 +17,7 @@ mod status;
 pub(super) use decision::{decisions, explanation};
 pub(crate) use decision::{event, event_tone, outcome};
 pub(super) use group::{group, groups};
+pub(super) use hand::{order, progress};
 pub(super) use last_words::last_words;
 pub(super) use lint::linted;
 pub(super) use machine::{coordinators, health, machine, members};

@@ -6,6 +6,7 @@
 mod admit;
 mod approve;
 mod decide;
+mod demands;
 mod effect;
 mod found;
 mod groups;
@@ -150,6 +151,11 @@ impl FleetState {
             Command::RecordAddress { machine, addr } => self.record_address(context, machine, addr),
             Command::RecordOrphans(orphans) => self.record_orphans(context, orphans),
             Command::Approve { decision } => self.approve(context, decision),
+            Command::Ask(asked) => self.ask(context, *asked),
+            Command::Withdraw { demand } => self.withdraw(context, demand),
+            Command::Expire { demand } => self.expire(context, demand),
+            Command::Cordon { machine, reason } => self.cordon(context, machine, reason),
+            Command::Uncordon { machine } => self.uncordon(context, machine),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What can be asked of the fleet state: the entries of the coordinators' log.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -8,7 +9,8 @@ use muster_mesh::identity::{ClusterId, Generation, MachineId};
 use serde::{Deserialize, Serialize};
 
 use super::OperationId;
-use super::decision::{DecisionId, Proposal};
+use super::decision::{DecisionId, Proposal, Would};
+use super::demand::DemandId;
 use super::intent::Step;
 use super::machine::Instance;
 use super::names::{GroupId, MachineName, Member};
@@ -189,6 +191,30 @@ pub enum Command {
         /// Which decision.
         decision: DecisionId,
     },
+    /// A person asks for something to be done to a machine. It is done once the rules let it pass.
+    Ask(Box<Ask>),
+    /// What was asked for is taken back, if it has not begun.
+    Withdraw {
+        /// Which demand.
+        demand: DemandId,
+    },
+    /// What was asked for was not let pass in time.
+    Expire {
+        /// Which demand.
+        demand: DemandId,
+    },
+    /// A machine is left alone by automatic healing, gets no coordinator's seat, and goes first when its group shrinks.
+    Cordon {
+        /// Which machine.
+        machine: MachineId,
+        /// Why.
+        reason: Text,
+    },
+    /// That ends.
+    Uncordon {
+        /// Which machine.
+        machine: MachineId,
+    },
     /// The log was founded anew, with one coordinator.
     Refound {
         /// Which log it is.
@@ -229,6 +255,11 @@ impl Command {
             Self::RecordAddress { .. } => "record address",
             Self::RecordOrphans(_) => "record orphans",
             Self::Approve { .. } => "approve",
+            Self::Ask(_) => "ask",
+            Self::Withdraw { .. } => "withdraw",
+            Self::Expire { .. } => "expire",
+            Self::Cordon { .. } => "cordon",
+            Self::Uncordon { .. } => "uncordon",
             Self::Refound { .. } => "refound",
         }
     }
@@ -288,6 +319,21 @@ pub struct Admit {
     pub addr: SocketAddr,
     /// Its labels.
     pub labels: Labels,
+}
+
+/// What a person asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// About which machine.
+    pub machine: MachineId,
+    /// What is to be done; not to retire it.
+    pub what: Would,
+    /// Why.
+    pub reason: Text,
+    /// Until when that stands, in milliseconds since 1970.
+    pub until_ms: u64,
+    /// Rules that are not to stop it, each named by the person.
+    pub forced: BTreeSet<Rule>,
 }
 
 /// How an intent's step went.

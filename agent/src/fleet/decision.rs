@@ -6,9 +6,11 @@ use muster_mesh::identity::MachineId;
 use serde::{Deserialize, Serialize};
 
 use super::OperationId;
+use super::demand::DemandId;
 use super::diagnosis::Diagnosis;
 use super::evidence::Evidence;
 use super::intent::Action;
+use super::machine::Phase;
 use super::names::{GroupId, MachineName, Member};
 use super::rule::{Check, Rule};
 use super::rung::Rung;
@@ -106,6 +108,17 @@ pub enum Cause {
     },
     /// A group is being destroyed.
     Destroyed,
+    /// A person asked for it.
+    Asked {
+        /// The order by hand.
+        demand: DemandId,
+        /// What was asked for.
+        what: Would,
+        /// Who asked, as far as known.
+        by: Option<Text>,
+        /// Why, in their words.
+        reason: Text,
+    },
     /// A group has what it should have.
     Complete,
 }
@@ -141,6 +154,15 @@ impl Cause {
     pub fn is_like(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
             && self.diagnosis() == other.diagnosis()
+            && self.demand() == other.demand()
+    }
+
+    /// The order by hand, when one is the cause.
+    pub fn demand(&self) -> Option<DemandId> {
+        match self {
+            Self::Asked { demand, .. } => Some(*demand),
+            _ => None,
+        }
     }
 }
 
@@ -155,6 +177,21 @@ impl fmt::Display for Cause {
                 write!(f, "{existing} machines where {desired} are wanted")
             }
             Self::Destroyed => f.write_str("the group is being destroyed"),
+            Self::Asked {
+                demand,
+                what,
+                by,
+                reason,
+            } => {
+                write!(f, "order {demand} by hand, to {what} it")?;
+                if let Some(by) = by {
+                    write!(f, ", from {by}")?;
+                }
+                if !reason.is_empty() {
+                    write!(f, ": {reason}")?;
+                }
+                Ok(())
+            }
             Self::Complete => f.write_str("the group has the machines that it should have"),
         }
     }
@@ -217,6 +254,19 @@ pub enum Would {
     Retire,
     /// Something would be done to a machine in its place.
     Treat(Rung),
+    /// A machine's workload would hand over its duties, and its coordinator's seat would be given to another one.
+    Drain,
+}
+
+impl Would {
+    /// Whether a person may ask for it about a machine in this phase.
+    pub fn is_for(self, phase: Phase) -> bool {
+        match phase {
+            Phase::Joined => true,
+            Phase::Lost { .. } => self == Self::Replace,
+            Phase::Ordered | Phase::Left { .. } | Phase::Retiring => false,
+        }
+    }
 }
 
 impl fmt::Display for Would {
@@ -226,6 +276,7 @@ impl fmt::Display for Would {
             Self::Retire => "retire",
             Self::Treat(Rung::RestartWorkload) => "restart the workload of",
             Self::Treat(rung) => rung.word(),
+            Self::Drain => "drain",
         })
     }
 }

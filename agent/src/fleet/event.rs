@@ -116,6 +116,18 @@ kinds! {
     AwaitingApproval = "awaiting_approval",
     /// A person approved.
     Approved = "approved",
+    /// A person asked for something to be done to a machine.
+    Asked = "asked",
+    /// What was asked for was taken back, or something else came first.
+    Withdrawn = "withdrawn",
+    /// What was asked for was not let pass in time.
+    Expired = "expired",
+    /// A machine is left alone by automatic healing and gets no new duties.
+    Cordoned = "cordoned",
+    /// That has ended.
+    Uncordoned = "uncordoned",
+    /// A machine's workload is asked to hand over its duties.
+    Draining = "draining",
     /// What stood on record is over.
     Cleared = "cleared",
     /// A machine left for good.

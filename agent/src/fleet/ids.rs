@@ -33,6 +33,7 @@ pub fn operation_id(
     let word = match action {
         // The same may be done to a machine more than once.
         Action::Treat { rung, number, .. } => format!("{rung}-{number}"),
+        Action::Drain { number, .. } => format!("drain-{number}"),
         _ => action.word().to_owned(),
     };
     OperationId::derive(

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OperationId;
 use super::decision::DecisionId;
+use super::demand::DemandId;
 use super::limits::{DRAIN_ATTEMPTS_MAX, RUNG_ATTEMPTS_MAX, STEP_ATTEMPTS_MAX};
 use super::machine::{Machine, Phase};
 use super::names::{GroupId, MachineName, Member};
@@ -42,6 +43,8 @@ pub struct Intent {
     pub decision: DecisionId,
     /// Whether it was paid for from the group's heal budget.
     pub paid: bool,
+    /// The order by hand that it carries out; `None` for what the fleet does by itself.
+    pub asked: Option<DemandId>,
     /// When it was committed, in milliseconds since 1970.
     pub opened_ms: u64,
     /// Whether it is under way, and how it ended.
@@ -135,6 +138,13 @@ pub enum Action {
         /// The how-manieth treatment of this machine it is, from 1.
         number: u32,
     },
+    /// A machine's workload hands over its duties, and stays cordoned.
+    Drain {
+        /// The machine.
+        machine: MachineId,
+        /// The how-manieth treatment of this machine it is, from 1.
+        number: u32,
+    },
 }
 
 impl Action {
@@ -143,14 +153,14 @@ impl Action {
         match self {
             Self::Provision { machine } => Some(machine),
             Self::Replace { new, .. } => Some(new),
-            Self::Retire { .. } | Self::Treat { .. } => None,
+            Self::Retire { .. } | Self::Treat { .. } | Self::Drain { .. } => None,
         }
     }
 
     /// The machine that is taken away.
     pub fn removes(self) -> Option<MachineId> {
         match self {
-            Self::Provision { .. } | Self::Treat { .. } => None,
+            Self::Provision { .. } | Self::Treat { .. } | Self::Drain { .. } => None,
             Self::Replace { old, .. } => Some(old),
             Self::Retire { machine } => Some(machine),
         }
@@ -159,7 +169,7 @@ impl Action {
     /// The machine that something is done to in its place.
     pub fn treats(self) -> Option<MachineId> {
         match self {
-            Self::Treat { machine, .. } => Some(machine),
+            Self::Treat { machine, .. } | Self::Drain { machine, .. } => Some(machine),
             Self::Provision { .. } | Self::Replace { .. } | Self::Retire { .. } => None,
         }
     }
@@ -175,7 +185,8 @@ impl Action {
             Self::Treat {
                 rung: Rung::RestartWorkload,
                 ..
-            } => None,
+            }
+            | Self::Drain { .. } => None,
             _ => self.finds(),
         }
     }
@@ -187,16 +198,20 @@ impl Action {
             Self::Replace { .. } => "replace",
             Self::Retire { .. } => "retire",
             Self::Treat { rung, .. } => rung.word(),
+            Self::Drain { .. } => "drain",
         }
     }
 
     /// The steps that the action takes.
     ///
-    /// A machine that is replaced has failed, so it isn't drained. A pet's old machine is proved off (`Fence`)
-    /// before anything else, so that two copies never run.
-    pub fn steps(self, pet: bool) -> &'static [Step] {
+    /// A machine that is replaced has failed, so it isn't drained; one that a person asks to have replaced (`asked`) may
+    /// be well, so it is. A pet's old machine is proved off (`Fence`) before its successor is made, so that two copies
+    /// never run.
+    pub fn steps(self, pet: bool, asked: bool) -> &'static [Step] {
         use Step::{AwaitJoin, AwaitWell, Destroy, Drain, Fence, PowerCycle, Provision, Reboot};
         match (self, pet) {
+            (Self::Replace { .. }, false) if asked => &[Drain, Destroy, Provision, AwaitJoin],
+            (Self::Replace { .. }, true) if asked => &[Drain, Fence, Destroy, Provision, AwaitJoin],
             (Self::Provision { .. }, _) => &[Provision, AwaitJoin],
             (Self::Replace { .. }, false) => &[Destroy, Provision, AwaitJoin],
             (Self::Replace { .. }, true) => &[Fence, Destroy, Provision, AwaitJoin],
@@ -207,6 +222,7 @@ impl Action {
                 Rung::Reboot => &[Reboot, AwaitWell],
                 Rung::PowerCycle => &[PowerCycle, AwaitWell],
             },
+            (Self::Drain { .. }, _) => &[Drain],
         }
     }
 }

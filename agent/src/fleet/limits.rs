@@ -125,6 +125,15 @@ pub const FAILURES_KEPT_MAX: usize = 16;
 /// The wait after a group's first failed order, in milliseconds; doubles with each further one.
 pub const BACKOFF_MS_MIN: u64 = 30 * SECOND_MS;
 
+/// Orders by hand that stand or are under way at one time: more are for a program, and groups are for those.
+pub const DEMANDS_OPEN_MAX: usize = 256;
+
+/// Orders by hand that have ended and are remembered, so that whoever waits for one learns how.
+pub const DEMANDS_ENDED_MAX: usize = 64;
+
+/// How long an order by hand may stand, in milliseconds. A day later the situation is another one.
+pub const DEMAND_MS_MAX: u64 = DAY_MS;
+
 /// How long an approval is good for, in milliseconds. After an hour the situation is another one.
 pub const APPROVAL_MS: u64 = HOUR_MS;
 

@@ -6,6 +6,7 @@ use muster_mesh::consensus::Seat;
 use muster_mesh::identity::{ClusterId, MachineId};
 
 use super::decision::{Decision, DecisionId, Subject};
+use super::demand::{Demand, DemandId};
 use super::intent::Intent;
 use super::limits::APPROVAL_MS;
 use super::machine::{Machine, Phase, Place};
@@ -163,6 +164,7 @@ impl FleetState {
         };
         self.concerns.is_empty()
             && self.open_intents().next().is_none()
+            && !self.demands.values().any(Demand::is_open)
             && self.groups.iter().all(is_whole)
     }
 
@@ -220,6 +222,20 @@ impl FleetState {
     pub fn approval(&self, machine: MachineId, now_ms: u64) -> Option<&Approval> {
         let approval = self.approvals.get(&machine)?;
         (now_ms < approval.at_ms.saturating_add(APPROVAL_MS)).then_some(approval)
+    }
+
+    /// The order by hand that waits for the rules to let it pass.
+    pub fn demand_on(&self, machine: MachineId) -> Option<(DemandId, &Demand)> {
+        let mut demands = self.demands.iter();
+        demands
+            .find(|(_, demand)| demand.machine == machine && demand.waits())
+            .map(|(id, demand)| (*id, demand))
+    }
+
+    /// Whether a machine's workload has handed over its duties.
+    pub fn is_drained(&self, machine: MachineId) -> bool {
+        let cordon = self.cordons.get(&machine);
+        cordon.is_some_and(|cordon| cordon.drained_ms.is_some())
     }
 
     // === identities ===

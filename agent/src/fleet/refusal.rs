@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OperationId;
 use super::decision::DecisionId;
+use super::demand::DemandId;
 use super::intent::Step;
 use super::names::{GroupId, MachineName, Member};
 use super::pause::PauseScope;
@@ -46,6 +47,12 @@ pub enum Refusal {
     /// There is no such decision on record.
     #[error("there is no decision {0} on record")]
     NoDecision(DecisionId),
+    /// There is no such order by hand that could still be taken back.
+    #[error("there is no order {0} by hand that stands; `muster status` shows those that do")]
+    NoDemand(DemandId),
+    /// The machine is not cordoned.
+    #[error("machine {0} is not cordoned")]
+    NotCordoned(MachineName),
     /// There is no such seat.
     #[error("nobody has the coordinator's seat {0}")]
     NoSeat(Seat),

@@ -5,6 +5,7 @@ use muster_mesh::identity::{ClusterId, MachineId};
 use serde::{Deserialize, Serialize};
 
 use super::decision::DecisionId;
+use super::demand::DemandId;
 use super::machine::Place;
 use super::names::{GroupId, MachineName};
 use super::refusal::Refusal;
@@ -33,6 +34,8 @@ pub enum Reply {
     Decided(Vec<Result<DecisionId, Refusal>>),
     /// A machine has this coordinator's seat.
     Seat(Seat),
+    /// It is asked for, under this number.
+    Asked(DemandId),
     /// It was not done, and nothing changed.
     Refused(Refusal),
 }

@@ -17,6 +17,8 @@ pub enum Rule {
     Ladder,
     /// Nobody paused the group or the fleet.
     Paused,
+    /// Nobody cordoned the machine.
+    Cordoned,
     /// The group's mode lets us act.
     Mode,
     /// A quorum of coordinators, and more than half of the roster, stand behind the leader.
@@ -41,10 +43,11 @@ pub enum Rule {
 
 impl Rule {
     /// All rules, in their order.
-    pub const ORDER: [Self; 13] = [
+    pub const ORDER: [Self; 14] = [
         Self::Evidence,
         Self::Ladder,
         Self::Paused,
+        Self::Cordoned,
         Self::Mode,
         Self::Quorum,
         Self::Settled,
@@ -56,14 +59,14 @@ impl Rule {
         Self::LastGoodReplica,
         Self::Fence,
     ];
-}
 
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Evidence => "evidence",
             Self::Ladder => "ladder",
             Self::Paused => "paused",
+            Self::Cordoned => "cordoned",
             Self::Mode => "mode",
             Self::Quorum => "quorum",
             Self::Settled => "settled",
@@ -74,7 +77,13 @@ impl fmt::Display for Rule {
             Self::WorkloadQuorum => "workload-quorum",
             Self::LastGoodReplica => "last-good-replica",
             Self::Fence => "fence",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -95,6 +104,8 @@ pub enum Verdict {
     Pass,
     /// Don't.
     Hold,
+    /// Don't; but a person typed the rule's name to have it done all the same.
+    Forced,
 }
 
 /// What a rule said about one decision.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OperationId;
 use super::decision::{Cause, Decision, DecisionId, Outcome, Subject};
+use super::demand::{Cordon, Demand, DemandId};
 use super::event::Event;
 use super::group::Group;
 use super::intent::Intent;
@@ -47,6 +48,12 @@ pub struct FleetState {
     pub concerns: BTreeMap<Subject, Concern>,
     /// What people approved and is not done yet.
     pub approvals: BTreeMap<MachineId, Approval>,
+    /// Orders by hand: all that stand or are under way, and the last that ended.
+    pub demands: BTreeMap<DemandId, Demand>,
+    /// The number of the last order by hand.
+    pub last_demand: DemandId,
+    /// Machines that are cordoned.
+    pub cordons: BTreeMap<MachineId, Cordon>,
     /// The last events, oldest first.
     pub events: VecDeque<Event>,
     /// The number that the next event gets.

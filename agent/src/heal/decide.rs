@@ -8,7 +8,7 @@ use super::board::Board;
 use super::diagnose::Finding;
 use super::draft::Draft;
 use super::situation::Situation;
-use super::{housekeeping, repair, scale};
+use super::{hand, housekeeping, repair, scale};
 use crate::fleet::limits::PROPOSALS_MAX;
 use crate::fleet::{
     Cause, Command, Diagnosis, FleetState, OperationId, Order, Outcome, Proposal, Refusal, Subject,
@@ -68,6 +68,7 @@ pub fn decide(state: &FleetState, situation: &Situation) -> Plan {
     let mut draft = Draft::new(state, &board);
     // Repair before growth.
     repair::repair(&mut draft);
+    hand::carry_out(&mut draft);
     let held = scale::scale(&mut draft);
     clear(&mut draft, &held);
     let Draft {
@@ -100,6 +101,8 @@ fn clear(draft: &mut Draft<'_>, held: &BTreeSet<Subject>) {
     let standing: Vec<Subject> = draft.state.concerns.keys().cloned().collect();
     for subject in standing {
         let cause = match &subject {
+            // What a person asked for ends with that.
+            Subject::Machine(_) if is_asked(draft, &subject) => continue,
             Subject::Machine(id) => {
                 let Some(finding) = draft.board.findings.get(id) else {
                     continue;
@@ -115,6 +118,11 @@ fn clear(draft: &mut Draft<'_>, held: &BTreeSet<Subject>) {
         };
         draft.record(subject, cause, Vec::new(), Vec::new(), Outcome::Clear);
     }
+}
+
+fn is_asked(draft: &Draft<'_>, subject: &Subject) -> bool {
+    let concern = draft.state.concerns.get(subject);
+    concern.is_some_and(|concern| concern.cause.demand().is_some())
 }
 
 pub(super) fn diagnosed(finding: &Finding) -> Cause {

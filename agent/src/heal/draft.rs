@@ -7,7 +7,7 @@ use super::gate::Gate;
 use crate::fleet::limits::PROPOSALS_MAX;
 use crate::fleet::{
     Action, Cause, Check, Evidence, FleetState, Group, GroupId, Machine, Member, Order, Outcome,
-    Proposal, Refusal, Rule, Rung, Subject, machine_id, operation_id,
+    Proposal, Refusal, Rule, Rung, Subject, Would, machine_id, operation_id,
 };
 
 /// What a round of deciding has come to so far.
@@ -69,7 +69,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Proposes to take `old` away, and to make another machine in its place.
-    pub(super) fn replace(&mut self, grounds: Grounds, old: &Machine) {
+    fn replace(&mut self, grounds: Grounds, old: &Machine) {
         let Some(order) = self.order_in_place_of(&grounds.group, old) else {
             return;
         };
@@ -92,13 +92,32 @@ impl<'a> Draft<'a> {
     }
 
     /// Proposes to do something to a machine in its place.
-    pub(super) fn treat(&mut self, grounds: Grounds, machine: &Machine, rung: Rung) {
+    fn treat(&mut self, grounds: Grounds, machine: &Machine, rung: Rung) {
         let action = Action::Treat {
             machine: machine.id,
             rung,
             number: machine.treatments.count.saturating_add(1),
         };
         self.act(grounds, action, None);
+    }
+
+    /// Proposes to have a machine's workload hand over its duties.
+    fn drain(&mut self, grounds: Grounds, machine: &Machine) {
+        let action = Action::Drain {
+            machine: machine.id,
+            number: machine.treatments.count.saturating_add(1),
+        };
+        self.act(grounds, action, None);
+    }
+
+    /// Proposes to do to a machine what is to be done.
+    pub(super) fn carry(&mut self, grounds: Grounds, machine: &Machine, would: Would) {
+        match would {
+            Would::Retire => self.retire(grounds, machine),
+            Would::Replace => self.replace(grounds, machine),
+            Would::Treat(rung) => self.treat(grounds, machine, rung),
+            Would::Drain => self.drain(grounds, machine),
+        }
     }
 
     /// Proposes to make a machine for a member of a group.

@@ -39,6 +39,7 @@ pub(super) const REPLACE: &[Ask] = &[
     ladder::evidence,
     ladder::ladder,
     paused,
+    cordoned,
     mode,
     quorum,
     settled::settled,
@@ -56,6 +57,7 @@ pub(super) const TREAT: &[Ask] = &[
     ladder::evidence,
     ladder::ladder,
     paused,
+    cordoned,
     mode,
     quorum,
     settled::settled,
@@ -98,6 +100,47 @@ pub(super) const DESTROY: &[Ask] = &[paused, quorum, settled::settled, backoff, 
 /// silence.
 pub(super) const SCALE_OUT: &[Ask] = &[paused, quorum, backoff];
 
+/// The rules for replacing a machine because a person asks for it. `cordoned`, `mode` and `grace` are about what the
+/// fleet does by itself.
+pub(super) const REPLACE_BY_HAND: &[Ask] = &[
+    ladder::evidence,
+    ladder::ladder,
+    paused,
+    quorum,
+    settled::settled,
+    backoff,
+    budget::budget,
+    correlation::correlation,
+    workload::workload_quorum,
+    replica::last_good_replica,
+    fence::fence,
+];
+
+/// The rules for treating a machine in its place because a person asks for it.
+pub(super) const TREAT_BY_HAND: &[Ask] = &[
+    ladder::evidence,
+    ladder::ladder,
+    paused,
+    quorum,
+    settled::settled,
+    backoff,
+    budget::budget,
+    correlation::correlation,
+    workload::workload_quorum,
+    replica::last_good_replica,
+];
+
+/// The rules for draining a machine, which a person asks for. Like scaling in it costs nothing of the hour's budget.
+pub(super) const DRAIN_BY_HAND: &[Ask] = &[
+    ladder::evidence,
+    paused,
+    quorum,
+    settled::settled,
+    budget::at_once,
+    workload::workload_quorum,
+    replica::last_good_replica,
+];
+
 /// Asks all rules.
 pub(super) fn ask(rules: &[Ask], question: &Question<'_>) -> Vec<Gate> {
     rules.iter().map(|rule| rule(question)).collect()
@@ -128,6 +171,23 @@ fn paused(question: &Question<'_>) -> Gate {
             Gate::hold(Rule::Paused, margin)
         }
     }
+}
+
+/// Whoever cordoned a machine wants to have it as it is.
+fn cordoned(question: &Question<'_>) -> Gate {
+    let machine = question.machine.map(|(machine, _)| machine.id);
+    let cordon = machine.and_then(|id| question.state.cordons.get(&id));
+    let Some(cordon) = cordon else {
+        return Gate::pass(Rule::Cordoned, "nobody cordoned it");
+    };
+    let by = cordon.by.as_ref();
+    let by = by.map_or_else(String::new, |by| format!(" by {by}"));
+    let since = span(question.board.now_ms.saturating_sub(cordon.since_ms));
+    let margin = format!(
+        "it was cordoned {since} ago{by}, so it is left to people: {}",
+        cordon.reason
+    );
+    Gate::hold(Rule::Cordoned, margin)
 }
 
 fn mode(question: &Question<'_>) -> Gate {

@@ -21,6 +21,13 @@ pub(super) fn facts(state: &FleetState, board: &Board<'_>) -> Plan {
     for machine in state.machines.values() {
         plan.facts.extend(goodbye_or_return(board, machine));
     }
+    for (demand, _) in state
+        .demands
+        .iter()
+        .filter(|(_, demand)| demand.waits() && demand.until_ms <= board.now_ms)
+    {
+        plan.facts.push(Command::Expire { demand: *demand });
+    }
     for intent in state.open_intents() {
         let Some(record) = intent.current() else {
             continue;

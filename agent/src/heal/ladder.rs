@@ -67,6 +67,29 @@ fn passed_over(board: &Board<'_>, group: &Group, machine: &Machine, rung: Rung) 
             format!("`{rung}` did not help {ago} ago")
         });
     }
+    missing(board, group, machine, rung)
+}
+
+/// What a person asks for, as far as there is a way to do it.
+pub(super) fn by_hand(board: &Board<'_>, group: &Group, machine: &Machine, what: Would) -> Cure {
+    let missing = match what {
+        Would::Treat(rung) => missing(board, group, machine, rung),
+        Would::Replace | Would::Retire if !is_ours(machine) => {
+            Some("no provisioner made it, so none can take it away".to_owned())
+        }
+        Would::Replace | Would::Retire | Would::Drain => None,
+    };
+    match missing {
+        Some(why) => Cure { would: None, why },
+        None => Cure {
+            would: Some(what),
+            why: "a person asks for it".to_owned(),
+        },
+    }
+}
+
+/// Why a rung can't be done to a machine; `None` if it can.
+fn missing(board: &Board<'_>, group: &Group, machine: &Machine, rung: Rung) -> Option<String> {
     let seen = board.situation.machines.get(&machine.id);
     let provider = seen.and_then(|seen| seen.provider.as_ref());
     let (can, who) = match rung {

@@ -51,7 +51,8 @@ pub struct Suspect {
     pub addr: Option<SocketAddr>,
     /// It doesn't answer, or never came: witnesses are to try it.
     pub troubled: bool,
-    /// Its provisioner's word is needed: it or its workload is in trouble, or it is to be taken away.
+    /// Its provisioner's word is needed: it or its workload is in trouble, or it is to be taken away, or a person asks for
+    /// something to be done to it.
     pub asked: bool,
     instance: Option<InstanceId>,
     order: Option<OperationId>,
@@ -82,7 +83,10 @@ pub fn suspects(
             domain: Domain::of(machine),
             addr: machine.addr,
             troubled,
-            asked: troubled || ill(machine.id) || is_to_go(state, machine, &too_many),
+            asked: troubled
+                || ill(machine.id)
+                || is_to_go(state, machine, &too_many)
+                || state.demand_on(machine.id).is_some(),
             instance: instance.map(|instance| instance.id.clone()),
             order: machine.order.clone(),
         }

@@ -8,7 +8,8 @@ use super::board::Board;
 use super::ladder;
 use super::timing::{JOIN_AFTER_CHANGE_MS, TRIAL_MS_MAX};
 use crate::fleet::{
-    Command, Diagnosis, FleetState, Intent, Progress, Step, StepRecord, StepResult, span,
+    Action, Command, Diagnosis, Evidence, FleetState, Intent, Progress, Rung, Step, StepRecord,
+    StepResult, span,
 };
 
 /// The report of how a treatment ended; or when to look again.
@@ -27,7 +28,7 @@ pub(super) fn recovered(
         .max(led_ms.saturating_add(JOIN_AFTER_CHANGE_MS))
         .max(on_trial_ms);
     let machine = intent.action.treats().ok_or(at_ms)?;
-    let well = is_well(board, machine);
+    let well = is_well(state, board, intent, machine);
     let result = if well && board.now_ms >= on_trial_ms {
         StepResult::Done
     } else if let Some(error) = is_gone(board, machine, since_ms) {
@@ -50,9 +51,37 @@ pub(super) fn recovered(
     }))
 }
 
-fn is_well(board: &Board<'_>, machine: MachineId) -> bool {
+fn is_well(state: &FleetState, board: &Board<'_>, intent: &Intent, machine: MachineId) -> bool {
     let finding = board.findings.get(&machine);
     finding.is_some_and(|finding| finding.diagnosis == Diagnosis::Healthy)
+        && has_restarted(state, board, intent, machine)
+}
+
+/// Whether a machine that a person asked to have rebooted lives anew: it may have been well before, and answer for a
+/// while yet.
+fn has_restarted(
+    state: &FleetState,
+    board: &Board<'_>,
+    intent: &Intent,
+    machine: MachineId,
+) -> bool {
+    let reboots = intent.action.stops().is_some() && intent.asked.is_some();
+    let before = state.decision(intent.decision).filter(|_| reboots);
+    let before = before.and_then(|decision| {
+        decision
+            .proposal
+            .evidence
+            .iter()
+            .find_map(|seen| match seen {
+                Evidence::Member(member) => Some(member.generation),
+                _ => None,
+            })
+    });
+    let seen = board.situation.machines.get(&machine);
+    let now = seen
+        .and_then(|seen| seen.member)
+        .map(|seen| seen.generation);
+    before.is_none() || now > before
 }
 
 /// For how long a machine has to be well before that counts, in milliseconds. A workload that failed counts as well until
@@ -60,7 +89,14 @@ fn is_well(board: &Board<'_>, machine: MachineId) -> bool {
 fn trial_ms(state: &FleetState, intent: &Intent) -> u64 {
     let cause = state.decision(intent.decision);
     let cause = cause.and_then(|decision| decision.proposal.cause.diagnosis());
-    if cause != Some(Diagnosis::WorkloadFailed) {
+    let restarted = matches!(
+        intent.action,
+        Action::Treat {
+            rung: Rung::RestartWorkload,
+            ..
+        }
+    );
+    if cause != Some(Diagnosis::WorkloadFailed) && !restarted {
         return 0;
     }
     let plan = intent.action.treats().and_then(|id| {

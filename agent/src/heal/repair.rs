@@ -16,8 +16,17 @@ pub(super) fn repair(draft: &mut Draft<'_>) {
             draft.look_at(Some(draft.board.now_ms));
             return;
         }
+        if is_asked_for(draft, &machine) {
+            continue;
+        }
         treat(draft, &machine, &finding);
     }
+}
+
+/// Whether a person has asked for something to be done to it, which comes first.
+fn is_asked_for(draft: &Draft<'_>, machine: &Machine) -> bool {
+    let demand = draft.state.demand_on(machine.id);
+    demand.is_some_and(|(_, demand)| demand.stands(draft.board.now_ms))
 }
 
 fn patients(draft: &Draft<'_>) -> Vec<(Machine, Finding)> {
@@ -44,7 +53,7 @@ fn patients(draft: &Draft<'_>) -> Vec<(Machine, Finding)> {
     patients
 }
 
-fn needs_deciding(machine: &Machine, finding: &Finding) -> bool {
+pub(super) fn needs_deciding(machine: &Machine, finding: &Finding) -> bool {
     match finding.diagnosis {
         // That it left is put on record first.
         Diagnosis::Left => matches!(machine.phase, Phase::Left { .. }),
@@ -52,7 +61,7 @@ fn needs_deciding(machine: &Machine, finding: &Finding) -> bool {
     }
 }
 
-fn treat(draft: &mut Draft<'_>, machine: &Machine, finding: &Finding) {
+pub(super) fn treat(draft: &mut Draft<'_>, machine: &Machine, finding: &Finding) {
     let Some(id) = machine.group().cloned() else {
         return;
     };
@@ -65,7 +74,7 @@ fn treat(draft: &mut Draft<'_>, machine: &Machine, finding: &Finding) {
     let rules = match cure.would {
         Some(Would::Retire) => CLEAR_AWAY,
         Some(Would::Treat(_)) => TREAT,
-        Some(Would::Replace) | None => REPLACE,
+        Some(Would::Replace | Would::Drain) | None => REPLACE,
     };
     let question = Question {
         state,
@@ -87,11 +96,8 @@ fn treat(draft: &mut Draft<'_>, machine: &Machine, finding: &Finding) {
                 evidence,
                 checks,
             };
-            return match would {
-                Would::Retire => draft.retire(grounds, machine),
-                Would::Replace => draft.replace(grounds, machine),
-                Would::Treat(rung) => draft.treat(grounds, machine, rung),
-            };
+            draft.carry(grounds, machine, would);
+            return;
         }
         (Some(check), _) if check.rule == Rule::Fence && draft.is_being_asked(machine) => return,
         (Some(check), Some(would)) if check.rule == Rule::Mode => match mode {
@@ -105,5 +111,8 @@ fn treat(draft: &mut Draft<'_>, machine: &Machine, finding: &Finding) {
         // The rule `ladder` holds where there is no cure.
         (None, None) => return,
     };
-    draft.record(subject, cause, evidence, checks, outcome);
+    // What a person asks for is what stands on record while it waits.
+    if !is_asked_for(draft, machine) {
+        draft.record(subject, cause, evidence, checks, outcome);
+    }
 }

@@ -30,7 +30,7 @@ pub(super) fn scale(draft: &mut Draft<'_>) -> BTreeSet<Subject> {
     held
 }
 
-/// Machines that are to go because their group has too many: unhealthy ones first, then the newest. For pets those
+/// Machines that are to go because their group has too many: cordoned ones first, then unhealthy ones, then the newest. For pets those
 /// that are no members any more; for a group that is being destroyed all.
 pub(super) fn surplus(state: &FleetState, board: &Board<'_>, group: &Group) -> Vec<MachineId> {
     let id = &group.spec.id;
@@ -60,7 +60,10 @@ pub(super) fn surplus(state: &FleetState, board: &Board<'_>, group: &Group) -> V
     }
     machines.sort_by_key(|machine| {
         let generation = machine.place.as_ref().map_or(0, |place| place.generation);
-        (wellness(board, machine.id), std::cmp::Reverse(generation))
+        let wellness = wellness(board, machine.id);
+        // One that can't be drained now waits, cordoned or not.
+        let cordoned = wellness != UNREACHED && state.cordons.contains_key(&machine.id);
+        (!cordoned, wellness, std::cmp::Reverse(generation))
     });
     machines
         .into_iter()
@@ -68,6 +71,9 @@ pub(super) fn surplus(state: &FleetState, board: &Board<'_>, group: &Group) -> V
         .map(|machine| machine.id)
         .collect()
 }
+
+/// See [`wellness`].
+const UNREACHED: u8 = 3;
 
 /// 0 for a machine that something is the matter with, 1 for one that feels unwell, 2 for one that is well, and 3 for one
 /// that can't be drained now, because only some reach it.
@@ -82,7 +88,7 @@ fn wellness(board: &Board<'_>, id: MachineId) -> u8 {
         (Some(finding), _)
             if matches!(finding.diagnosis, Diagnosis::Slow | Diagnosis::Partitioned) =>
         {
-            3
+            UNREACHED
         }
         (Some(finding), _) if !finding.diagnosis.is_calm() => 0,
         (_, Some(record)) if record.health == Health::Critical => 1,

@@ -3,6 +3,7 @@
 mod correlation;
 mod diagnosis;
 mod evidence;
+mod hand;
 mod healing;
 mod histories;
 mod holding;

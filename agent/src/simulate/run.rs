@@ -395,6 +395,7 @@ fn reason(cause: &Cause) -> String {
         Cause::TooFew { .. } => "too few machines".to_owned(),
         Cause::TooMany { .. } => "too many machines".to_owned(),
         Cause::Destroyed => "the group is destroyed".to_owned(),
+        Cause::Asked { .. } => "asked".to_owned(),
         Cause::Complete => "complete".to_owned(),
         Cause::Diagnosed { summary, .. } => summary.to_string(),
     }

@@ -82,6 +82,8 @@ pub enum CheckVerdict {
     Pass,
     /// Not now.
     Hold,
+    /// Not now; but a person typed the rule's name to have it done all the same.
+    Forced,
 }
 
 /// What came of a decision.

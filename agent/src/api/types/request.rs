@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::HealMode;
+use super::{AskRequest, HealMode};
 use crate::fleet::spec::GroupSpec;
 
 /// One request, on one line, tagged by `op`.
@@ -138,6 +138,33 @@ pub enum Request {
         /// The decision's number.
         decision: u64,
     },
+    /// Asks for something to be done to one machine, through the same rules as what the fleet does by itself. Answered
+    /// by what the rules say.
+    Ask(AskRequest),
+    /// Takes back what was asked for, if it has not begun.
+    Cancel {
+        /// The order's number, or its machine's name.
+        subject: String,
+    },
+    /// How far an order by hand is.
+    Order {
+        /// Its number.
+        order: u64,
+    },
+    /// Leaves a machine to people: it is not healed by itself, gets no coordinator's seat, and goes first when its group
+    /// shrinks.
+    Cordon {
+        /// Its name or its machine ID.
+        name: String,
+        /// Why, for those who come later.
+        #[serde(default)]
+        reason: String,
+    },
+    /// Ends that.
+    Uncordon {
+        /// Its name or its machine ID.
+        name: String,
+    },
     /// Makes a token that lets machines join.
     TokenCreate(TokenRequest),
     /// All tokens, without their secrets.
@@ -266,6 +293,10 @@ impl Request {
             | Self::MachineRevoke { .. }
             | Self::MachineForget { .. }
             | Self::Approve { .. }
+            | Self::Ask(_)
+            | Self::Cancel { .. }
+            | Self::Cordon { .. }
+            | Self::Uncordon { .. }
             | Self::TokenCreate(_)
             | Self::TokenRevoke { .. }
             | Self::OperatorCreate(_)
@@ -285,6 +316,7 @@ impl Request {
             | Self::Coordinators
             | Self::Metrics
             | Self::PauseList
+            | Self::Order { .. }
             | Self::TokenList
             | Self::OperatorList => false,
         }

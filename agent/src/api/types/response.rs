@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ApiError, DecisionRow, EventRow, Explanation, GroupDetail, GroupStatus, HealthRow, LastWords,
-    MachineDetail, MemberRow, Plan, Report, Status,
+    MachineDetail, MemberRow, OrderDetail, Plan, Report, Status,
 };
 
 /// One line of answer.
@@ -79,6 +79,8 @@ pub enum Response {
     Plan(Plan),
     /// To `pause_list`.
     Pauses(Listed<PauseRow>),
+    /// To `ask` and `order`.
+    Order(Box<OrderDetail>),
     /// To `token_create`.
     TokenCreated(TokenCreated),
     /// To `token_list`.

@@ -6,7 +6,7 @@ use std::fmt;
 use muster_mesh::identity::{ClusterId, MachineId};
 use serde::{Deserialize, Serialize};
 
-use super::AsOf;
+use super::{AsOf, CordonRow, OrderRow};
 
 /// The whole fleet: what `muster status` shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct Status {
     /// touched.
     #[serde(default)]
     pub orphans: Vec<OrphanRow>,
+    /// Orders by hand that wait or are under way, oldest first.
+    #[serde(default)]
+    pub orders: Vec<OrderRow>,
 }
 
 /// An instance that nobody runs on.
@@ -172,6 +175,9 @@ pub struct MachineRow {
     /// Whether it is a coordinator.
     #[serde(default)]
     pub coordinator: bool,
+    /// Why it is left to people; `null` for one that is not.
+    #[serde(default)]
+    pub cordoned: Option<CordonRow>,
     /// Its labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

@@ -119,18 +119,24 @@ fn one(decision: &DecisionRow, out: &Output) -> String {
         }
         text += &grid.render("");
     }
-    if !decision.checks.is_empty() {
-        let mut grid = Grid::new(paint, &["RULE", "", "MARGIN"]);
-        for check in &decision.checks {
-            let verdict = match check.verdict {
-                CheckVerdict::Pass => (Tone::Good, "pass".to_owned()),
-                CheckVerdict::Hold => (Tone::Bad, "HOLD".to_owned()),
-            };
-            grid.row([bold(&check.rule), verdict, plain(&check.margin)]);
-        }
-        text += &grid.render("");
+    text + &rules(decision, out)
+}
+
+/// What every rule said.
+pub(super) fn rules(decision: &DecisionRow, out: &Output) -> String {
+    if decision.checks.is_empty() {
+        return String::new();
     }
-    text
+    let mut grid = Grid::new(out.paint, &["RULE", "", "MARGIN"]);
+    for check in &decision.checks {
+        let verdict = match check.verdict {
+            CheckVerdict::Pass => (Tone::Good, "pass".to_owned()),
+            CheckVerdict::Hold => (Tone::Bad, "HOLD".to_owned()),
+            CheckVerdict::Forced => (Tone::Warn, "forced".to_owned()),
+        };
+        grid.row([bold(&check.rule), verdict, plain(&check.margin)]);
+    }
+    grid.render("")
 }
 
 /// What would have turned the decision: the rules that held, all of them; or, where none did, any one of the others.
@@ -187,10 +193,12 @@ pub(crate) fn event(event: &EventRow, out: &Output) -> String {
 /// How an event is meant, by its kind.
 pub(crate) fn event_tone(kind: &str) -> Tone {
     match kind {
-        "failed" | "held" | "revoked" | "retrying" | "orphan_found" => Tone::Bad,
-        "joined" | "done" | "cleared" | "returned" | "founded" | "approved" => Tone::Good,
+        "failed" | "held" | "revoked" | "retrying" | "orphan_found" | "expired" => Tone::Bad,
+        "joined" | "done" | "cleared" | "returned" | "founded" | "approved" | "uncordoned" => {
+            Tone::Good
+        }
         "ordered" | "replacing" | "retiring" | "observed" | "awaiting_approval" | "paused"
-        | "left" => Tone::Warn,
+        | "left" | "asked" | "withdrawn" | "cordoned" | "draining" => Tone::Warn,
         _ => Tone::Plain,
     }
 }

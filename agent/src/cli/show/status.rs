@@ -3,6 +3,7 @@
 use super::super::grid::{Grid, bold, dim, maybe, plain};
 use super::super::output::{Output, Tone};
 use super::super::time;
+use super::hand::{cordons, orders};
 use super::{answered, diagnosis_tone, health_tone, holds, orphans, own_holds, pairs, state_tone};
 use crate::api::types::{MachineRow, MemberCounts, Status};
 
@@ -48,6 +49,8 @@ pub(in crate::cli) fn status(status: &Status, out: &Output) -> String {
     for group in &status.groups {
         text += &holds(&group.id, own_holds(group, &status.holds), out);
     }
+    text += &cordons(&status.machines, out);
+    text += &orders(&status.orders, out);
     text += &orphans(&status.orphans, out);
     text += &answered(&status.as_of, out);
     text

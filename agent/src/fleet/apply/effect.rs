@@ -41,9 +41,11 @@ impl FleetState {
             self.put_ordered(context, &group, order, &op, found.as_ref());
         }
         let pet = found.as_ref().is_some_and(Machine::is_pet);
+        let asked = proposal.cause.demand();
+        self.overtake(context, proposal, &op);
         match &found {
             Some(machine) if action.treats().is_some() => self.take_in_hand(machine, &op),
-            Some(old) => self.take_away(context, old, &op, action),
+            Some(old) => self.take_away(context, old, &op, action, asked.is_some()),
             None => {}
         }
         let named = action.makes().or(action.finds());
@@ -64,13 +66,16 @@ impl FleetState {
                 let failed_ms = proposal.cause.since_ms();
                 Origin::of(machine, proposal.agent_version(), failed_ms)
             }),
-            plan: plan(action, pet, context.now_ms),
+            plan: plan(action, pet, asked.is_some(), context.now_ms),
             decision,
             paid,
+            asked,
             opened_ms: context.now_ms,
             state: IntentState::Open,
         };
-        if let (Action::Replace { .. }, Some(group)) = (action, self.groups.get_mut(&group)) {
+        if let (Action::Replace { .. }, None, Some(group)) =
+            (action, asked, self.groups.get_mut(&group))
+        {
             group.note_replaced(&intent.member, context.now_ms);
         }
         self.note_action(context, decision, proposal, &intent, found.as_ref());
@@ -155,20 +160,22 @@ impl FleetState {
     }
 
     /// A machine that is replaced, or that left, is refused by everyone from now on. Not so a pet that is replaced:
-    /// it may still turn out to run and to be impossible to fence, and is refused only once it is proved off.
+    /// it may still turn out to run and to be impossible to fence, and is refused only once it is proved off. Nor one
+    /// that a person asked to have replaced, until it is drained.
     fn take_away(
         &mut self,
         context: &Context<'_>,
         old: &Machine,
         op: &OperationId,
         action: Action,
+        asked: bool,
     ) {
         if let Some(machine) = self.machines.get_mut(&old.id) {
             machine.phase = Phase::Retiring;
             machine.intent = Some(op.clone());
         }
         self.approvals.remove(&old.id);
-        let replaced = matches!(action, Action::Replace { .. }) && !old.is_pet();
+        let replaced = matches!(action, Action::Replace { .. }) && !old.is_pet() && !asked;
         if replaced || matches!(old.phase, Phase::Left { .. }) {
             self.condemn(context, old.id);
         }
@@ -193,20 +200,22 @@ impl FleetState {
             (Action::Treat { machine, rung, .. }, _) => {
                 About::machine(machine, format!("{rung}: {cause}"))
             }
+            (Action::Drain { machine, .. }, _) => About::machine(machine, cause.to_string()),
         };
         let kind = match intent.action {
             Action::Provision { .. } => EventKind::Ordered,
             Action::Replace { .. } => EventKind::Replacing,
             Action::Retire { .. } => EventKind::Retiring,
             Action::Treat { .. } => EventKind::Treating,
+            Action::Drain { .. } => EventKind::Draining,
         };
         self.note(context, kind, about.decided(decision));
     }
 }
 
-fn plan(action: Action, pet: bool, now_ms: u64) -> Vec<StepRecord> {
+fn plan(action: Action, pet: bool, asked: bool, now_ms: u64) -> Vec<StepRecord> {
     let mut plan: Vec<_> = action
-        .steps(pet)
+        .steps(pet, asked)
         .iter()
         .map(|step| StepRecord::new(*step))
         .collect();

@@ -4,6 +4,7 @@ use muster_mesh::identity::MachineId;
 
 use super::super::OperationId;
 use super::super::decision::{Cause, Order, Proposal, Subject};
+use super::super::demand::Demand;
 use super::super::diagnosis::Diagnosis;
 use super::super::group::Group;
 use super::super::ids::{machine_id, operation_id};
@@ -38,7 +39,10 @@ impl FleetState {
             .get(id)
             .ok_or_else(|| Refusal::NoGroup(id.clone()))?;
         self.check_mandate(proposal)?;
-        self.check_not_paused(context, id, proposal, action)?;
+        let demand = self.check_demand(context, proposal, action)?;
+        if !forces(demand, Rule::Paused) {
+            self.check_not_paused(context, id, proposal, action)?;
+        }
         let place = match action {
             Action::Provision { machine } => {
                 self.check_provision(context, id, group, proposal)?;
@@ -47,7 +51,7 @@ impl FleetState {
             }
             Action::Replace { old, new } => {
                 let machine = self.free_machine(id, old)?;
-                self.check_replace(context, group, proposal, machine)?;
+                self.check_replace(context, group, proposal, machine, demand)?;
                 let order = needed_order(proposal)?;
                 self.check_order(id, group, order, new, Some(machine))?
             }
@@ -68,7 +72,17 @@ impl FleetState {
                 number,
             } => {
                 let machine = self.free_machine(id, machine)?;
-                self.check_treat(context, group, proposal, machine, rung, number)?;
+                check_in_place(group, proposal, machine, number)?;
+                self.check_treat(context, group, proposal, machine, rung, demand)?;
+                machine
+                    .place
+                    .clone()
+                    .ok_or_else(|| Refusal::NoGroup(id.clone()))?
+            }
+            Action::Drain { machine, number } => {
+                let machine = self.free_machine(id, machine)?;
+                check_in_place(group, proposal, machine, number)?;
+                self.check_drain(group, machine, demand)?;
                 machine
                     .place
                     .clone()
@@ -163,11 +177,13 @@ impl FleetState {
         group: &Group,
         proposal: &Proposal,
         old: &Machine,
+        demand: Option<&Demand>,
     ) -> Result<(), Refusal> {
         if proposal.subject != Subject::Machine(old.id) {
             return Err(invalid("a decision about one machine replaces another one"));
         }
         let fits = match (proposal.cause.diagnosis(), old.phase) {
+            (None, Phase::Joined | Phase::Lost { .. }) => demand.is_some(),
             (Some(Diagnosis::Gone | Diagnosis::Unreachable), Phase::Joined) => true,
             // The end of the ladder; which rungs there are is for the decision core to know.
             (Some(Diagnosis::AgentDown | Diagnosis::WorkloadFailed), Phase::Joined) => true,
@@ -183,10 +199,52 @@ impl FleetState {
         if group.destroying {
             return Err(Refusal::Stale("the group is being destroyed".into()));
         }
-        self.check_permitted(context, group, old.id)?;
-        check_backoff(context, group)?;
-        check_disk(context, group, old)?;
-        self.check_budget(context, group, old)
+        self.check_by_itself(context, group, old.id, demand)?;
+        if !forces(demand, Rule::Backoff) {
+            check_backoff(context, group)?;
+            check_disk(context, group, old)?;
+        }
+        self.check_budget(context, group, old, demand)
+    }
+
+    /// What only stops what the fleet does by itself.
+    fn check_by_itself(
+        &self,
+        context: &Context<'_>,
+        group: &Group,
+        machine: MachineId,
+        demand: Option<&Demand>,
+    ) -> Result<(), Refusal> {
+        if demand.is_some() {
+            return Ok(());
+        }
+        if let Some(cordon) = self.cordons.get(&machine) {
+            return Err(Refusal::Held {
+                rule: Rule::Cordoned,
+                detail: format!("it is cordoned: {}", cordon.reason).into(),
+            });
+        }
+        self.check_permitted(context, group, machine)
+    }
+
+    /// Draining takes a machine's duties away, so it counts among the removals at one time. It costs nothing of the
+    /// hour's budget, as scaling in doesn't.
+    fn check_drain(
+        &self,
+        group: &Group,
+        machine: &Machine,
+        demand: Option<&Demand>,
+    ) -> Result<(), Refusal> {
+        if demand.is_none() || machine.phase != Phase::Joined {
+            return Err(roster::wrong_phase(
+                machine,
+                "only a machine that joined is drained, and only by hand",
+            ));
+        }
+        if forces(demand, Rule::Budget) {
+            return Ok(());
+        }
+        self.check_at_once(group, "removals")
     }
 
     fn check_treat(
@@ -196,28 +254,19 @@ impl FleetState {
         proposal: &Proposal,
         machine: &Machine,
         rung: Rung,
-        number: u32,
+        demand: Option<&Demand>,
     ) -> Result<(), Refusal> {
-        if proposal.subject != Subject::Machine(machine.id) {
-            return Err(invalid("a decision about one machine treats another one"));
-        }
-        if proposal.order.is_some() {
-            return Err(invalid("a treatment orders no machine"));
-        }
-        let fits = proposal
-            .cause
-            .diagnosis()
-            .is_some_and(|diagnosis| Rung::ladder(diagnosis).contains(&rung));
+        let fits = match proposal.cause.diagnosis() {
+            Some(diagnosis) => Rung::ladder(diagnosis).contains(&rung),
+            None => demand.is_some(),
+        };
         if !fits || machine.phase != Phase::Joined {
             let why = format!("its diagnosis is none to {rung} it for");
             return Err(roster::wrong_phase(machine, &why));
         }
-        if machine.treatments.count.checked_add(1) != Some(number) {
-            return Err(Refusal::Stale(
-                format!("it has had {} treatments", machine.treatments.count).into(),
-            ));
-        }
-        if let Some(spent) = machine.treatments.spent(rung, context.now_ms) {
+        // A person who names the rung does not climb the ladder.
+        let spent = machine.treatments.spent(rung, context.now_ms);
+        if let Some(spent) = spent.filter(|_| demand.is_none()) {
             let ago = span(context.now_ms.saturating_sub(spent.at_ms));
             let detail = format!("{rung} was tried {ago} ago");
             return Err(Refusal::Held {
@@ -225,12 +274,11 @@ impl FleetState {
                 detail: detail.into(),
             });
         }
-        if group.destroying {
-            return Err(Refusal::Stale("the group is being destroyed".into()));
+        self.check_by_itself(context, group, machine.id, demand)?;
+        if !forces(demand, Rule::Backoff) {
+            check_backoff(context, group)?;
         }
-        self.check_permitted(context, group, machine.id)?;
-        check_backoff(context, group)?;
-        self.check_budget(context, group, machine)
+        self.check_budget(context, group, machine, demand)
     }
 
     /// Whether the group's mode lets us replace the machine.
@@ -260,11 +308,13 @@ impl FleetState {
         context: &Context<'_>,
         group: &Group,
         machine: &Machine,
+        demand: Option<&Demand>,
     ) -> Result<(), Refusal> {
-        let (under_way, at_once) = (self.removals(&group.spec.id), group.at_once());
-        let detail = if under_way >= at_once {
-            format!("{under_way} of {at_once} replacements at once are under way")
-        } else if group.bucket.tokens(group.per_hour(), context.now_ms) == 0 {
+        if forces(demand, Rule::Budget) {
+            return Ok(());
+        }
+        self.check_at_once(group, "replacements")?;
+        let detail = if group.bucket.tokens(group.per_hour(), context.now_ms) == 0 {
             format!("this hour's {} replacements are spent", group.per_hour())
         } else {
             let limits = self.limits_on(machine, context.now_ms);
@@ -276,6 +326,17 @@ impl FleetState {
         Err(Refusal::Held {
             rule: Rule::Budget,
             detail: detail.into(),
+        })
+    }
+
+    fn check_at_once(&self, group: &Group, what: &str) -> Result<(), Refusal> {
+        let (under_way, at_once) = (self.removals(&group.spec.id), group.at_once());
+        if under_way < at_once {
+            return Ok(());
+        }
+        Err(Refusal::Held {
+            rule: Rule::Budget,
+            detail: format!("{under_way} of {at_once} {what} at once are under way").into(),
         })
     }
 
@@ -310,15 +371,7 @@ impl FleetState {
                 .into(),
             ));
         }
-        let (under_way, at_once) = (self.removals(id), group.at_once());
-        if under_way >= at_once {
-            let detail = format!("{under_way} of {at_once} removals at once are under way");
-            return Err(Refusal::Held {
-                rule: Rule::Budget,
-                detail: detail.into(),
-            });
-        }
-        Ok(())
+        self.check_at_once(group, "removals")
     }
 
     /// A machine of the group that no intent is about.
@@ -467,6 +520,34 @@ fn needed_order(proposal: &Proposal) -> Result<&Order, Refusal> {
         .order
         .as_ref()
         .ok_or_else(|| invalid("an action that makes a machine needs an order"))
+}
+
+/// What goes for everything that is done to a machine in its place.
+fn check_in_place(
+    group: &Group,
+    proposal: &Proposal,
+    machine: &Machine,
+    number: u32,
+) -> Result<(), Refusal> {
+    if proposal.subject != Subject::Machine(machine.id) {
+        return Err(invalid("a decision about one machine treats another one"));
+    }
+    if proposal.order.is_some() {
+        return Err(invalid("a treatment orders no machine"));
+    }
+    if machine.treatments.count.checked_add(1) != Some(number) {
+        return Err(Refusal::Stale(
+            format!("it has had {} treatments", machine.treatments.count).into(),
+        ));
+    }
+    if group.destroying {
+        return Err(Refusal::Stale("the group is being destroyed".into()));
+    }
+    Ok(())
+}
+
+fn forces(demand: Option<&Demand>, rule: Rule) -> bool {
+    demand.is_some_and(|demand| demand.forced.contains(&rule))
 }
 
 fn check_disk(context: &Context<'_>, group: &Group, old: &Machine) -> Result<(), Refusal> {

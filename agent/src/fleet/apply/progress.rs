@@ -8,7 +8,7 @@ use super::super::decision::DecisionId;
 use super::super::event::EventKind;
 use super::super::intent::{Action, Held, Intent, IntentState, Step, StepRecord};
 use super::super::limits::{INTENTS_ENDED_MAX, RESTART_MS, RETRY_MS_MAX};
-use super::super::machine::{Instance, Phase};
+use super::super::machine::{Instance, Machine, Phase};
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
 use super::super::rule::Rule;
@@ -173,7 +173,9 @@ impl FleetState {
         record.next_attempt_ms = context.now_ms.saturating_add(retry_ms.min(RETRY_MS_MAX));
         let attempts = record.attempts;
         let over = attempts >= step.attempts_max();
-        if over && step == Step::Drain {
+        // Draining is a courtesy, except where nothing else was asked for.
+        let is_courtesy = step == Step::Drain && !matches!(action, Action::Drain { .. });
+        if over && is_courtesy {
             let detail = format!("goes undrained after {attempts} tries: {error}");
             let machine = action.removes().or(action.makes());
             let about = About {
@@ -304,9 +306,13 @@ impl FleetState {
         let Some(intent) = self.intents.get_mut(op) else {
             return;
         };
+        let mut drained = None;
         if let Some(record) = intent.current_mut() {
             record.ended_ms = Some(context.now_ms);
             record.held = None;
+            if let (Step::Drain, Action::Replace { old, .. }) = (record.step, intent.action) {
+                drained = Some(old);
+            }
         }
         match intent.current_mut() {
             Some(next) => {
@@ -319,6 +325,11 @@ impl FleetState {
                 };
                 self.end(context, op);
             }
+        }
+        // One of cattle that is replaced is refused by everyone from now on; a pet once it is proved off.
+        let is_pet = |id: &MachineId| self.machines.get(id).is_some_and(Machine::is_pet);
+        if let Some(old) = drained.filter(|old| !is_pet(old)) {
+            self.condemn(context, old);
         }
     }
 
@@ -339,7 +350,13 @@ impl FleetState {
         {
             group.failures.clear();
         }
-        self.end_treatment(context, intent.action, true);
+        // A person's treatment says nothing about what cures the machine.
+        self.end_treatment(
+            context,
+            intent.action,
+            intent.asked.is_none().then_some(true),
+        );
+        self.end_asked(context, &intent, None);
         let took = span(context.now_ms.saturating_sub(intent.opened_ms));
         let about = About {
             machine: intent.action.makes().or(intent.action.treats()),
@@ -387,7 +404,8 @@ impl FleetState {
         if let Some(id) = removes {
             self.give_back_old(context, id, &intent);
         }
-        self.end_treatment(context, intent.action, false);
+        self.end_treatment(context, intent.action, Some(false));
+        self.end_asked(context, &intent, Some(&error));
         // What did not help in place is followed by the next rung, not by a wait.
         if let Some(group) = self.groups.get_mut(&intent.group)
             && intent.action.treats().is_none()
@@ -397,14 +415,15 @@ impl FleetState {
         self.after_intent(context, &intent);
     }
 
-    /// A machine that was treated is free again, and remembers how it went.
-    fn end_treatment(&mut self, context: &Context<'_>, action: Action, helped: bool) {
-        let Action::Treat { machine, rung, .. } = action else {
+    /// A machine that was treated is free again, and remembers how it went if that is known.
+    fn end_treatment(&mut self, context: &Context<'_>, action: Action, helped: Option<bool>) {
+        let treated = action.treats().and_then(|id| self.machines.get_mut(&id));
+        let Some(machine) = treated else {
             return;
         };
-        if let Some(machine) = self.machines.get_mut(&machine) {
-            machine.intent = None;
-            let at_ms = context.now_ms;
+        machine.intent = None;
+        let at_ms = context.now_ms;
+        if let (Action::Treat { rung, .. }, Some(helped)) = (action, helped) {
             machine.treatments.note(Treatment {
                 rung,
                 at_ms,

@@ -37,6 +37,7 @@ impl FleetState {
             EventKind::Left,
             About::machine(id, "said goodbye for good"),
         );
+        self.drop_demand_on(context, id);
         Ok(Reply::Done)
     }
 
@@ -116,6 +117,7 @@ impl FleetState {
         if let Some(machine) = self.machines.get_mut(&id) {
             machine.condemned = true;
         }
+        self.drop_demand_on(context, id);
         let now_ms = context.now_ms;
         self.revoked
             .retain(|_, at_ms| now_ms.saturating_sub(*at_ms) < REVOKED_KEPT_MS);
@@ -128,6 +130,7 @@ impl FleetState {
         self.machines.remove(&id);
         self.concerns.remove(&Subject::Machine(id));
         self.approvals.remove(&id);
+        self.cordons.remove(&id);
     }
 
     /// Refuses a name that another machine has, `except` one that is about to give it up.

@@ -108,6 +108,9 @@ pub(super) fn correlation(question: &Question<'_>) -> Gate {
     let Some((machine, finding)) = question.machine else {
         return Gate::pass(rule, "no machine has failed");
     };
+    if finding.diagnosis.is_calm() {
+        return Gate::pass(rule, "it has not failed");
+    }
     let since_ms = finding.since_ms;
     let Some(kin) = Kin::of(machine, since_ms, question.board) else {
         return Gate::pass(rule, "it is of no group");
@@ -163,8 +166,12 @@ fn event<'q>(
             event.insert(*id, (Fate::Waits, other.name.as_str()));
         }
     }
-    let healing =
-        |intent: &&Intent| intent.paid && intent.opened_ms.saturating_add(EVENT_MS) >= since_ms;
+    // What a person asked for is no failure.
+    let healing = |intent: &&Intent| {
+        intent.paid
+            && intent.asked.is_none()
+            && intent.opened_ms.saturating_add(EVENT_MS) >= since_ms
+    };
     for intent in state.intents.values().filter(healing) {
         let (Some(subject), Some(origin)) = (intent.action.finds(), &intent.origin) else {
             continue;

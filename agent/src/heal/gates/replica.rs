@@ -1,8 +1,8 @@
 //! `last-good-replica`: never take away the last machine that is well while others are not.
 
 use super::Question;
-use super::workload::is_only_treated;
-use crate::fleet::{Diagnosis, Rule};
+use super::workload::{is_only_treated, serves};
+use crate::fleet::Rule;
 use crate::heal::gate::Gate;
 
 pub(super) fn last_good_replica(question: &Question<'_>) -> Gate {
@@ -12,6 +12,9 @@ pub(super) fn last_good_replica(question: &Question<'_>) -> Gate {
     };
     if is_only_treated(question, finding) {
         return Gate::pass(rule, "its workload does not work as it is");
+    }
+    if question.state.is_drained(machine.id) {
+        return Gate::pass(rule, "its workload has handed over its duties");
     }
     if !finding.diagnosis.may_serve() {
         return Gate::pass(rule, "it serves nobody");
@@ -25,14 +28,10 @@ pub(super) fn last_good_replica(question: &Question<'_>) -> Gate {
         .group_machines(id)
         .filter(|other| other.id != machine.id && other.fills_its_slot())
         .collect();
-    let is_well = |id| {
-        question
-            .board
-            .findings
-            .get(id)
-            .is_some_and(|f: &crate::heal::Finding| f.diagnosis == Diagnosis::Healthy)
-    };
-    let well = others.iter().filter(|other| is_well(&other.id)).count();
+    let well = others
+        .iter()
+        .filter(|other| serves(question, other))
+        .count();
     match (well, others.len()) {
         (0, 0) => Gate::pass(rule, "it has no others"),
         (0, 1) => Gate::hold(rule, "the other machine of its group is not well"),

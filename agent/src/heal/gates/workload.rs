@@ -1,7 +1,7 @@
 //! `workload-quorum`: the workload never loses its quorum by our hand.
 
 use super::Question;
-use crate::fleet::{Diagnosis, Rule, Would};
+use crate::fleet::{Diagnosis, Machine, Rule, Would};
 use crate::heal::Finding;
 use crate::heal::gate::Gate;
 use crate::heal::ladder;
@@ -17,6 +17,9 @@ pub(super) fn workload_quorum(question: &Question<'_>) -> Gate {
     }
     if is_only_treated(question, finding) {
         return Gate::pass(rule, "its workload does not work as it is");
+    }
+    if question.state.is_drained(machine.id) {
+        return Gate::pass(rule, "its workload has handed over its duties");
     }
     let (group, members) = (question.group, question.group.desired());
     let Some(flavor) = group
@@ -35,12 +38,8 @@ pub(super) fn workload_quorum(question: &Question<'_>) -> Gate {
         return Gate::pass(rule, "its flavor knows of no quorum");
     }
     let others = question.state.group_machines(&group.spec.id);
-    let is_well = |id| {
-        let finding = question.board.findings.get(id);
-        finding.is_some_and(|finding| finding.diagnosis == Diagnosis::Healthy)
-    };
     let well = others
-        .filter(|other| other.id != machine.id && other.fills_its_slot() && is_well(&other.id))
+        .filter(|other| other.id != machine.id && other.fills_its_slot() && serves(question, other))
         .count();
     let margin = format!("without it {well} of {members} members are well; {needed} are needed");
     if well >= needed {
@@ -48,6 +47,13 @@ pub(super) fn workload_quorum(question: &Question<'_>) -> Gate {
     } else {
         Gate::hold(rule, margin)
     }
+}
+
+/// Whether a machine is well and has not handed over its duties.
+pub(super) fn serves(question: &Question<'_>, machine: &Machine) -> bool {
+    let finding = question.board.findings.get(&machine.id);
+    finding.is_some_and(|finding| finding.diagnosis == Diagnosis::Healthy)
+        && !question.state.is_drained(machine.id)
 }
 
 /// Whether a workload that has failed is mended in its place.

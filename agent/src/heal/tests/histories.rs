@@ -9,7 +9,7 @@ mod sim;
 
 use proptest::prelude::*;
 
-use crate::fleet::HealMode;
+use crate::fleet::{HealMode, Rung, Would};
 use sim::{Condition, Effect, Sim};
 
 /// One thing that happens.
@@ -57,6 +57,16 @@ enum Happening {
     Mode { group: u8, mode: HealMode },
     /// A person approves what waits for that.
     Approved { which: u8 },
+    /// A person asks for something to be done to a machine, with or without forcing rules.
+    Asked {
+        machine: u8,
+        what: Would,
+        forced: bool,
+    },
+    /// What was asked for is taken back.
+    Cancelled { which: u8 },
+    /// A machine is cordoned, or not any more.
+    Cordoned { machine: u8, begins: bool },
     /// A pause begins or ends.
     Pause { begins: bool },
     /// The state is stored and loaded again.
@@ -80,6 +90,17 @@ fn mode() -> impl Strategy<Value = HealMode> {
         Just(HealMode::Auto),
         Just(HealMode::Approve),
         Just(HealMode::Observe)
+    ]
+}
+
+fn deed() -> impl Strategy<Value = Would> {
+    prop_oneof![
+        3 => Just(Would::Replace),
+        2 => Just(Would::Drain),
+        2 => Just(Would::Treat(Rung::Reboot)),
+        1 => Just(Would::Treat(Rung::PowerCycle)),
+        1 => Just(Would::Treat(Rung::RestartWorkload)),
+        1 => Just(Would::Retire),
     ]
 }
 
@@ -114,6 +135,10 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Declared),
         1 => (any::<u8>(), mode()).prop_map(|(group, mode)| Mode { group, mode }),
         1 => any::<u8>().prop_map(|which| Approved { which }),
+        2 => (any::<u8>(), deed(), any::<bool>())
+            .prop_map(|(machine, what, forced)| Asked { machine, what, forced }),
+        1 => any::<u8>().prop_map(|which| Cancelled { which }),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(machine, begins)| Cordoned { machine, begins }),
         1 => prop::bool::weighted(0.3).prop_map(|begins| Pause { begins }),
         1 => Just(Restart),
     ]
@@ -142,6 +167,13 @@ fn happen(sim: &mut Sim, happening: &Happening) {
         Happening::Declared => sim.declare(),
         Happening::Mode { group, mode } => sim.set_mode(group, mode),
         Happening::Approved { which } => sim.approve(which),
+        Happening::Asked {
+            machine,
+            what,
+            forced,
+        } => sim.ask(machine, what, forced),
+        Happening::Cancelled { which } => sim.cancel(which),
+        Happening::Cordoned { machine, begins } => sim.cordon(machine, begins),
         Happening::Pause { begins } => sim.pause(begins),
         Happening::Restart => sim.restart(),
     }

@@ -4,7 +4,7 @@
 
 use muster_mesh::identity::MachineId;
 
-use crate::fleet::{Allocation, FleetState, Machine, Member, MemberStatus, Phase};
+use crate::fleet::{Allocation, Demand, FleetState, Machine, Member, MemberStatus, Phase};
 use crate::node::world::World;
 
 /// Whether anything is under way, on record as wrong, or different from what it should be. `fails` tells whose workload
@@ -16,6 +16,7 @@ pub(super) fn is_needed(
 ) -> bool {
     state.open_intents().next().is_some()
         || !state.concerns.is_empty()
+        || state.demands.values().any(Demand::is_open)
         || state
             .machines
             .values()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_mesh::identity::MachineId;
 
-use crate::fleet::{Check, FleetState, Intent, OperationId, Rule, count};
+use crate::fleet::{Action, Check, FleetState, Intent, OperationId, Rule, count};
 use crate::node::shared::Shared;
 
 /// How long a leader gives its own seat away to another machine before it carries out an order that ends itself. Where
@@ -56,7 +56,22 @@ impl Company {
             leaving.insert(*machine);
             held.extend(check.map(|check| (intent.op.clone(), check)));
         }
+        let drains = state.open_intents();
+        held.extend(drains.filter_map(|intent| self.drained_later(intent, now_ms)));
         held
+    }
+
+    /// A machine that is drained by hand gives its seat away first, if there is one that can take it.
+    fn drained_later(&self, intent: &Intent, now_ms: u64) -> Option<(OperationId, Check)> {
+        let Action::Drain { machine, .. } = intent.action else {
+            return None;
+        };
+        let since_ms = intent.current()?.started_ms?;
+        let in_time = now_ms.saturating_sub(since_ms) < SUCCESSION_MS;
+        (self.voters.contains_key(&machine) && in_time).then(|| {
+            let why = "it is a coordinator; another machine gets its seat first if one can take it";
+            (intent.op.clone(), Check::hold(Rule::Quorum, why))
+        })
     }
 
     /// How many voters that take part stay when `machine` and those that are leaving go, and how many are needed.

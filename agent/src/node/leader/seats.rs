@@ -10,7 +10,7 @@ use muster_mesh::consensus::{Coordinator, Seat, SeatNode};
 use muster_mesh::identity::MachineId;
 
 use super::pace::{Glimpse, LOOKS_APART};
-use crate::fleet::{Command, FleetState, MemberStatus, Phase, Reply};
+use crate::fleet::{Action, Command, FleetState, Intent, MemberStatus, Phase, Reply};
 use crate::health::Level;
 use crate::node::propose::propose;
 use crate::node::refounding;
@@ -187,6 +187,7 @@ impl SeatKeeper {
                     .get(NO_COORDINATOR)
                     .is_some_and(|label| label == "false")
             });
+            let asked_away = is_asked_away(state, machine.id, world.me);
             let view = MachineView {
                 zone: machine
                     .zone
@@ -195,8 +196,9 @@ impl SeatKeeper {
                 alive,
                 healthy_for,
                 leaving: machine.phase != Phase::Joined
+                    || asked_away
                     || said.is_some_and(|said| said.leaving.is_some()),
-                eligible: !barred,
+                eligible: !barred && !state.cordons.contains_key(&machine.id),
                 has_taken_seat: state.seats.values().any(|holder| *holder == machine.id),
             };
             machines.insert(machine.id, view);
@@ -205,6 +207,18 @@ impl SeatKeeper {
             .retain(|machine, _| machines.contains_key(machine));
         machines
     }
+}
+
+/// Whether a machine's seat is to be given to another one although the machine stays: it is, or is being, drained; or it
+/// leads, and is about to be restarted.
+fn is_asked_away(state: &FleetState, machine: MachineId, leader: MachineId) -> bool {
+    let about = |intent: &&Intent| match intent.action {
+        Action::Drain {
+            machine: drained, ..
+        } => drained == machine,
+        action => machine == leader && action.stops() == Some(machine),
+    };
+    state.is_drained(machine) || state.open_intents().any(|intent| about(&intent))
 }
 
 async fn carry_out(

@@ -103,7 +103,7 @@ fn an_address_takes_an_operators_certificate() {
     command
         .env("HOME", directory.path())
         .env_remove("XDG_CONFIG_HOME");
-    let ended = run(command, "").with(1);
+    let ended = run(command, "").with(2);
     assert!(
         ended.stderr.contains("muster operator create"),
         "{ended:#?}"

@@ -15,7 +15,7 @@ pub(super) fn spec() -> GroupSpec {
 }
 
 pub(super) fn requests() -> Vec<Request> {
-    [reads(), writes()].concat()
+    [reads(), writes(), by_hand()].concat()
 }
 
 fn id() -> String {
@@ -52,6 +52,7 @@ fn reads() -> Vec<Request> {
         Request::Health,
         Request::Coordinators,
         Request::Metrics,
+        Request::Order { order: 3 },
     ]
 }
 
@@ -114,6 +115,26 @@ fn writes() -> Vec<Request> {
     ]
 }
 
+fn by_hand() -> Vec<Request> {
+    vec![
+        Request::Ask(AskRequest {
+            name: name(),
+            what: Deed::PowerCycle,
+            reason: "stuck".into(),
+            for_ms: Some(1),
+            force: vec!["budget".into()],
+        }),
+        Request::Cancel {
+            subject: "3".into(),
+        },
+        Request::Cordon {
+            name: name(),
+            reason: "memory test".into(),
+        },
+        Request::Uncordon { name: name() },
+    ]
+}
+
 pub(super) fn answers() -> Vec<Response> {
     fn listed<T>(item: T) -> Listed<T> {
         Listed {
@@ -153,6 +174,12 @@ pub(super) fn answers() -> Vec<Response> {
             by: Some("operator alice".into()),
             since_ms: 1,
             until_ms: Some(2),
+        })),
+        Response::Order(Box::new(OrderDetail {
+            answer: as_of(),
+            order: order(),
+            decision: Some(decision()),
+            intent: Some(intent()),
         })),
         Response::OperatorCreated(OperatorCreated {
             name: "alice".into(),
@@ -237,6 +264,22 @@ fn last_words() -> LastWords {
             readings: BTreeMap::from([("memory_used_percent".into(), 93.0)]),
             held_by: vec!["web-1".into()],
         }],
+    }
+}
+
+fn order() -> OrderRow {
+    OrderRow {
+        order: 3,
+        machine: "web-1".into(),
+        group: "web".into(),
+        what: "power-cycle".into(),
+        reason: "stuck".into(),
+        by: Some("operator alice".into()),
+        at_ms: 1,
+        until_ms: 2,
+        forced: vec!["budget".into()],
+        state: OrderState::UnderWay,
+        detail: "now at step `await_well`".into(),
     }
 }
 

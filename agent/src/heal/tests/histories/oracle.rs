@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_mesh::identity::MachineId;
 
 use super::sim::Made;
-use crate::fleet::limits::{DECISIONS_MAX, EVENTS_MAX, HOUR_MS, PROPOSALS_MAX};
+use crate::fleet::limits::{
+    DECISIONS_MAX, DEMANDS_ENDED_MAX, DEMANDS_OPEN_MAX, EVENTS_MAX, HOUR_MS, PROPOSALS_MAX,
+};
 use crate::fleet::*;
 use crate::heal::timing::REPORT_MS;
 use crate::heal::{Plan, Situation};
@@ -53,11 +55,17 @@ impl Oracle {
             };
             let counted = electors.iter().filter(|id| !gone(id)).count();
             assert!(heard * 2 > counted, "a minority acts: {heard} of {counted}");
-            if let Action::Treat { machine, .. } = action {
-                self.permitted(state, *machine);
+            let asked = proposal.cause.demand();
+            let treated = action.treats().or(match action {
+                Action::Replace { old, .. } => Some(*old),
+                _ => None,
+            });
+            match (asked, treated) {
+                (Some(demand), Some(machine)) => self.asked_for(state, demand, machine, proposal),
+                (None, Some(machine)) => self.permitted(state, machine),
+                (_, None) => {}
             }
             if let Action::Replace { old, .. } = action {
-                self.permitted(state, *old);
                 let reports = &situation.machines[old].witnesses;
                 let joined = state.machines[old].phase == Phase::Joined;
                 // What it answered before it fell silent, or too long ago, by the leader's clock of now, says nothing.
@@ -68,13 +76,33 @@ impl Oracle {
                         && since_ms.is_none_or(|since_ms| report.at_ms >= since_ms)
                 });
                 let ailing = proposal.cause.diagnosis() == Some(Diagnosis::WorkloadFailed);
+                let alive = situation.machines[old]
+                    .member
+                    .is_some_and(|member| member.status == MemberStatus::Alive);
                 assert!(
-                    !(joined && heard) || ailing,
+                    !(joined && heard) || ailing || asked.is_some() && alive,
                     "somebody gets an answer from {old}, but {:?}",
                     proposal.cause
                 );
                 assert!(!(joined && is_slow(*old) && heard), "slow is not dead");
             }
+        }
+    }
+
+    /// What is done by hand was asked for, about this machine, and stands; and only what may be forced was.
+    fn asked_for(
+        &self,
+        state: &FleetState,
+        demand: DemandId,
+        machine: MachineId,
+        proposal: &Proposal,
+    ) {
+        let demand = &state.demands[&demand];
+        assert!(demand.waits() && demand.machine == machine);
+        for check in &proposal.checks {
+            let forced = check.verdict == Verdict::Forced;
+            assert!(!forced || demand.forced.contains(&check.rule));
+            assert!(!forced || unforcible(check.rule, demand.what).is_none());
         }
     }
 
@@ -91,6 +119,11 @@ impl Oracle {
             HealMode::Observe => false,
         };
         assert!(permitted, "{} is replaced without permission", machine.name);
+        assert!(
+            !state.cordons.contains_key(&old),
+            "{} is cordoned",
+            machine.name
+        );
     }
 
     /// What else runs as the pet that an operation is about to make.
@@ -175,8 +208,13 @@ impl Oracle {
         }
         for (id, group) in after.groups.iter().filter(|(_, group)| !group.destroying) {
             let (now, was) = (after.removals(id), before.removals(id));
+            let forced = |intent: &&Intent| {
+                let demand = intent.asked.and_then(|id| after.demands.get(&id));
+                demand.is_some_and(|demand| demand.forced.contains(&Rule::Budget))
+            };
+            let forced = after.group_intents(id).filter(forced).count();
             assert!(
-                now <= group.at_once().max(was),
+                now <= group.at_once().max(was) + forced,
                 "{now} removals at once in {id}"
             );
         }
@@ -280,6 +318,22 @@ fn bounded(state: &FleetState) {
     assert!(state.events.len() <= EVENTS_MAX);
     assert!(state.decisions.len() <= DECISIONS_MAX);
     let subjects = state.machines.len() + state.groups.len();
+    let open = state.demands.values().filter(|demand| demand.is_open());
+    for demand in open {
+        assert!(
+            state.machines.contains_key(&demand.machine)
+                || matches!(demand.state, DemandState::UnderWay { .. }),
+            "something is asked for about nobody"
+        );
+    }
+    assert!(state.demands.len() <= DEMANDS_OPEN_MAX + DEMANDS_ENDED_MAX);
+    assert!(
+        state
+            .cordons
+            .keys()
+            .all(|id| state.machines.contains_key(id)),
+        "nobody is cordoned"
+    );
     assert!(
         state.concerns.len() <= subjects,
         "something stands on record about nobody"

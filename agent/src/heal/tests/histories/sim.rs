@@ -186,6 +186,13 @@ impl Sim {
         self.truths.insert(id, truth);
     }
 
+    /// The machine's agent starts anew.
+    fn begin_anew(&mut self, id: MachineId) {
+        let mut truth = self.truth(id);
+        truth.life += 1;
+        self.truths.insert(id, truth);
+    }
+
     /// Another machine that runs as the same pet.
     fn copy_of(&self, id: MachineId) -> Option<MachineId> {
         let place = self

@@ -154,6 +154,7 @@ impl Sim {
         let condition = self.truth(id).condition;
         if curable || !matches!(condition, Condition::AgentDown | Condition::Ailing) {
             self.become_of(id, Condition::Up);
+            self.begin_anew(id);
         }
         Some(StepResult::Done)
     }

@@ -97,9 +97,53 @@ impl Sim {
         });
     }
 
-    /// Everybody goes home: all modes are `auto`, and nothing is paused.
+    pub(in super::super) fn ask(&mut self, machine: u8, what: Would, forced: bool) {
+        let roster = self.roster();
+        let Some(at) = Self::pick(&roster, machine) else {
+            return;
+        };
+        let may = |rule: &Rule| forced && unforcible(*rule, what).is_none();
+        self.now(Command::Ask(Box::new(Ask {
+            machine: roster[at],
+            what,
+            reason: "a whim".into(),
+            until_ms: self.fleet.state.clock_ms.max(self.clock_ms()) + 10 * limits::MINUTE_MS,
+            forced: Rule::ORDER.into_iter().filter(may).collect(),
+        })));
+    }
+
+    pub(in super::super) fn cancel(&mut self, which: u8) {
+        let waiting = self.fleet.state.demands.iter();
+        let waiting = waiting.filter(|(_, demand)| demand.waits());
+        let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
+        if let Some(at) = Self::pick(&waiting, which) {
+            let demand = waiting[at];
+            self.now(Command::Withdraw { demand });
+        }
+    }
+
+    pub(in super::super) fn cordon(&mut self, machine: u8, begins: bool) {
+        let roster = self.roster();
+        if let Some(at) = Self::pick(&roster, machine) {
+            let machine = roster[at];
+            self.now(if begins {
+                let reason = "a whim".into();
+                Command::Cordon { machine, reason }
+            } else {
+                Command::Uncordon { machine }
+            });
+        }
+    }
+
+    /// Everybody goes home: all modes are `auto`, nothing is paused or cordoned, and nothing is asked for.
     pub(super) fn let_be(&mut self) {
         self.pause(false);
+        while self.fleet.state.demands.values().any(Demand::waits) {
+            self.cancel(0);
+        }
+        for machine in self.roster() {
+            self.now(Command::Uncordon { machine });
+        }
         for which in 0..2 {
             self.set_mode(which, HealMode::Auto);
         }
