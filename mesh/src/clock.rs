@@ -27,6 +27,11 @@ impl Monotonic {
         }
     }
 
+    /// The moment at which this clock shows, or showed, `time`.
+    pub fn at(&self, time: Duration) -> tokio::time::Instant {
+        self.origin + time
+    }
+
     /// Time since the start.
     pub fn now(&self) -> Duration {
         self.origin.elapsed()

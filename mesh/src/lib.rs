@@ -6,6 +6,7 @@
 //! - [`state_dir`]: small files that survive a crash, and the lock on an agent's directory.
 //! - [`pki`]: the cluster's CA, leaf certificates, join tokens, revocation, signed records.
 //! - [`transport`]: one QUIC endpoint: datagrams for gossip, streams for everything else.
+//! - [`alarms`]: timers that cost an idle process nothing.
 //! - [`wire`]: what all datagrams have in common.
 //! - [`membership`]: who is alive.
 //! - [`consensus`]: the coordinators' log, and the copy of its state that every machine has.
@@ -14,6 +15,7 @@
 //!
 //! Cores do no I/O: they take time, randomness and input as arguments and return what to do.
 
+pub mod alarms;
 pub mod clock;
 pub mod consensus;
 pub mod identity;

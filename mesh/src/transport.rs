@@ -28,6 +28,7 @@ mod outsider;
 mod probe;
 mod request;
 mod responder;
+mod runtime;
 mod shared;
 mod silence;
 mod socket;
@@ -46,7 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{SendDatagramError, TokioRuntime};
+use quinn::SendDatagramError;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::DropGuard;
 
@@ -62,10 +63,12 @@ pub use self::responder::{RespondError, Responder};
 pub use self::stats::TransportStats;
 pub use self::tls::PeerRefusal;
 
+use self::runtime::MeshRuntime;
 use self::shared::{Identity, Parts, Shared, canonical};
 use self::socket::MeshSocket;
 use self::stats::Counters;
 use self::table::{Connection as _, Offer};
+use crate::alarms::{Alarm, Alarms};
 use crate::clock;
 use crate::identity::{MachineId, Peer};
 use crate::pki::{Credentials, Revocations};
@@ -91,12 +94,16 @@ pub enum BindError {
     /// The credentials cannot be used for TLS.
     #[error("cannot use this machine's certificate: {0}")]
     Credentials(String),
+    /// The operating system has no timer to give.
+    #[error("cannot make a timer: {0}")]
+    Timer(io::Error),
 }
 
 /// The transport of one agent. Cheap to clone; when the last clone is dropped, everything is closed.
 #[derive(Clone)]
 pub struct Transport {
     shared: Arc<Shared>,
+    alarms: Alarms,
     _close: Arc<DropGuard>,
 }
 
@@ -123,13 +130,14 @@ impl Transport {
         revoked.mark_unchanged();
         let (identity, listener) =
             Identity::new(&current, revoked.clone()).map_err(BindError::Credentials)?;
+        let alarms = Alarms::start().map_err(BindError::Timer)?;
         let counters = Arc::new(Counters::default());
         let socket = Arc::new(MeshSocket::bind(config.listen, counters.clone()).map_err(at)?);
         let endpoint = quinn::Endpoint::new_with_abstract_socket(
             config.keys.endpoint_config(),
             Some(listener),
             socket.clone(),
-            Arc::new(TokioRuntime),
+            Arc::new(MeshRuntime(alarms.clone())),
         )
         .map_err(at)?;
         let local_addr = endpoint.local_addr().map_err(at)?;
@@ -150,6 +158,7 @@ impl Transport {
         let close = Arc::new(shared.closing.clone().drop_guard());
         Ok(Self {
             shared,
+            alarms,
             _close: close,
         })
     }
@@ -157,6 +166,11 @@ impl Transport {
     /// Where it listens; with the port that the system chose, if it was left to it.
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.local_addr
+    }
+
+    /// An alarm of those that its own timers are of, for what is driven together with it.
+    pub fn alarm(&self) -> Alarm {
+        self.alarms.alarm()
     }
 
     /// Sends a datagram of at most [`DATAGRAM_MAX`] bytes. Never waits, and may drop it: while a connection is being

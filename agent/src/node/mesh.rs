@@ -16,7 +16,6 @@ use muster_mesh::state_dir::StateDir;
 use muster_mesh::transport::{Inbound, InboundRequest, StreamKind, Transport};
 use muster_mesh::wire::{Recipient, recipient};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 
 use super::hints::{Hints, Verdict};
 use super::last_words::Flights;
@@ -211,6 +210,7 @@ impl MeshTask {
 
     /// Runs until the transport is closed or the goodbye has been said.
     pub async fn run(mut self) {
+        let mut alarm = self.transport.alarm();
         loop {
             self.settle();
             if let Some(said) = self.leaving.take() {
@@ -218,7 +218,7 @@ impl MeshTask {
                 return;
             }
             let timeout = earliest(self.membership.poll_timeout(), self.records.poll_timeout());
-            let wake = timeout.map(|at| Instant::now() + at.saturating_sub(self.clock.now()));
+            alarm.set(timeout.map(|at| self.clock.at(at)));
             tokio::select! {
                 // Datagrams before timers: a late answer is better than a false suspicion.
                 biased;
@@ -227,7 +227,7 @@ impl MeshTask {
                     None => return,
                 },
                 Some(input) = self.inbox.recv() => self.take_input(input),
-                () = sleep_until(wake) => self.take_timeout(),
+                () = alarm.rings() => self.take_timeout(),
             }
             self.take_more();
         }
@@ -519,12 +519,4 @@ fn origin_ms(clock: &Monotonic) -> u64 {
 
 fn earliest(one: Option<Duration>, two: Option<Duration>) -> Option<Duration> {
     one.into_iter().chain(two).min()
-}
-
-/// Sleeps until `wake`; for ever when there is nothing to wait for.
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake).await,
-        None => std::future::pending().await,
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::limits::SOCKET_BUFFER;
 use super::stats::Counters;
@@ -31,7 +32,9 @@ pub(super) enum IcmpError {
 
 /// A socket for one endpoint.
 pub(super) struct MeshSocket {
-    io: tokio::net::UdpSocket,
+    /// Watched for packets and errors only. Were it watched for room to send in, each packet that has left would wake the
+    /// process to say that there is room again.
+    io: AsyncFd<UdpSocket>,
     state: UdpSocketState,
     receive_segments: usize,
     counters: Arc<Counters>,
@@ -40,7 +43,8 @@ pub(super) struct MeshSocket {
 impl MeshSocket {
     /// Binds, with buffers of a sane size and ICMP errors reported where the system can do that.
     pub(super) fn bind(addr: SocketAddr, counters: Arc<Counters>) -> io::Result<Self> {
-        let io = std::net::UdpSocket::bind(addr)?;
+        let io = UdpSocket::bind(addr)?;
+        io.set_nonblocking(true)?;
         let state = UdpSocketState::new((&io).into())?;
         // Best effort: the system caps them, and smaller ones only lose packets in bursts.
         let _ = state.set_recv_buffer_size((&io).into(), SOCKET_BUFFER);
@@ -49,8 +53,13 @@ impl MeshSocket {
         let receive_segments = icmp::prepare(&io, state.gro_segments());
         #[cfg(not(target_os = "linux"))]
         let receive_segments = state.gro_segments();
+        #[expect(
+            deprecated,
+            reason = "what takes its place is unsafe, for types that may change their descriptor; this one can't"
+        )]
+        let io = AsyncFd::with_interest(io, Interest::READABLE | Interest::ERROR)?;
         Ok(Self {
-            io: tokio::net::UdpSocket::from_std(io)?,
+            io,
             state,
             receive_segments,
             counters,
@@ -61,7 +70,7 @@ impl MeshSocket {
     #[cfg(target_os = "linux")]
     pub(super) async fn icmp_error(&self) -> (SocketAddr, IcmpError) {
         loop {
-            let next = self.io.async_io(Interest::ERROR, || icmp::take(&self.io));
+            let next = self.io.async_io(Interest::ERROR, icmp::take);
             match next.await {
                 Ok(Some(error)) => {
                     self.counters.icmp_errors.inc();
@@ -95,13 +104,9 @@ impl AsyncUdpSocket for MeshSocket {
     }
 
     /// Never blocks and never fails: a packet that the kernel does not take is a lost packet, which QUIC is made
-    /// for. Waiting instead would go wrong, because tokio takes an ICMP error for a socket that is writable for ever.
+    /// for.
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let send = || {
-            self.io.try_io(Interest::WRITABLE, || {
-                self.state.try_send((&self.io).into(), transmit)
-            })
-        };
+        let send = || self.state.try_send(self.io.get_ref().into(), transmit);
         // An error may be about an earlier packet (ICMP): the second try is then about this one.
         match send().or_else(|error| match error.kind() {
             ErrorKind::WouldBlock => Err(error),
@@ -127,18 +132,19 @@ impl AsyncUdpSocket for MeshSocket {
     ) -> Poll<io::Result<usize>> {
         let mut errors = 0;
         loop {
-            ready!(self.io.poll_recv_ready(cx))?;
-            let received = self.io.try_io(Interest::READABLE, || {
-                self.state.recv((&self.io).into(), bufs, meta)
-            });
-            match received {
+            let mut ready = ready!(self.io.poll_read_ready(cx))?;
+            match self.state.recv(self.io.get_ref().into(), bufs, meta) {
                 Ok(count) => {
+                    if count < bufs.len() {
+                        // That was all. What comes from now on is reported anew, so there is no need to ask.
+                        ready.clear_ready();
+                    }
                     let bytes: usize = meta.iter().take(count).map(|meta| meta.len).sum();
                     self.counters.packets_in.add(count as u64);
                     self.counters.bytes_in.add(bytes as u64);
                     return Poll::Ready(Ok(count));
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(error) => {
                     errors += 1;
                     if errors > RECEIVE_ERRORS_MAX {
@@ -150,7 +156,7 @@ impl AsyncUdpSocket for MeshSocket {
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.local_addr()
+        self.io.get_ref().local_addr()
     }
 
     fn max_receive_segments(&self) -> usize {

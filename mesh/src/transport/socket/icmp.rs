@@ -35,7 +35,7 @@ pub(super) fn prepare(socket: &UdpSocket, segments: usize) -> usize {
 }
 
 /// Takes one error off the queue; `None` for one that says nothing about a peer (a packet too big, say).
-pub(super) fn take(socket: &tokio::net::UdpSocket) -> io::Result<Option<(SocketAddr, IcmpError)>> {
+pub(super) fn take(socket: &UdpSocket) -> io::Result<Option<(SocketAddr, IcmpError)>> {
     let mut control = nix::cmsg_space!([u8; CONTROL_LEN]);
     let message = recvmsg::<SockaddrStorage>(
         socket.as_raw_fd(),
