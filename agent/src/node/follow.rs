@@ -12,6 +12,7 @@ use muster_mesh::consensus::follow::{
 };
 use muster_mesh::consensus::{CallError, Replica};
 use muster_mesh::identity::{MachineId, Peer};
+use muster_mesh::membership::Hint;
 use muster_mesh::state_dir::StateDir;
 use muster_mesh::transport::{FrameStream, Responder, StreamKind, Transport};
 use tokio::sync::watch;
@@ -85,7 +86,10 @@ async fn keep_view(shared: &Shared, publish: watch::Sender<View>) {
     let mut world = shared.mesh.world();
     let mut hints = shared.hints.clone();
     let mut founded = shared.refounding.founded();
+    // A hint comes every second, and nearly all of them say only that the leader is still there.
+    let index = |hint: &Option<Hint>| hint.map(|hint| hint.index);
     loop {
+        let known = index(&hints.borrow_and_update());
         publish.send_if_modified(|view| {
             let now = look(shared);
             let changed = *view != now;
@@ -94,7 +98,7 @@ async fn keep_view(shared: &Shared, publish: watch::Sender<View>) {
         });
         tokio::select! {
             changed = world.changed() => if changed.is_err() { return },
-            changed = hints.changed() => if changed.is_err() { return },
+            news = hints.wait_for(|hint| index(hint) != known) => if news.is_err() { return },
             changed = founded.changed() => if changed.is_err() { return },
         }
     }

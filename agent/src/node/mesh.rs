@@ -3,6 +3,7 @@
 //! Everything that the two cores need from outside comes in here, through one bounded inbox beside the transport's
 //! channel; everything that they want done goes out from here. Others see its [`World`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::hints::{Hints, Verdict};
 use super::last_words::Flights;
 use super::local_events::{LocalEvents, LocalKind};
-use super::world::World;
+use super::world::{Said, World};
 use crate::fleet::FleetState;
 
 pub(super) mod paint;
@@ -123,6 +124,8 @@ impl Mesh {
 pub struct MeshTask {
     membership: Membership,
     records: Records,
+    /// What each machine last said of itself, as others read it.
+    said: BTreeMap<MachineId, Arc<Said>>,
     transport: Transport,
     inbound: mpsc::Receiver<Inbound>,
     requests: mpsc::Sender<InboundRequest>,
@@ -187,6 +190,7 @@ impl MeshTask {
         let task = Self {
             membership,
             records: parts.records,
+            said: BTreeMap::new(),
             transport: parts.transport,
             inbound: parts.inbound,
             requests: parts.requests,
@@ -288,6 +292,7 @@ impl MeshTask {
             Input::Forget(machine) => {
                 self.membership.forget(machine);
                 self.records.forget(machine);
+                self.said.remove(&machine);
                 self.changed = true;
             }
             Input::Leave(said) => {
@@ -349,6 +354,7 @@ impl MeshTask {
             // Only when the wall clock was set, so that times don't tremble.
             if origin_ms.abs_diff(self.origin_ms) > CLOCK_STEP_MS {
                 self.origin_ms = origin_ms;
+                self.read_all();
             }
             self.world.send_replace(Arc::new(self.paint()));
         }
@@ -453,6 +459,7 @@ impl MeshTask {
         {
             self.flights.note(record);
         }
+        self.read(machine);
         if profile
             && let Some(record) = self.records.get(machine)
             && record

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_mesh::identity::{Generation, MachineId, Peer};
@@ -37,8 +38,9 @@ pub struct Seen {
     pub since_ms: u64,
     /// How its death became known, in a few words; empty while it is not down.
     pub how: &'static str,
-    /// What it last said of itself; `None` when nothing has arrived yet.
-    pub said: Option<Said>,
+    /// What it last said of itself; `None` when nothing has arrived yet. Shared by all pictures until it says something
+    /// else.
+    pub said: Option<Arc<Said>>,
 }
 
 /// What a machine last said of itself.

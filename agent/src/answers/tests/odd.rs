@@ -1,6 +1,7 @@
 //! No snapshot, however odd, makes an answer panic.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use muster_mesh::identity::{Generation, MachineId};
 use proptest::prelude::*;
@@ -160,9 +161,11 @@ fn odd_world(state: &FleetState, me: MachineId, others: Vec<(u64, u8, u64, bool)
     let members = others
         .into_iter()
         .filter_map(|(id, status, since_ms, said)| {
-            let said = said.then(|| Said {
-                api: None,
-                ..said_by("", since_ms)
+            let said = said.then(|| {
+                Arc::new(Said {
+                    api: None,
+                    ..said_by("", since_ms)
+                })
             });
             let status = match status {
                 0 => MemberStatus::Alive,

@@ -1,5 +1,7 @@
 //! Everything else that can be read.
 
+use std::sync::Arc;
+
 use super::scene::Scene;
 use crate::answers::events::{self, merge};
 use crate::answers::snapshot::at;
@@ -62,14 +64,8 @@ fn members_and_health_are_what_this_machine_sees() {
     let mut scene = Scene::new();
     scene.see("web-3", MemberStatus::Suspect);
     let id = scene.fleet.id("web-2");
-    let said = scene
-        .world
-        .members
-        .get_mut(&id)
-        .unwrap()
-        .said
-        .as_mut()
-        .unwrap();
+    let seen = scene.world.members.get_mut(&id).unwrap();
+    let said = Arc::make_mut(seen.said.as_mut().unwrap());
     said.health = Level::Critical;
     said.reasons = vec!["disk of the data directory 97 % used (critical from 95 %)".into()];
     let members = scene.look(members::members);

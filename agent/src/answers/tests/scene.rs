@@ -64,7 +64,7 @@ impl Scene {
                 status: MemberStatus::Alive,
                 since_ms: machine.joined_ms.unwrap(),
                 how: "",
-                said: Some(said(machine.name.as_str(), self.fleet.now_ms - 1_000)),
+                said: Some(said(machine.name.as_str(), self.fleet.now_ms - 1_000).into()),
             };
             let known = self
                 .world

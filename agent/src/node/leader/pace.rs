@@ -176,7 +176,7 @@ mod tests {
                 since_ms: now_ms,
                 detail: "exit code 1".into(),
             });
-            world.members.get_mut(&me).expect("it is there").said = Some(said(workload));
+            world.members.get_mut(&me).expect("it is there").said = Some(said(workload).into());
             glimpse.update(&world, now_ms);
         };
         look(&mut glimpse, true, 1000);

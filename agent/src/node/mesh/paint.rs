@@ -1,5 +1,6 @@
 //! From the cores' tables to the picture that others read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_mesh::identity::MachineId;
@@ -31,7 +32,7 @@ impl MeshTask {
             status: MemberStatus::Alive,
             since_ms: self.origin_ms,
             how: "",
-            said: self.said(me.machine),
+            said: self.said.get(&me.machine).cloned(),
         };
         let others = self.membership.members().map(|member| {
             let seen = Seen {
@@ -40,7 +41,7 @@ impl MeshTask {
                 status: status(member.status),
                 since_ms: self.wall_ms(member.since),
                 how: member.how.map_or("", how),
-                said: self.said(member.machine),
+                said: self.said.get(&member.machine).cloned(),
             };
             (member.machine, seen)
         });
@@ -52,8 +53,28 @@ impl MeshTask {
         }
     }
 
-    fn said(&self, machine: MachineId) -> Option<Said> {
-        let record: &Record = self.records.get(machine)?;
+    /// Reads again what a machine says of itself: its record has changed. Of a hundred machines few do at a time, and a
+    /// picture is painted for each that does, so the others' words are not copied each time.
+    pub(super) fn read(&mut self, machine: MachineId) {
+        match self
+            .records
+            .get(machine)
+            .and_then(|record| self.said_in(record))
+        {
+            Some(said) => self.said.insert(machine, Arc::new(said)),
+            None => self.said.remove(&machine),
+        };
+    }
+
+    /// Reads all records again: the wall clock was set, so that everything was said at another time.
+    pub(super) fn read_all(&mut self) {
+        let machines: Vec<MachineId> = self.said.keys().copied().collect();
+        for machine in machines {
+            self.read(machine);
+        }
+    }
+
+    fn said_in(&self, record: &Record) -> Option<Said> {
         let profile = record.profile.as_ref()?;
         let report = Report::from(record.vitals.as_ref().unwrap_or(&Vitals::default()));
         let received_ms = self.wall_ms(record.profile_received_at.max(record.vitals_received_at));
