@@ -34,7 +34,7 @@ pub use self::signing::{RecordSigner, RecordVerifier, SIGNED_BYTES_MAX};
 pub use self::vitals::{FIGURES, Vitals};
 
 use self::entry::{Entry, Tag};
-use self::heat::Heat;
+use self::heat::{Heat, News};
 use self::profile::Edition;
 use self::repair::Repair;
 use crate::identity::{Generation, MachineId, Peer};
@@ -195,8 +195,7 @@ impl Records {
             self.vitals_waiting = None;
             return;
         }
-        let judgement = |vitals: Vitals| (vitals.level, vitals.reasons);
-        let urgent = before.map(judgement) != Some(judgement(vitals));
+        let urgent = vitals.news_since(before) == News::Word;
         let pause = FIGURES_EVERY.max(FIGURES_EVERY_PER_MEMBER * self.alive.len() as u32);
         let due = self.vitals_published.map_or(now, |at| at + pause);
         if urgent || due <= now {
@@ -388,7 +387,7 @@ impl Records {
         row.record.profile_received_at = now;
         self.repair.own_fetches = 0;
         self.note_change(self.me, true, false);
-        self.heat(now, self.me);
+        self.heat(now, self.me, News::Word);
         Ok(())
     }
 
@@ -396,11 +395,13 @@ impl Records {
         self.vitals_waiting = None;
         self.vitals_published = Some(now);
         let record = &mut self.own_mut().record;
+        let before = record.vitals.filter(|_| record.vitals_version > 0);
+        let news = vitals.news_since(before);
         record.vitals = Some(vitals);
         record.vitals_version += 1;
         record.vitals_received_at = now;
         self.note_change(self.me, false, true);
-        self.heat(now, self.me);
+        self.heat(now, self.me, news);
     }
 
     fn note_change(&mut self, machine: MachineId, profile: bool, vitals: bool) {

@@ -7,7 +7,7 @@ use crate::config::HealthConfig;
 use super::report::{Readings, Report};
 
 /// Figures that moved while the verdict stayed travel at most this often; a changed verdict travels at once.
-const FIGURES_EVERY: Duration = Duration::from_secs(30);
+const FIGURES_EVERY: Duration = Duration::from_secs(60);
 /// A clock that drifts by less than this says nothing new.
 const CLOCK_STEP_MS: u32 = 100;
 
@@ -30,7 +30,7 @@ impl Publisher {
     /// Whether this report is to be published at `now` (since an arbitrary origin).
     ///
     /// Yes when a finding came, went or changed its level; or when a figure moved by the configured step since the
-    /// last *published* report, at most every 30 s. Comparing with the published one, not the previous one, keeps
+    /// last *published* report, at most every minute. Comparing with the published one, not the previous one, keeps
     /// slow drifts from going unnoticed and values at a boundary from chattering.
     pub fn handle_report(&mut self, now: Duration, report: &Report) -> bool {
         let publish = self.last.as_ref().is_none_or(|(at, last)| {

@@ -265,7 +265,7 @@ fn only_news_is_published() {
     );
     assert!(
         !publisher.handle_report(seconds(110), &report(60, None)),
-        "figures must rest 30 s"
+        "figures must rest for a minute"
     );
     assert!(
         publisher.handle_report(seconds(111), &report(60, Some(Level::Warning))),

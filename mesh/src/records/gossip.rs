@@ -10,6 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use rand::seq::IndexedRandom;
 
 use super::entry::{Entry, Tag};
+use super::heat::News;
 use super::{Records, Transmit};
 use crate::identity::{MachineId, Peer};
 use crate::wire::{DATAGRAM_MAX, Kind, Reader, WireError, put_kind, read_kind, scatter};
@@ -77,12 +78,14 @@ impl Records {
             self.repair.want(machine, from, entry.profile_version);
         }
         if entry.vitals_version > record.vitals_version {
+            let before = record.vitals.filter(|_| record.vitals_version > 0);
+            let news = entry.vitals.news_since(before);
             record.vitals = Some(entry.vitals);
             record.vitals_version = entry.vitals_version;
             record.vitals_received_at = now;
             self.stats.entries_new += 1;
             self.note_change(machine, false, true);
-            self.heat(now, machine);
+            self.heat(now, machine, news);
         } else {
             self.stats.entries_known += 1;
             let same = (entry.profile_version, entry.vitals_version)
@@ -133,8 +136,8 @@ impl Records {
     }
 
     /// The line of `machine` is news: it will be passed on.
-    pub(super) fn heat(&mut self, now: Duration, machine: MachineId) {
-        self.heat.heat(now, machine, self.alive.len());
+    pub(super) fn heat(&mut self, now: Duration, machine: MachineId, news: News) {
+        self.heat.heat(now, machine, news, self.alive.len());
     }
 
     /// One round: a datagram for one of our neighbours in the ring, in turns, with what it has not been told, and one
@@ -150,9 +153,10 @@ impl Records {
         let neighbours = self.neighbours();
         let told = self.tell_neighbour(neighbours);
         self.tell_random(FANOUT - usize::from(told), neighbours);
-        if self.heat.is_empty() {
+        if self.heat.take_comparison() {
             self.compare_soon(now);
-        } else {
+        }
+        if !self.heat.is_empty() {
             self.heat.next_round(now);
         }
     }

@@ -8,6 +8,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 
 use super::entry::{ENTRY_MIN, Entry};
+use super::heat::News;
 use super::profile::Edition;
 use super::{Command, Records, SIGNED_BYTES_MAX};
 use crate::identity::{MachineId, Peer};
@@ -336,7 +337,7 @@ impl Records {
         row.record.profile_version = edition.version;
         row.record.profile_received_at = now;
         self.note_change(machine, true, false);
-        self.heat(now, machine);
+        self.heat(now, machine, News::Word);
         Some(())
     }
 

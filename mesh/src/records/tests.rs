@@ -160,30 +160,23 @@ fn mere_figures_wait_but_a_new_level_does_not() {
         figures: [Some(figure), None, None, None, None, None, None, None],
         ..Vitals::default()
     };
+    let known = |records: &Records| records.get(peer(1).machine).expect("known").vitals;
     all[0].set_vitals(now, with(1, 10));
     run(&mut now, 11 * SECOND, &mut all);
     assert_eq!(
-        all[1].get(peer(1).machine).expect("known").vitals,
-        Some(with(1, 10))
+        known(&all[1]).map(|vitals| vitals.figures[0]),
+        Some(None),
+        "not yet told"
     );
     all[0].set_vitals(now, with(1, 20));
-    run(&mut now, 13 * SECOND, &mut all);
-    assert_eq!(
-        all[1].get(peer(1).machine).expect("known").vitals,
-        Some(with(1, 10)),
-        "waits"
-    );
-    run(&mut now, 17 * SECOND, &mut all);
-    assert_eq!(
-        all[1].get(peer(1).machine).expect("known").vitals,
-        Some(with(1, 20))
-    );
+    run(&mut now, 14 * SECOND, &mut all);
+    assert_eq!(known(&all[0]), Some(with(1, 10)), "not yet published");
+    run(&mut now, 21 * SECOND, &mut all);
+    assert_eq!(known(&all[1]), Some(with(1, 20)));
     all[0].set_vitals(now, with(2, 20));
-    run(&mut now, 18 * SECOND, &mut all);
-    assert_eq!(
-        all[1].get(peer(1).machine).expect("known").vitals,
-        Some(with(2, 20))
-    );
+    run(&mut now, 22 * SECOND, &mut all);
+    assert_eq!(known(&all[1]), Some(with(2, 20)));
+    assert_eq!(known(&all[2]), Some(with(2, 20)));
 }
 
 #[test]

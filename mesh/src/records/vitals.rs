@@ -3,6 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use serde::{Deserialize, Serialize};
 
+use super::heat::News;
 use crate::wire::{Reader, WireError, put_varint};
 
 /// How many figures a machine reports at most.
@@ -24,6 +25,16 @@ pub struct Vitals {
 }
 
 impl Vitals {
+    /// What is new in these after `before`, the last ones known of the same life.
+    pub(super) fn news_since(&self, before: Option<Self>) -> News {
+        let judgement = |vitals: &Self| (vitals.level, vitals.reasons);
+        if before.as_ref().map(judgement) == Some(judgement(self)) {
+            News::Figures
+        } else {
+            News::Word
+        }
+    }
+
     /// Level, reasons, which figures there are, and those: 4 bytes and one or two for each figure; 51 at most.
     pub(super) fn put(&self, out: &mut BytesMut) {
         out.put_u8(self.level);
