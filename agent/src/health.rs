@@ -1,9 +1,9 @@
 //! What this machine reports of itself.
 //!
-//! Three parts, each usable alone: a [`Sampler`] reads the kernel's figures into a [`Sample`]; [`Judge`] is the pure
-//! core that makes a [`Report`] of samples, thresholds and its own short memory; a [`Publisher`] lets a report
-//! through only when it says something new, since every published report costs packets on every machine.
-//! The core takes samples and time as arguments and does no I/O.
+//! Four parts, each usable alone: a [`Sampler`] reads the kernel's figures into a [`Sample`]; [`Judge`] is the pure
+//! core that makes a [`Report`] of samples, thresholds and its own short memory; a [`Steadier`] says of one whose
+//! verdict keeps changing just that; a [`Publisher`] lets a report through only when it says something new, since every
+//! published report costs packets on every machine. All but the first take samples and time as arguments and do no I/O.
 //!
 //! ```
 //! use std::time::Duration;
@@ -26,6 +26,7 @@ mod publish;
 mod report;
 mod sample;
 mod sampler;
+mod steady;
 mod wire;
 
 #[cfg(test)]
@@ -36,3 +37,4 @@ pub use publish::Publisher;
 pub use report::{Finding, Level, Readings, Report, Subject, WORKLOAD_DETAIL_BYTES_MAX};
 pub use sample::{Boot, Sample, Workload};
 pub use sampler::Sampler;
+pub use steady::Steadier;

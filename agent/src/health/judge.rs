@@ -102,6 +102,8 @@ fn value_of(subject: Subject, sample: &Sample) -> Option<f64> {
             Workload::Healthy => Some(flag(false)),
             Workload::Failed { .. } => Some(flag(true)),
         },
+        // Not a figure but what becomes of the others, see `Steadier`.
+        Subject::Unsteady => None,
     }
     .filter(|value| value.is_finite())
 }
@@ -178,7 +180,7 @@ impl Limits {
             Subject::Clock => (millis(config.clock_warning), millis(config.clock_critical)),
             // Facts, not measurements: there is nothing to smooth, and the flavor's command
             // has its own retries.
-            Subject::ReadOnly | Subject::DataDir | Subject::Workload => {
+            Subject::ReadOnly | Subject::DataDir | Subject::Workload | Subject::Unsteady => {
                 return Rule::fact(Level::Critical);
             }
             // Whatever was ended may not be missed; what it means for the workload, its check says.
@@ -277,7 +279,11 @@ impl Tracked {
     fn finding(&self, subject: Subject) -> Option<Finding> {
         let is_fact = matches!(
             subject,
-            Subject::ReadOnly | Subject::DataDir | Subject::Workload | Subject::OutOfMemory
+            Subject::ReadOnly
+                | Subject::DataDir
+                | Subject::Workload
+                | Subject::OutOfMemory
+                | Subject::Unsteady
         );
         let finding = Finding {
             subject,

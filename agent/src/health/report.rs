@@ -63,11 +63,13 @@ pub enum Subject {
     DataDir,
     /// Memory ran out, and the kernel ended something. Has no value.
     OutOfMemory,
+    /// The verdict keeps changing: what is told is the worst of the last seconds. Has no value.
+    Unsteady,
 }
 
 impl Subject {
     /// All subjects, in the order of the encoding.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Cpu,
         Self::Load,
         Self::Memory,
@@ -81,6 +83,7 @@ impl Subject {
         Self::Workload,
         Self::DataDir,
         Self::OutOfMemory,
+        Self::Unsteady,
     ];
 
     /// The name in metrics and JSON.
@@ -99,6 +102,7 @@ impl Subject {
             Self::Workload => "workload",
             Self::DataDir => "data_dir",
             Self::OutOfMemory => "out_of_memory",
+            Self::Unsteady => "unsteady",
         }
     }
 }
@@ -140,6 +144,10 @@ impl fmt::Display for Finding {
             Subject::DataDir => return f.write_str("the data directory cannot be examined"),
             Subject::OutOfMemory => {
                 return f.write_str("memory ran out, and the kernel ended something");
+            }
+            Subject::Unsteady => {
+                return f
+                    .write_str("health keeps changing (this is the worst of the last seconds)");
             }
         };
         f.write_str(what)?;
@@ -241,13 +249,17 @@ impl Report {
 
     /// Whether two reports say the same apart from figures: same findings at the same levels, same workload.
     pub(super) fn same_verdict(&self, other: &Self) -> bool {
+        self.workload_detail == other.workload_detail && self.same_findings(other)
+    }
+
+    /// Whether two reports have the same findings at the same levels.
+    pub(super) fn same_findings(&self, other: &Self) -> bool {
         let verdict = |report: &Self| -> Vec<_> {
-            report
-                .findings
-                .iter()
+            let findings = report.findings.iter();
+            findings
                 .map(|finding| (finding.subject, finding.level))
                 .collect()
         };
-        self.workload_detail == other.workload_detail && verdict(self) == verdict(other)
+        verdict(self) == verdict(other)
     }
 }

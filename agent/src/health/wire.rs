@@ -111,7 +111,8 @@ impl Readings {
             | Subject::ReadOnly
             | Subject::Workload
             | Subject::DataDir
-            | Subject::OutOfMemory => None,
+            | Subject::OutOfMemory
+            | Subject::Unsteady => None,
         }
     }
 }

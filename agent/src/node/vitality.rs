@@ -9,7 +9,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::mesh::Input;
 use super::shared::Shared;
-use crate::health::{Judge, Publisher, Report, Sampler, Workload};
+use crate::health::{Judge, Publisher, Report, Sampler, Steadier, Workload};
 
 /// How often this clock is compared with a peer's.
 const CLOCK_PERIOD: Duration = Duration::from_secs(120);
@@ -33,6 +33,7 @@ pub(super) async fn run(
     let config = &shared.config.health;
     let mut sampler = Sampler::new(shared.state_dir.path());
     let mut judge = Judge::new(config);
+    let mut steadier = Steadier::default();
     let mut publisher = Publisher::new(config);
     let mut offsets = Offsets::default();
     let clock = Monotonic::start();
@@ -50,6 +51,7 @@ pub(super) async fn run(
         sample.workload = workload.borrow_and_update().clone();
         let report = judge.handle_sample(&sample);
         shared.mesh.flights().note_own(&shared, (&report).into());
+        let report = steadier.handle_report(clock.now(), report);
         if publisher.handle_report(clock.now(), &report) {
             shared.mesh.tell(Input::Vitals((&report).into())).await;
         }

@@ -3,7 +3,7 @@
 use super::{Source, expect_none, sources};
 
 /// Where the cores are: everything below these is one, tests apart.
-const CORES: [&str; 16] = [
+const CORES: [&str; 17] = [
     "mesh/src/membership",
     "mesh/src/records",
     "agent/src/fleet",
@@ -14,6 +14,7 @@ const CORES: [&str; 16] = [
     "agent/src/replay",
     "agent/src/health/judge.rs",
     "agent/src/health/publish.rs",
+    "agent/src/health/steady.rs",
     "agent/src/config/validate.rs",
     "agent/src/node/authority.rs",
     "agent/src/node/hints.rs",

@@ -71,7 +71,8 @@ impl Glimpse {
     }
 }
 
-/// Every report of a machine is a new one, also when it says again that its workload fails: the first of them counts.
+/// Every report of a machine is a new one, also when it says again that its workload fails: the first of them counts. One
+/// that says that its health keeps changing says that the workload has just worked, or is about to.
 fn failing(
     world: &World,
     before: &BTreeMap<MachineId, u64>,
@@ -79,9 +80,13 @@ fn failing(
 ) -> BTreeMap<MachineId, u64> {
     let members = world.members.iter();
     let since = members.filter_map(|(machine, seen)| {
-        let Some(Workload::Failed { since_ms, .. }) = seen.said.as_ref()?.workload.as_ref() else {
+        let said = seen.said.as_ref()?;
+        let Some(Workload::Failed { since_ms, .. }) = said.workload.as_ref() else {
             return None;
         };
+        if said.unsteady {
+            return Some((*machine, now_ms));
+        }
         let before = before.get(machine).copied().unwrap_or(now_ms);
         Some((*machine, before.min(*since_ms)))
     });
@@ -120,6 +125,8 @@ pub(super) fn judged_again(now_ms: u64, next_look_ms: Option<u64>, backed: bool)
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use muster_mesh::identity::Peer;
 
     use super::*;
@@ -137,6 +144,7 @@ mod tests {
             health: Level::Ok,
             readings: Readings::default(),
             reasons: Vec::new(),
+            unsteady: false,
             workload,
             leaving: None,
             version: "1".into(),
@@ -193,6 +201,10 @@ mod tests {
         assert_eq!(glimpse.failing_since(me), None);
         look(&mut glimpse, true, 13_000);
         assert!(!glimpse.fails_for_good(me, 14_000), "it worked in between");
+        let seen = world.members.get_mut(&me).expect("it is there");
+        Arc::make_mut(seen.said.as_mut().expect("it said something")).unsteady = true;
+        glimpse.update(&world, 60_000);
+        assert!(!glimpse.fails_for_good(me, 60_000), "it keeps changing");
     }
 
     #[test]

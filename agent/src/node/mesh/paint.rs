@@ -10,7 +10,7 @@ use muster_mesh::transport;
 
 use super::MeshTask;
 use crate::fleet::{Leaving, MemberStatus, Text, Workload};
-use crate::health::{Report, Subject};
+use crate::health::{Finding, Report, Subject};
 use crate::node::world::{Said, Seen, World};
 
 /// The role of a machine that has a coordinator's seat.
@@ -82,6 +82,7 @@ impl MeshTask {
             health: report.level(),
             readings: report.readings,
             reasons: report.reasons(),
+            unsteady: about(&report, Subject::Unsteady).is_some(),
             workload: workload(&report, self.wall_ms(record.vitals_received_at)),
             leaving: profile.leaving.as_ref().map(leaving),
             version: profile.agent_version.clone(),
@@ -102,14 +103,16 @@ impl MeshTask {
 
 /// What the flavor's check says, when the report says anything of it.
 fn workload(report: &Report, since_ms: u64) -> Option<Workload> {
-    let finding = report
-        .findings
-        .iter()
-        .find(|finding| finding.subject == Subject::Workload)?;
+    let finding = about(report, Subject::Workload)?;
     Some(Workload::Failed {
         since_ms,
         detail: Text::from(finding.to_string()),
     })
+}
+
+fn about(report: &Report, subject: Subject) -> Option<&Finding> {
+    let mut findings = report.findings.iter();
+    findings.find(|finding| finding.subject == subject)
 }
 
 fn leaving(leaving: &records::Leaving) -> Leaving {
