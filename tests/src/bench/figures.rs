@@ -35,7 +35,7 @@ const fn metric(name: &'static str, what: &'static str, target: Target) -> Metri
 }
 
 /// All metrics, in the order of the table.
-pub const METRICS: [Metric; 26] = [
+pub const METRICS: [Metric; 27] = [
     metric(
         "resident_mib",
         "resident memory of an idle agent, MiB",
@@ -135,6 +135,11 @@ pub const METRICS: [Metric; 26] = [
         "churn_cpu_s_per_min",
         "CPU with health changing every 5 s, s/min",
         Target::Ratio(0.125),
+    ),
+    metric(
+        "churn_commands_cpu_s_per_min",
+        "the same of the health commands that it runs, s/min",
+        Target::None,
     ),
     metric(
         "loss10_bytes_per_s",

@@ -123,9 +123,11 @@ fn churn(system: &mut dyn System, plan: &Plan, figures: &mut Figures) {
     let spent = start.until(&Snapshot::take(system, &agents));
     figures.add("churn_packets_per_s", spent.packets_per_s);
     figures.add("churn_bytes_per_s", spent.bytes_per_s);
-    for (agent, cpu) in agents.iter().zip(&spent.cpu_s_per_min) {
+    let cpu = spent.cpu_s_per_min.iter().zip(&spent.commands_s_per_min);
+    for (agent, (own, commands)) in agents.iter().zip(cpu) {
         if !agent.is_coordinator {
-            figures.add("churn_cpu_s_per_min", *cpu);
+            figures.add("churn_cpu_s_per_min", *own);
+            figures.add("churn_commands_cpu_s_per_min", *commands);
         }
     }
 }
@@ -250,6 +252,7 @@ struct Spent {
     packets_per_s: f64,
     bytes_per_s: f64,
     cpu_s_per_min: Vec<f64>,
+    commands_s_per_min: Vec<f64>,
 }
 
 /// Counters at one moment.
@@ -258,7 +261,8 @@ struct Snapshot {
     at: Instant,
     packets: u64,
     bytes: u64,
-    cpu_seconds: Vec<f64>,
+    /// Of each agent, its own and that of the commands that it ran.
+    cpu_seconds: Vec<(f64, f64)>,
 }
 
 impl Snapshot {
@@ -270,7 +274,8 @@ impl Snapshot {
             bytes: traffic.bytes,
             cpu_seconds: agents
                 .iter()
-                .map(|agent| usage::of(agent.pid).cpu_seconds)
+                .map(|agent| usage::of(agent.pid))
+                .map(|usage| (usage.cpu_seconds, usage.commands_cpu_seconds))
                 .collect(),
         }
     }
@@ -280,11 +285,15 @@ impl Snapshot {
         let agents = self.cpu_seconds.len().max(1) as f64;
         let per_agent = |before: u64, after: u64| (after - before) as f64 / seconds / agents;
         let cpu = self.cpu_seconds.iter().zip(&end.cpu_seconds);
+        let per_minute = |before: f64, after: f64| (after - before).max(0.0) * 60.0 / seconds;
         Spent {
             packets_per_s: per_agent(self.packets, end.packets),
             bytes_per_s: per_agent(self.bytes, end.bytes),
-            cpu_s_per_min: cpu
-                .map(|(before, after)| (after - before).max(0.0) * 60.0 / seconds)
+            cpu_s_per_min: (cpu.clone())
+                .map(|(before, after)| per_minute(before.0, after.0))
+                .collect(),
+            commands_s_per_min: cpu
+                .map(|(before, after)| per_minute(before.1, after.1))
                 .collect(),
         }
     }
