@@ -56,6 +56,8 @@ pub struct Records {
     verifier: Box<dyn RecordVerifier>,
     rng: Xoshiro256PlusPlus,
     rows: BTreeMap<MachineId, Row>,
+    /// The hashes of all others' lines that are alive, put together.
+    sum: u64,
     tags: BTreeMap<Tag, MachineId>,
     /// The others that are alive, in no order, to draw from.
     alive: Vec<MachineId>,
@@ -80,6 +82,8 @@ struct Row {
     signed: Bytes,
     /// Not before this is its profile fetched again: somebody offered one that did not verify.
     fetch_after: Duration,
+    /// What it contributes to the sum of all; nothing while it is not alive.
+    counted: u64,
 }
 
 impl Row {
@@ -100,6 +104,7 @@ impl Row {
             record,
             signed: Bytes::new(),
             fetch_after: Duration::ZERO,
+            counted: 0,
         }
     }
 
@@ -148,6 +153,7 @@ impl Records {
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             tags: [(row.tag(), me.machine)].into(),
             rows: [(me.machine, row)].into(),
+            sum: 0,
             alive: Vec::new(),
             vitals_published: None,
             vitals_waiting: None,
@@ -252,6 +258,7 @@ impl Records {
                 }
             }
         }
+        self.recount(peer.machine);
         self.heat.neighbours = None;
         let tag = Tag::new(peer.machine, generation);
         self.tags.entry(tag).or_insert(peer.machine);
@@ -266,6 +273,7 @@ impl Records {
         {
             row.alive = false;
             self.alive.retain(|other| *other != machine);
+            self.recount(machine);
             self.heat.neighbours = None;
             self.give_up_on(machine);
         }

@@ -1,6 +1,6 @@
 //! The table of members: what foca believes, plus what foca does not keep (since when, how, round-trip times).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::event::{Event, How, Member, Status};
@@ -43,7 +43,10 @@ impl Row {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     rows: BTreeMap<MachineId, Row>,
-    active: usize,
+    /// The active ones, in the order of the ring.
+    ring: BTreeMap<u64, MachineId>,
+    /// Those believed dead.
+    dead: BTreeSet<MachineId>,
 }
 
 impl Table {
@@ -65,7 +68,7 @@ impl Table {
 
     /// Those believed dead, without those that left.
     pub(super) fn down(&self) -> impl Iterator<Item = &Row> {
-        self.rows.values().filter(|row| row.status == Status::Down)
+        self.dead.iter().filter_map(|machine| self.rows.get(machine))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -73,7 +76,7 @@ impl Table {
     }
 
     pub(super) fn active_count(&self) -> usize {
-        self.active
+        self.ring.len()
     }
 
     pub(super) fn is_active(&self, machine: MachineId) -> bool {
@@ -89,18 +92,21 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, machine: MachineId) {
-        if let Some(row) = self.rows.remove(&machine) {
-            self.uncount(row.status);
-        }
+        self.rows.remove(&machine);
+        self.count(machine, None);
     }
 
     /// Those next to `me` in a ring of the active members that all agree on, unrelated to how IDs were given: the next
     /// and the one before.
     pub(super) fn ring_neighbours(&self, me: MachineId) -> [Option<MachineId>; 2] {
         let from_me = scatter(me.get());
-        let after_me = |machine: &MachineId| scatter(machine.get()).wrapping_sub(from_me);
-        let active = || self.active().map(|row| row.life.machine);
-        [active().min_by_key(after_me), active().max_by_key(after_me)]
+        let after = self.ring.range(from_me..).next();
+        let before = self.ring.range(..from_me).next_back();
+        let ends = [
+            after.or(self.ring.first_key_value()),
+            before.or(self.ring.last_key_value()),
+        ];
+        ends.map(|end| end.map(|(_, machine)| *machine))
     }
 
     /// Takes over what foca believes of one machine now, and says what changed.
@@ -134,8 +140,7 @@ impl Table {
         row.status = status;
         row.how = (status == Status::Down).then_some(how);
         let member = row.member();
-        self.uncount(before);
-        self.count(status);
+        self.count(member.machine, Some(status));
         transition(before, same_life, previous, member, how)
     }
 
@@ -158,7 +163,7 @@ impl Table {
         };
         let member = row.member();
         self.rows.insert(update.life.machine, row);
-        self.count(status);
+        self.count(update.life.machine, Some(status));
         match status {
             Status::Alive => vec![Event::Up {
                 member,
@@ -190,17 +195,23 @@ impl Table {
         row.status = Status::Left;
         row.how = None;
         let member = row.member();
-        self.uncount(Status::Down);
-        self.count(Status::Left);
+        self.count(machine, Some(Status::Left));
         Some(Event::Left { member })
     }
 
-    fn count(&mut self, status: Status) {
-        self.active += usize::from(status.is_active());
-    }
-
-    fn uncount(&mut self, status: Status) {
-        self.active -= usize::from(status.is_active());
+    /// Keeps the ring and the list of the dead as the rows are; `None` for a machine that was forgotten.
+    fn count(&mut self, machine: MachineId, status: Option<Status>) {
+        let place = scatter(machine.get());
+        if status.is_some_and(Status::is_active) {
+            self.ring.insert(place, machine);
+        } else {
+            self.ring.remove(&place);
+        }
+        if status == Some(Status::Down) {
+            self.dead.insert(machine);
+        } else {
+            self.dead.remove(&machine);
+        }
     }
 }
 

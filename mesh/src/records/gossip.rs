@@ -84,6 +84,7 @@ impl Records {
             record.vitals_version = entry.vitals_version;
             record.vitals_received_at = now;
             self.stats.entries_new += 1;
+            self.recount(machine);
             self.note_change(machine, false, true);
             self.heat(now, machine, news);
         } else {

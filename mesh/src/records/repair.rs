@@ -217,7 +217,18 @@ impl Records {
 
     /// A hash over the lines of all that are alive, in no order.
     pub(super) fn hash(&self) -> u64 {
-        self.lines().fold(0, |sum, entry| sum ^ entry.hash())
+        let hash = self.sum ^ self.own().entry().hash();
+        debug_assert_eq!(hash, self.lines().fold(0, |sum, entry| sum ^ entry.hash()));
+        hash
+    }
+
+    /// Takes the line of another machine into the sum as it is now: after each change of it.
+    pub(super) fn recount(&mut self, machine: MachineId) {
+        if let Some(row) = self.rows.get_mut(&machine) {
+            let counts = if row.alive { row.entry().hash() } else { 0 };
+            self.sum ^= row.counted ^ counts;
+            row.counted = counts;
+        }
     }
 
     fn lines(&self) -> impl Iterator<Item = Entry> {
@@ -336,6 +347,7 @@ impl Records {
         row.record.profile = Some(edition.profile);
         row.record.profile_version = edition.version;
         row.record.profile_received_at = now;
+        self.recount(machine);
         self.note_change(machine, true, false);
         self.heat(now, machine, News::Word);
         Some(())
