@@ -28,7 +28,7 @@ mod situation;
 mod testimony;
 pub mod timing;
 
-pub use decide::{Plan, decide};
+pub use decide::{Plan, decide, decide_without};
 pub use diagnose::{Finding, diagnose, diagnose_all};
 pub use gate::Gate;
 pub use observe::{Domain, Listing, Proofs, Suspect, choose_witnesses, strangers, suspects};

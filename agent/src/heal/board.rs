@@ -8,17 +8,22 @@ use super::diagnose::{Finding, diagnose_all};
 use super::gate::Gate;
 use super::quorum::quorum;
 use super::situation::Situation;
-use crate::fleet::{Diagnosis, FleetState, GroupId, Machine, Mandate, MemberStatus, Text};
+use super::timing::TOGETHER_MS;
+use crate::fleet::{
+    Diagnosis, FleetState, GroupId, Machine, Mandate, MemberStatus, Origin, Rule, Text,
+};
 
 /// What one round of deciding looks at.
 pub(super) struct Board<'a> {
+    /// A rule that lets everything pass.
+    pub(super) left_out: Option<Rule>,
     pub(super) situation: &'a Situation,
     /// The fleet's clock, as the next command will find it: what the fleet state and, here, all evidence is dated by.
     pub(super) now_ms: u64,
     pub(super) findings: BTreeMap<MachineId, Finding>,
-    /// The machines that something is the matter with, with since when, in milliseconds since 1970.
-    pub(super) failed: Vec<(MachineId, u64)>,
-    /// Since when each machine that should answer does not, in milliseconds since 1970.
+    /// The machines of groups that something is the matter with.
+    pub(super) failed: Vec<Failed>,
+    /// Since when each machine that should answer does not, in milliseconds since 1970, in order.
     pub(super) silences: Vec<u64>,
     /// The version of the agent that more than half of the machines that are well run.
     pub(super) usual_version: Option<Text>,
@@ -28,8 +33,21 @@ pub(super) struct Board<'a> {
     pub(super) quorum: Gate,
 }
 
+/// A machine that something is the matter with, and what it may have in common with others.
+pub(super) struct Failed {
+    pub(super) machine: MachineId,
+    /// Since when, in milliseconds since 1970.
+    pub(super) since_ms: u64,
+    pub(super) group: GroupId,
+    pub(super) origin: Origin,
+}
+
 impl<'a> Board<'a> {
-    pub(super) fn new(state: &FleetState, situation: &'a Situation) -> Self {
+    pub(super) fn new(
+        state: &FleetState,
+        situation: &'a Situation,
+        left_out: Option<Rule>,
+    ) -> Self {
         let mut members: BTreeMap<GroupId, Vec<MachineId>> = state
             .groups
             .keys()
@@ -43,9 +61,10 @@ impl<'a> Board<'a> {
         let (mandate, gate) = quorum(state, &situation.authority, situation.now_ms);
         let findings = diagnose_all(state, situation);
         Self {
+            left_out,
             situation,
             now_ms: situation.now_ms,
-            failed: failed(&findings),
+            failed: failed(state, situation, &findings),
             usual_version: usual_version(&findings, situation),
             findings,
             silences: silences(state, situation),
@@ -54,6 +73,19 @@ impl<'a> Board<'a> {
             quorum: gate,
         }
     }
+
+    /// What a machine that failed at this time may have in common with others.
+    pub(super) fn origin(&self, machine: &Machine, failed_ms: u64) -> Origin {
+        origin(machine, self.situation, failed_ms)
+    }
+
+    /// How many machines fell silent together with one that did at this time.
+    pub(super) fn silent_with(&self, since_ms: u64) -> usize {
+        let before = |limit_ms: u64| self.silences.partition_point(|at_ms| *at_ms < limit_ms);
+        let end_ms = since_ms.saturating_add(TOGETHER_MS + 1);
+        before(end_ms) - before(since_ms.saturating_sub(TOGETHER_MS))
+    }
+
     /// The machines that a group had when the round began, as they are in `state`.
     pub(super) fn members<'s>(
         &self,
@@ -84,12 +116,32 @@ fn usual_version(findings: &BTreeMap<MachineId, Finding>, situation: &Situation)
     usual.map(|(_, version)| version.clone())
 }
 
-fn failed(findings: &BTreeMap<MachineId, Finding>) -> Vec<(MachineId, u64)> {
+/// What a machine that failed at this time may have in common with others.
+fn origin(machine: &Machine, situation: &Situation, failed_ms: u64) -> Origin {
+    let seen = situation.machines.get(&machine.id);
+    let record = seen.and_then(|seen| seen.record.as_ref());
+    let version = record.and_then(|record| record.version.clone());
+    Origin::of(machine, version, Some(failed_ms))
+}
+
+fn failed(
+    state: &FleetState,
+    situation: &Situation,
+    findings: &BTreeMap<MachineId, Finding>,
+) -> Vec<Failed> {
     let has_failed =
         |finding: &Finding| !finding.diagnosis.is_calm() && finding.diagnosis != Diagnosis::Left;
     let failed = findings.iter().filter(|(_, finding)| has_failed(finding));
     failed
-        .map(|(id, finding)| (*id, finding.since_ms))
+        .filter_map(|(id, finding)| {
+            let machine = state.machines.get(id)?;
+            Some(Failed {
+                machine: *id,
+                since_ms: finding.since_ms,
+                group: machine.group()?.clone(),
+                origin: origin(machine, situation, finding.since_ms),
+            })
+        })
         .collect()
 }
 
@@ -106,5 +158,7 @@ fn silences(state: &FleetState, situation: &Situation) -> Vec<u64> {
             ),
         }
     };
-    state.electors().filter_map(silence).collect()
+    let mut silences: Vec<u64> = state.electors().filter_map(silence).collect();
+    silences.sort_unstable();
+    silences
 }

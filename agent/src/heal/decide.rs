@@ -11,7 +11,8 @@ use super::situation::Situation;
 use super::{hand, housekeeping, repair, scale};
 use crate::fleet::limits::PROPOSALS_MAX;
 use crate::fleet::{
-    Cause, Command, Diagnosis, FleetState, OperationId, Order, Outcome, Proposal, Refusal, Subject,
+    Cause, Command, Diagnosis, FleetState, OperationId, Order, Outcome, Proposal, Refusal, Rule,
+    Subject,
 };
 
 /// What one round of deciding came to.
@@ -57,13 +58,19 @@ impl Plan {
 /// Actions are rehearsed on a copy of the state one after the other, so that each is asked with those before it in
 /// place, and what is proposed is what the state machine takes.
 pub fn decide(state: &FleetState, situation: &Situation) -> Plan {
+    decide_without(state, situation, None)
+}
+
+/// Decides as [`decide`] does, but for one rule that lets everything pass: what would happen without it. The state machine
+/// has checks of its own.
+pub fn decide_without(state: &FleetState, situation: &Situation, left_out: Option<Rule>) -> Plan {
     if state.cluster.is_none() {
         return Plan::default();
     }
     // What is seen is dated by the leader's clock and the state by its own, which an earlier leader may have put ahead.
     let ahead_ms = state.clock_ms.saturating_sub(situation.now_ms);
     let situation = &situation.later_by(ahead_ms);
-    let board = Board::new(state, situation);
+    let board = Board::new(state, situation, left_out);
     let mut plan = housekeeping::facts(state, &board);
     let mut draft = Draft::new(state, &board);
     // Repair before growth.

@@ -143,7 +143,12 @@ pub(super) const DRAIN_BY_HAND: &[Ask] = &[
 
 /// Asks all rules.
 pub(super) fn ask(rules: &[Ask], question: &Question<'_>) -> Vec<Gate> {
-    rules.iter().map(|rule| rule(question)).collect()
+    let said = rules.iter().map(|rule| rule(question));
+    said.map(|gate| match question.board.left_out {
+        Some(rule) if rule == gate.check.rule => Gate::pass(rule, "it is left out"),
+        _ => gate,
+    })
+    .collect()
 }
 
 fn paused(question: &Question<'_>) -> Gate {

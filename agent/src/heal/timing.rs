@@ -25,6 +25,21 @@ pub const REPORT_MS: u64 = 30 * SECOND_MS;
 /// How many witnesses must have reported before silence counts, where there are as many.
 pub const WITNESSES_MIN: usize = 2;
 
+/// How long machines that fell silent together must have been silent before one of them is replaced unproved. It is the
+/// network that takes several at a time, and a switch that restarts or a link that finds another way is back by then.
+pub const CROWD_SILENT_MS: u64 = 12 * SECOND_MS;
+
+/// Machines that fell silent within this time of each other did so together: what one switch takes away is noticed
+/// within seconds.
+pub const TOGETHER_MS: u64 = 10 * SECOND_MS;
+
+/// How many must have fallen silent together. Two may by chance.
+pub const CROWD_MIN: usize = 3;
+
+/// How long an agent may be down while its host answers, or a workload fail, before anything is done about it: what
+/// supervises them there restarts them sooner.
+pub const SUPERVISOR_MS: u64 = 30 * SECOND_MS;
+
 /// The longest announced reboot that is waited for. Bare metal with a memory test takes half as long.
 pub const REBOOT_MS_MAX: u64 = 60 * MINUTE_MS;
 

@@ -5,8 +5,8 @@ use super::Severity::{Error, Warning};
 use crate::fleet::limits::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::fleet::{GroupSpec, HealMode, span};
 
-/// What pauses of garbage collection, live migration and snapshots may take.
-const SILENCE_MS_MIN: u64 = 10 * SECOND_MS;
+/// What lost packets may look like for, and a machine that is moved while it runs.
+const SILENCE_MS_MIN: u64 = 5 * SECOND_MS;
 /// Hardly a cloud makes and boots a machine faster.
 const BOOT_MS_MIN: u64 = 60 * SECOND_MS;
 /// Whoever waits longer has hardly wanted healing.
@@ -32,8 +32,7 @@ fn silence(case: &mut Case<'_>, at: usize, spec: &GroupSpec) {
             "a machine that stands still for {} is replaced",
             span(silence_ms)
         );
-        let remedy =
-            "write unreachable_after = \"30s\", or longer where machines are moved while they run";
+        let remedy = "write unreachable_after = \"5s\", or longer where machines stand still while they are moved or copied";
         case.find(Warning, "silence-too-short", place, what, remedy);
     } else if silence_ms > SILENCE_MS_MAX {
         let what = format!(

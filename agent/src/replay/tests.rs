@@ -5,11 +5,11 @@ use crate::fleet::HealMode;
 use crate::fleet::testing::cattle;
 use crate::heal::testing::World;
 
-/// A machine is silent for 10 s, and grace holds.
+/// A machine is silent for 4 s, and grace holds.
 fn held() -> Recorded {
     let mut world = World::new(&[cattle("web", 5)]);
     world.silence("web-2");
-    world.pass(10_000);
+    world.pass(4_000);
     let situation = world.situation();
     let plan = decide(&world.fleet.state, &situation);
     let bytes = record(&world.fleet.state, &situation, &plan).expect("something was decided");
@@ -36,7 +36,7 @@ fn the_same_rules_decide_the_same_bytes() {
 #[test]
 fn other_rules_decide_otherwise_and_the_difference_is_told() {
     let recorded = held();
-    let again = recorded.with(&[change("grace=6s")]);
+    let again = recorded.with(&[change("grace=3s")]);
     assert!(!again.same);
     assert_eq!(again.differences.len(), 1, "{again:?}");
     assert!(matches!(
@@ -47,13 +47,13 @@ fn other_rules_decide_otherwise_and_the_difference_is_told() {
         matches!(again.differences[0].is, Some(Outcome::Act { .. })),
         "{again:?}"
     );
-    let watched = recorded.with(&[change("grace=6s"), change("web.mode=observe")]);
+    let watched = recorded.with(&[change("grace=3s"), change("web.mode=observe")]);
     assert!(
         matches!(watched.differences[0].is, Some(Outcome::Observe { .. })),
         "{watched:?}"
     );
     // Another group's rule changes nothing.
-    assert!(recorded.with(&[change("db.grace=6s")]).same);
+    assert!(recorded.with(&[change("db.grace=3s")]).same);
     assert_eq!(recorded.state.groups["web"].spec.heal.mode, HealMode::Auto);
 }
 

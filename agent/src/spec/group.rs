@@ -27,6 +27,8 @@ pub(super) const FLAVOR_DEFAULT: &str = "vanilla";
 /// The mesh needs up to this long to be sure that a machine doesn't answer (`docs/timing.md`). What acts sooner
 /// acts on noise.
 const VERDICT_MS: u64 = 6_000;
+/// A silence counts from the suspicion. What is shorter than this may be the refutation that is still on its way.
+const SILENCE_MS: u64 = 3_000;
 /// Longer durations are slips of the unit.
 const DURATION_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 
@@ -432,12 +434,12 @@ fn read_heal(fields: &mut Fields<'_, '_>, defaults: &HealPolicy) -> HealPolicy {
         read.value
     };
     let boot = "no machine could join in time and each would be replaced for ever";
-    let silence = "which is what the mesh needs to tell silence from loss";
+    let silence = "within which a machine that only lost packets may answer again";
     let boot_grace_ms = duration("boot_grace", VERDICT_MS, boot, defaults.boot_grace_ms);
     let change_grace_ms = duration("change_grace", 0, "", defaults.change_grace_ms);
     let unreachable_after_ms = duration(
         "unreachable_after",
-        VERDICT_MS,
+        SILENCE_MS,
         silence,
         defaults.unreachable_after_ms,
     );

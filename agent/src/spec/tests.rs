@@ -200,7 +200,7 @@ fn contradictory_and_unhealable_specs_are_refused() {
         ),
         (
             "id = 'a'\nsize = 1\nheal = { unreachable_after = '1s' }",
-            "shorter than 6s",
+            "shorter than 3s",
         ),
         (
             "id = 'a'\nsize = 1\nheal = { boot_grace = '1year' }",

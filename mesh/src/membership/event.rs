@@ -21,6 +21,8 @@ pub struct Member {
     pub status: Status,
     /// Since when, on the monotonic clock that the runtime passes in as `now`.
     pub since: Duration,
+    /// Since when it has not answered without a break, suspicion included; `None` while it is [`Status::Alive`].
+    pub silent_since: Option<Duration>,
     /// How its death became known; `None` unless [`Status::Down`].
     pub how: Option<How>,
 }

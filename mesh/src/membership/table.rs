@@ -16,6 +16,8 @@ pub(super) struct Row {
     pub(super) incarnation: u16,
     pub(super) status: Status,
     pub(super) since: Duration,
+    /// Since when this life has not been alive without a break.
+    pub(super) silent_since: Option<Duration>,
     pub(super) how: Option<How>,
     /// The generation that announced its leaving.
     pub(super) leaving: Option<Generation>,
@@ -34,6 +36,7 @@ impl Row {
             generation: self.life.generation,
             status: self.status,
             since: self.since,
+            silent_since: self.silent_since,
             how: self.how,
         }
     }
@@ -68,7 +71,9 @@ impl Table {
 
     /// Those believed dead, without those that left.
     pub(super) fn down(&self) -> impl Iterator<Item = &Row> {
-        self.dead.iter().filter_map(|machine| self.rows.get(machine))
+        self.dead
+            .iter()
+            .filter_map(|machine| self.rows.get(machine))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -137,6 +142,8 @@ impl Table {
         if !same_life || before != status {
             row.since = now;
         }
+        let silent_since = row.silent_since.filter(|_| same_life).unwrap_or(now);
+        row.silent_since = (status != Status::Alive).then_some(silent_since);
         row.status = status;
         row.how = (status == Status::Down).then_some(how);
         let member = row.member();
@@ -155,6 +162,7 @@ impl Table {
             incarnation: update.incarnation,
             status,
             since: now,
+            silent_since: (status != Status::Alive).then_some(now),
             how: (status == Status::Down).then_some(How::Told),
             leaving: None,
             rtt: None,

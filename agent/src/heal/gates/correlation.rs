@@ -8,7 +8,7 @@ use muster_mesh::identity::MachineId;
 
 use super::Question;
 use crate::fleet::{GroupId, Intent, IntentState, Machine, Origin, Rule};
-use crate::heal::board::Board;
+use crate::heal::board::{Board, Failed};
 use crate::heal::gate::Gate;
 use crate::heal::timing::{EVENT_MS, MOMENT_MS};
 
@@ -80,21 +80,23 @@ struct Kin<'a> {
 impl<'a> Kin<'a> {
     /// A machine that failed at this time; `None` for one without a group.
     fn of(machine: &'a Machine, failed_ms: u64, board: &Board<'_>) -> Option<Self> {
-        let seen = board.situation.machines.get(&machine.id);
-        let record = seen.and_then(|seen| seen.record.as_ref());
-        let version = record.and_then(|record| record.version.clone());
         Some(Self {
             group: machine.group()?,
-            origin: Cow::Owned(Origin::of(machine, version, Some(failed_ms))),
+            origin: Cow::Owned(board.origin(machine, failed_ms)),
         })
+    }
+
+    fn failed(failed: &'a Failed) -> Self {
+        Self {
+            group: &failed.group,
+            origin: Cow::Borrowed(&failed.origin),
+        }
     }
 }
 
 /// What became of a machine of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
-    /// It waits.
-    Waits,
     /// It was healed once, and is not well.
     InVain,
     /// It is being healed.
@@ -116,11 +118,11 @@ pub(super) fn correlation(question: &Question<'_>) -> Gate {
         return Gate::pass(rule, "it is of no group");
     };
     let events = Trait::ALL.map(|common| (common, event(question, &kin, since_ms, common)));
-    let Some((common, event)) = events.into_iter().max_by_key(|(_, event)| event.len()) else {
+    let Some((common, event)) = events.into_iter().max_by_key(|(_, event)| event.size) else {
         return Gate::pass(rule, "it fails alone");
     };
-    let others = event.len().saturating_sub(1);
-    if event.len() < EVENT_MIN {
+    let others = event.size.saturating_sub(1);
+    if event.size < EVENT_MIN {
         return Gate::pass(
             rule,
             match others {
@@ -131,11 +133,10 @@ pub(super) fn correlation(question: &Question<'_>) -> Gate {
     }
     let what = format!(
         "{} that failed together share {}",
-        event.len(),
+        event.size,
         common.words(&kin)
     );
-    let canary = event.values().max_by_key(|(fate, _)| *fate);
-    match canary {
+    match event.canary {
         Some((Fate::Well, name)) => {
             Gate::pass(rule, format!("{what}; {name} was healed first and is well"))
         }
@@ -147,25 +148,18 @@ pub(super) fn correlation(question: &Question<'_>) -> Gate {
     }
 }
 
-/// The machines that failed together with one and have something in common with it, with what became of each.
-fn event<'q>(
-    question: &Question<'q>,
-    kin: &Kin<'_>,
-    since_ms: u64,
-    common: Trait,
-) -> BTreeMap<MachineId, (Fate, &'q str)> {
+/// Machines that failed together and have something in common.
+struct Event<'q> {
+    /// How many, those that are being healed or were a moment ago included.
+    size: usize,
+    /// Of those that were dealt with, the one for which that went best, with its name.
+    canary: Option<(Fate, &'q str)>,
+}
+
+/// The event that one failure is part of.
+fn event<'q>(question: &Question<'q>, kin: &Kin<'_>, since_ms: u64, common: Trait) -> Event<'q> {
     let (state, board) = (question.state, question.board);
-    let mut event = BTreeMap::new();
-    for (id, failed_ms) in &board.failed {
-        let near = failed_ms.abs_diff(since_ms) <= EVENT_MS;
-        let Some(other) = state.machines.get(id).filter(|_| near) else {
-            continue;
-        };
-        let other_kin = Kin::of(other, *failed_ms, board);
-        if other_kin.is_some_and(|other| common.shared(board, kin, &other)) {
-            event.insert(*id, (Fate::Waits, other.name.as_str()));
-        }
-    }
+    let mut dealt_with: BTreeMap<MachineId, (Fate, &'q str)> = BTreeMap::new();
     // What a person asked for is no failure.
     let healing = |intent: &&Intent| {
         intent.paid
@@ -182,11 +176,21 @@ fn event<'q>(
         };
         if common.shared(board, kin, &other) {
             let fate = fate(board, intent);
-            let entry = event.entry(subject).or_insert((fate, intent.name.as_str()));
+            let entry = dealt_with
+                .entry(subject)
+                .or_insert((fate, intent.name.as_str()));
             entry.0 = entry.0.max(fate);
         }
     }
-    event
+    let waits = |failed: &&Failed| {
+        let near = failed.since_ms.abs_diff(since_ms) <= EVENT_MS;
+        near && !dealt_with.contains_key(&failed.machine)
+            && common.shared(board, kin, &Kin::failed(failed))
+    };
+    Event {
+        size: board.failed.iter().filter(waits).count() + dealt_with.len(),
+        canary: dealt_with.into_values().max_by_key(|(fate, _)| *fate),
+    }
 }
 
 fn fate(board: &Board<'_>, intent: &Intent) -> Fate {

@@ -4,6 +4,7 @@ use super::Question;
 use crate::fleet::{Diagnosis, Phase, Rule, span};
 use crate::heal::Finding;
 use crate::heal::gate::Gate;
+use crate::heal::timing::{CROWD_MIN, CROWD_SILENT_MS, SUPERVISOR_MS};
 
 pub(super) fn grace(question: &Question<'_>) -> Gate {
     let Some((machine, finding)) = question.machine else {
@@ -24,12 +25,9 @@ pub(super) fn grace(question: &Question<'_>) -> Gate {
         }
         _ => {}
     }
+    let needed_ms = needed_ms(question, finding);
     let waits = [
-        (
-            what_lasts(finding),
-            finding.since_ms,
-            policy.unreachable_after_ms,
-        ),
+        (what_lasts(finding), finding.since_ms, needed_ms),
         (
             "it joined",
             machine.joined_ms.unwrap_or(machine.ordered_ms),
@@ -49,7 +47,7 @@ pub(super) fn grace(question: &Question<'_>) -> Gate {
                 what_lasts(finding),
                 span(now_ms.saturating_sub(finding.since_ms)),
             );
-            let needed = span(policy.unreachable_after_ms);
+            let needed = span(needed_ms);
             Gate::pass(
                 Rule::Grace,
                 format!("{what} for {lasted}; {needed} are needed"),
@@ -65,6 +63,18 @@ pub(super) fn grace(question: &Question<'_>) -> Gate {
             let margin = format!("{so_far}; that is waited out for {}", span(*wait_ms));
             Gate::hold_until(Rule::Grace, margin, ends(wait))
         }
+    }
+}
+
+/// How long it must have lasted, in milliseconds.
+fn needed_ms(question: &Question<'_>, finding: &Finding) -> u64 {
+    let silent_ms = question.group.spec.heal.unreachable_after_ms;
+    match finding.diagnosis {
+        Diagnosis::AgentDown | Diagnosis::WorkloadFailed => silent_ms.max(SUPERVISOR_MS),
+        _ if question.board.silent_with(finding.since_ms) >= CROWD_MIN => {
+            silent_ms.max(CROWD_SILENT_MS)
+        }
+        _ => silent_ms,
     }
 }
 

@@ -172,16 +172,60 @@ fn after_a_change_of_leadership_a_crowd_that_is_missing_may_return() {
 fn mere_silence_is_waited_out() {
     let mut world = World::new(&[cattle("web", 3)]);
     let id = world.silence("web-1");
-    world.pass(12 * SECOND_MS);
+    world.pass(3 * SECOND_MS);
     world.settle();
     world.assert_held(
         id,
         Rule::Grace,
-        "it has been silent for 12 s; that is waited out for 30 s",
+        "it has been silent for 3 s; that is waited out for 5 s",
     );
-    world.pass(18 * SECOND_MS);
+    world.pass(2 * SECOND_MS);
     world.settle();
     assert!(world.replacing(id));
+}
+
+#[test]
+fn a_silence_that_takes_several_at_a_time_is_given_longer() {
+    let mut world = World::new(&[cattle("web", 40)]);
+    let first = world.silence("web-1");
+    world.pass(4 * SECOND_MS);
+    world.silence("web-2");
+    let last = world.silence("web-3");
+    world.pass(7 * SECOND_MS);
+    world.settle();
+    world.assert_held(
+        first,
+        Rule::Grace,
+        "it has been silent for 11 s; that is waited out for 12 s",
+    );
+    world.pass(SECOND_MS);
+    world.settle();
+    assert!(world.replacing(first));
+    world.assert_held(last, Rule::Correlation, "one event");
+
+    // Two may fall silent together by chance, and one long before is another matter.
+    let mut world = World::new(&[cattle("web", 40)]);
+    world.silence("web-1");
+    world.pass(11 * SECOND_MS);
+    let two = ["web-2", "web-3"].map(|name| world.silence(name));
+    world.pass(5 * SECOND_MS);
+    world.settle();
+    assert!(
+        two.iter()
+            .any(|id| world.held(*id).is_none_or(|held| held.0 != Rule::Grace))
+    );
+}
+
+#[test]
+fn what_a_supervisor_may_restart_is_left_to_it_first() {
+    let mut world = World::new(&[cattle("web", 5)]);
+    let id = world.agent_down("web-1");
+    world.pass(29 * SECOND_MS);
+    world.settle();
+    world.assert_held(id, Rule::Grace, "its agent has been down for 29 s");
+    world.pass(SECOND_MS);
+    world.settle();
+    assert!(world.held(id).is_none());
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Sizes 1 to 50, some or all failing at one moment, cattle and pets, proved gone or merely silent: each cell
 //! heals, or holds with the rule that it should hold with.
 
-use crate::fleet::limits::{HOUR_MS, SECOND_MS};
+use crate::fleet::limits::HOUR_MS;
 use crate::fleet::testing::{Fleet, cattle, found, group, instance, name, pets};
 use crate::fleet::*;
 use crate::heal::testing::World;
-use crate::heal::timing::{MOVING_MS, PROOF_STANDS_MS};
+use crate::heal::timing::{CROWD_SILENT_MS, MOVING_MS, PROOF_STANDS_MS};
 
 /// A fleet whose machines are all of one group, the founder included, which leads and never fails.
 fn world(size: u32, kind: GroupKind) -> World {
@@ -98,7 +98,7 @@ fn cell(mut world: World, size: u32, failures: u32, kind: GroupKind, proved: boo
         (_, true, true) => heals(&world),
         (_, true, false) => {
             assert_eq!(rules(&world), vec![Rule::Grace; count], "{cell}");
-            world.pass(30 * SECOND_MS);
+            world.pass(CROWD_SILENT_MS);
             world.settle();
             heals(&world);
         }

@@ -39,7 +39,7 @@ impl MeshTask {
                 addr: member.addr,
                 generation: member.generation,
                 status: status(member.status),
-                since_ms: self.wall_ms(member.since),
+                since_ms: self.wall_ms(member.silent_since.unwrap_or(member.since)),
                 how: member.how.map_or("", how),
                 said: self.said.get(&member.machine).cloned(),
             };
