@@ -27,7 +27,7 @@ pub use fault::{Fault, FaultKind, Moment, Occasion, ParseFaultError, Percent, Ta
 pub use faults_file::{FaultsProblem, read_faults};
 pub use invariants::Violation;
 pub use random_scenario::random_scenario;
-pub use scenario::{CloudModel, FAULTS_MAX, LENGTH_MAX, MACHINES_MAX, Scenario};
+pub use scenario::{CloudModel, FAULTS_MAX, LENGTH_MAX, MACHINES_MAX, Safeguard, Scenario};
 
 use muster_mesh::identity::MachineId;
 

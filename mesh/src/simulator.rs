@@ -22,7 +22,7 @@ use rand::{RngExt, SeedableRng};
 
 pub use self::findings::{Death, Findings, Violation};
 pub use self::history::{Failure, History, Step};
-pub use self::network::{Network, Traffic};
+pub use self::network::{Network, Traffic, Way};
 pub use self::node::Condition;
 
 use self::engine::Happening;
@@ -292,18 +292,37 @@ impl Simulation {
 
     /// Cuts `island` off from the rest, besides other cuts. `name` is for [`mend`](Self::mend).
     pub fn cut(&mut self, name: u64, island: &[usize]) {
-        self.disturbed_at = self.now;
         self.network.cut(name, island.iter().copied());
-        for node in 0..self.nodes.len() {
-            self.findings
-                .unwell(self.now, self.nodes[node].peer.machine);
+        self.disturb_all();
+    }
+
+    /// Nobody is at fault for what they believe of others from now on.
+    fn disturb_all(&mut self) {
+        self.disturbed_at = self.now;
+        for node in &self.nodes {
+            self.findings.unwell(self.now, node.peer.machine);
         }
     }
 
     /// Ends one cut.
     pub fn mend(&mut self, name: u64) {
-        self.disturbed_at = self.now;
         self.network.mend(name);
+        self.calm_all();
+    }
+
+    /// Blocks one way of a machine, as a broken cable or a wrong rule of a firewall does, until it is opened again.
+    pub fn block(&mut self, node: usize, way: Way, blocked: bool) {
+        self.network.block(node, way, blocked);
+        if blocked {
+            self.disturb_all();
+        } else {
+            self.calm_all();
+        }
+    }
+
+    /// Whoever runs and reaches everybody is well.
+    fn calm_all(&mut self) {
+        self.disturbed_at = self.now;
         for (number, node) in self.nodes.iter().enumerate() {
             if node.condition == Condition::Running && self.network.is_fair_to(number) {
                 self.findings.well(self.now, node.peer.machine);

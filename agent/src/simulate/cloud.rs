@@ -6,11 +6,14 @@ use muster_mesh::identity::MachineId;
 
 use super::random::Random;
 use super::scenario::CloudModel;
-use crate::fleet::limits::MINUTE_MS;
+use crate::fleet::limits::{MINUTE_MS, SECOND_MS};
 use crate::fleet::{
     Instance, InstanceId, Machine, OperationId, Place, Properties, ProviderEvidence, ProviderWord,
 };
 use crate::heal::Stranger;
+
+/// How long a list may take, in milliseconds, as in `node::leader`.
+const LIST_DEADLINE_MS: u64 = 10 * SECOND_MS;
 
 /// Something that the provider made.
 #[derive(Debug, Clone)]
@@ -47,10 +50,16 @@ pub(super) struct Cloud {
     pub(super) model: CloudModel,
     /// How many faults keep it from answering.
     pub(super) down: u32,
+    /// How many faults have it take calls, and carry them out when they end.
+    pub(super) late: u32,
+    /// How much later it answers because of faults, in milliseconds.
+    pub(super) slower_ms: u64,
     /// Share of calls that fail because of faults, on top of the model's.
     pub(super) failing: f64,
     instances: BTreeMap<InstanceId, Made>,
     operations: BTreeMap<OperationId, InstanceId>,
+    /// Whether it knows an operation again that it has carried out. It does, but for tests that show what for.
+    pub(super) remembers: bool,
     /// Instances that the fleet has not been told of.
     unclaimed: BTreeSet<InstanceId>,
     lately: VecDeque<u64>,
@@ -62,9 +71,12 @@ impl Cloud {
         Self {
             model,
             down: 0,
+            late: 0,
+            slower_ms: 0,
             failing: 0.0,
             instances: BTreeMap::new(),
             operations: BTreeMap::new(),
+            remembers: true,
             unclaimed: BTreeSet::new(),
             lately: VecDeque::new(),
             number: 0,
@@ -73,6 +85,17 @@ impl Cloud {
 
     fn lag_ms(&self) -> u64 {
         u64::try_from(self.model.list_lag.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long it takes to answer, in milliseconds.
+    pub(super) fn latency_ms(&self) -> u64 {
+        let usual = u64::try_from(self.model.latency.as_millis()).unwrap_or(u64::MAX);
+        usual.saturating_add(self.slower_ms)
+    }
+
+    /// Whether it answers a list in time.
+    fn lists(&self) -> bool {
+        self.down == 0 && self.late == 0 && self.latency_ms() < LIST_DEADLINE_MS
     }
 
     /// Whether a call fails before it does anything.
@@ -90,7 +113,7 @@ impl Cloud {
         new: (MachineId, Place, String),
         random: &mut Random,
     ) -> Making {
-        if let Some(id) = self.operations.get(op) {
+        if let Some(id) = self.operations.get(op).filter(|_| self.remembers) {
             let id = id.clone();
             return Making::Made { id, anew: false };
         }
@@ -182,7 +205,7 @@ impl Cloud {
 
     /// What the provider says of a machine.
     pub(super) fn says(&self, machine: &Machine, now_ms: u64) -> ProviderEvidence {
-        let word = if self.down > 0 {
+        let word = if !self.lists() {
             let why = "no answer in time".into();
             ProviderWord::CannotSay { why }
         } else {
@@ -197,7 +220,8 @@ impl Cloud {
             can_reboot: true,
             can_power_cycle: true,
             list_lag_ms: self.lag_ms(),
-            at_ms: now_ms,
+            // What has arrived was asked for a while ago.
+            at_ms: now_ms.saturating_sub(self.latency_ms().min(LIST_DEADLINE_MS)),
         }
     }
 
@@ -226,7 +250,7 @@ impl Cloud {
                 .get(id)
                 .is_some_and(|made| !claimed(made.machine, id))
         });
-        if self.down > 0 {
+        if !self.lists() {
             return Vec::new();
         }
         let listed = self.unclaimed.iter().filter_map(|id| {

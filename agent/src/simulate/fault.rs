@@ -30,12 +30,29 @@ pub enum FaultKind {
     Pause,
     /// Cut off from all others until the fault ends.
     Partition,
+    /// No packet reaches it; its own reach everybody.
+    Deaf,
+    /// None of its packets reaches anybody; those of others reach it.
+    Mute,
     /// It says goodbye and goes for good.
     Leave,
     /// It loses this share of its packets, in both directions.
     Loss(f64),
+    /// Its disk is full: what it may not forget it can't promise, so it neither votes nor acknowledges.
+    DiskFull,
+    /// Its agent ends, and the last of its log did not get to the disk. It says so when it starts again, and is no
+    /// coordinator any more.
+    Torn,
+    /// Its workload fails until it is restarted, or the fault ends.
+    Workload,
+    /// Its health check says that its workload fails, though it does not, until the fault ends.
+    HealthCheck,
     /// The provider answers no call.
     ProviderDown,
+    /// The provider answers each call so much later.
+    ProviderSlow(Duration),
+    /// The provider takes calls, answers none, and carries them out when the fault ends.
+    ProviderLate,
     /// The provider fails this share of its calls.
     ProviderErrors(f64),
 }
@@ -43,13 +60,19 @@ pub enum FaultKind {
 impl FaultKind {
     /// Whether it concerns the provider, and so no machine in particular.
     pub fn is_the_providers(self) -> bool {
-        matches!(self, Self::ProviderDown | Self::ProviderErrors(_))
+        matches!(
+            self,
+            Self::ProviderDown
+                | Self::ProviderSlow(_)
+                | Self::ProviderLate
+                | Self::ProviderErrors(_)
+        )
     }
 
     /// How long it lasts where that is not said: for ever, except for what would otherwise be another fault.
     pub fn lasts_by_default(self) -> Option<Duration> {
         match self {
-            Self::Pause | Self::Crash => Some(Duration::from_secs(60)),
+            Self::Pause | Self::Crash | Self::Torn => Some(Duration::from_secs(60)),
             _ => None,
         }
     }
@@ -63,9 +86,19 @@ impl fmt::Display for FaultKind {
             Self::Crash => f.write_str("crashed"),
             Self::Pause => f.write_str("paused"),
             Self::Partition => f.write_str("cut off"),
+            Self::Deaf => f.write_str("deaf"),
+            Self::Mute => f.write_str("mute"),
+            Self::DiskFull => f.write_str("out of disk"),
+            Self::Torn => f.write_str("crashed with a torn log"),
+            Self::Workload => f.write_str("failing at work"),
+            Self::HealthCheck => f.write_str("called ill by a bad check"),
             Self::Leave => f.write_str("left"),
             Self::Loss(share) => write!(f, "losing {}", Percent(*share)),
             Self::ProviderDown => f.write_str("provider down"),
+            Self::ProviderSlow(by) => {
+                write!(f, "provider slow by {}", humantime::format_duration(*by))
+            }
+            Self::ProviderLate => f.write_str("provider late"),
             Self::ProviderErrors(share) => write!(f, "provider fails {}", Percent(*share)),
         }
     }

@@ -19,15 +19,23 @@ use super::fault::{Fault, FaultKind, Moment, ParseFaultError, Percent, Target};
 use super::scenario::FAULTS_MAX;
 
 /// The kinds of faults, as they are written.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 17] = [
     "kill",
     "silence",
     "crash",
     "pause",
     "partition",
+    "deaf",
+    "mute",
+    "disk-full",
+    "torn",
+    "workload",
+    "health-check",
     "leave",
     "loss",
     "provider-down",
+    "provider-slow",
+    "provider-late",
     "provider-errors",
 ];
 
@@ -72,6 +80,7 @@ struct Written {
     at: Spanned<String>,
     r#for: Option<Spanned<String>>,
     share: Option<Spanned<String>>,
+    by: Option<Spanned<String>>,
 }
 
 /// Reads a file of faults. Pure.
@@ -141,7 +150,8 @@ impl Reader<'_> {
         let written_span = written.span();
         let written = written.get_ref();
         let share = self.parse::<Percent>(&name("share"), written.share.as_ref());
-        let kind = self.kind(&name("kind"), written, share, &name("share"));
+        let by = self.parse::<Moment>(&name("by"), written.by.as_ref());
+        let kind = self.kind(&name, written, share, by);
         let moment = |reader: &mut Self, field: &str, value: Option<&Spanned<String>>| {
             let moment: Moment = reader.parse(&name(field), value)?;
             if moment.lasts.is_some() {
@@ -178,40 +188,59 @@ impl Reader<'_> {
 
     fn kind(
         &mut self,
-        field: &str,
+        name: &dyn Fn(&str) -> String,
         written: &Written,
         share: Option<Percent>,
-        share_field: &str,
+        by: Option<Moment>,
     ) -> Option<FaultKind> {
-        let needs_share = matches!(written.kind.get_ref().as_str(), "loss" | "provider-errors");
-        match (&written.share, needs_share) {
-            (None, true) => {
-                let what = format!("{} needs one: share = \"30%\"", written.kind.get_ref());
-                self.problem(written.kind.span(), share_field, what);
+        let kind = written.kind.get_ref().as_str();
+        let measures = [
+            (
+                "share",
+                &written.share,
+                matches!(kind, "loss" | "provider-errors"),
+                "30%",
+            ),
+            ("by", &written.by, kind == "provider-slow", "15s"),
+        ];
+        for (field, value, needed, example) in measures {
+            match (value, needed) {
+                (None, true) => {
+                    let what = format!("{kind} needs one: {field} = \"{example}\"");
+                    self.problem(written.kind.span(), &name(field), what);
+                }
+                (Some(value), false) => {
+                    let what = format!("{kind} has none; remove it");
+                    self.problem(value.span(), &name(field), what);
+                }
+                _ => {}
             }
-            (Some(share), false) => {
-                let what = format!("{} has none; remove it", written.kind.get_ref());
-                self.problem(share.span(), share_field, what);
-            }
-            _ => {}
         }
         let share = share.map_or(0.0, |share| share.0);
-        Some(match written.kind.get_ref().as_str() {
+        Some(match kind {
             "kill" => FaultKind::Kill,
             "silence" => FaultKind::Silence,
             "crash" => FaultKind::Crash,
             "pause" => FaultKind::Pause,
             "partition" => FaultKind::Partition,
+            "deaf" => FaultKind::Deaf,
+            "mute" => FaultKind::Mute,
+            "disk-full" => FaultKind::DiskFull,
+            "torn" => FaultKind::Torn,
+            "workload" => FaultKind::Workload,
+            "health-check" => FaultKind::HealthCheck,
             "leave" => FaultKind::Leave,
             "loss" => FaultKind::Loss(share),
             "provider-down" => FaultKind::ProviderDown,
+            "provider-slow" => FaultKind::ProviderSlow(by?.at),
+            "provider-late" => FaultKind::ProviderLate,
             "provider-errors" => FaultKind::ProviderErrors(share),
             other => {
                 let what = format!(
                     "there is no fault `{other}`; write one of {}",
                     KINDS.join(", ")
                 );
-                self.problem(written.kind.span(), field, what);
+                self.problem(written.kind.span(), &name("kind"), what);
                 return None;
             }
         })

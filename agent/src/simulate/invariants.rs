@@ -1,9 +1,10 @@
 //! What must hold in every history, told from outside: one file for each invariant of the design that a simulation
-//! can observe.
+//! can observe, and for what follows from several of them.
 //!
 //! Invariant 9 (*any member answers*) is about replicas, of which a simulation has one. Of 10 the bounds are checked;
 //! that nothing panics shows by itself. Of 11 it is checked that the log gives the same bytes again.
 
+mod agrees;
 mod bounded;
 mod budgets;
 mod comes_to_rest;
@@ -18,7 +19,7 @@ mod slow;
 use muster_mesh::identity::MachineId;
 use serde::Serialize;
 
-use crate::fleet::{Envelope, FleetState, Intent, OperationId, Place, Reply, Step};
+use crate::fleet::{Envelope, FleetState, Intent, OperationId, Place, Reply, Rule, Step};
 use crate::heal::{Plan, Situation};
 
 /// Violations that are kept. The first is what counts; the rest mostly follows from it.
@@ -34,6 +35,8 @@ pub(crate) enum Sight<'a> {
         situation: &'a Situation,
         /// What it proposes.
         plan: &'a Plan,
+        /// The rule that it left out, if it was to.
+        left_out: Option<Rule>,
     },
     /// A command was applied.
     Applied {
@@ -65,8 +68,8 @@ pub(crate) enum Sight<'a> {
 pub(crate) struct Call<'a> {
     /// The operation that the call is made for.
     pub(crate) op: &'a OperationId,
-    /// The intent, if the state has it.
-    pub(crate) intent: Option<&'a Intent>,
+    /// The intent as it was when the call was permitted.
+    pub(crate) intent: &'a Intent,
     /// The step.
     pub(crate) step: Step,
     /// The machine that the call ends, with whether it answers the caller at this moment.
@@ -75,7 +78,8 @@ pub(crate) struct Call<'a> {
     pub(crate) makes: Option<(&'a Place, &'a [MachineId])>,
     /// Whether the operation has made an instance before, and this call made another one.
     pub(crate) made_again: bool,
-    /// Machines of the roster that the caller hears, and how many there are without those that are gone.
+    /// Machines of the roster that the caller heard when the call was permitted, and how many there were without those that
+    /// are gone.
     pub(crate) hears: (usize, usize),
 }
 
@@ -119,6 +123,7 @@ impl Watch {
                 Box::new(pets::TwoCopiesNeverRun),
                 Box::new(slow::SlowIsNotDead),
                 Box::new(explains::DoubtHoldsLoudly),
+                Box::new(agrees::RulesAndStateAgree),
                 Box::new(budgets::SpendingIsConserved::default()),
                 Box::new(comes_to_rest::LimitsAreRight),
                 Box::new(bounded::EverythingIsBounded),

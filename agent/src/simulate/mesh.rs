@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use muster_mesh::identity::{Generation, MachineId};
 use muster_mesh::membership::Status;
-use muster_mesh::simulator::{Condition, Setup, Simulation};
+use muster_mesh::simulator::{Condition, Setup, Simulation, Way};
 
 use crate::fleet::{MemberEvidence, MemberStatus};
 
@@ -198,6 +198,13 @@ impl Mesh {
         self.simulation.mend(cut);
     }
 
+    /// Blocks one way of a machine, or opens it again.
+    pub(super) fn block(&mut self, machine: MachineId, way: Way, blocked: bool) {
+        if let Some(node) = self.known(machine) {
+            self.simulation.block(node, way, blocked);
+        }
+    }
+
     /// Lets a machine lose this share of its packets; 0 ends that.
     pub(super) fn lose_at(&mut self, machine: MachineId, share: f64) {
         if let Some(node) = self.known(machine) {
@@ -224,17 +231,14 @@ impl Mesh {
 
     /// Whether two machines run and reach each other.
     pub(super) fn hears(&self, one: MachineId, other: MachineId) -> bool {
-        let reach = |from, to| self.simulation.connected(from, to);
-        let nodes = self.known(one).zip(self.known(other));
-        self.is_running(one)
-            && self.is_running(other)
-            && nodes.is_some_and(|(one, other)| reach(one, other))
+        self.is_running(one) && self.is_running(other) && self.reaches(one, other)
     }
 
-    /// Whether packets from one machine get to the host of the other.
+    /// Whether packets from one machine get to the host of the other, and answers back.
     pub(super) fn reaches(&self, one: MachineId, other: MachineId) -> bool {
         let nodes = self.known(one).zip(self.known(other));
-        nodes.is_some_and(|(one, other)| self.simulation.connected(one, other))
+        let reach = |from, to| self.simulation.connected(from, to);
+        nodes.is_some_and(|(one, other)| reach(one, other) && reach(other, one))
     }
 
     /// How often a machine has changed its mind about another.
@@ -260,7 +264,8 @@ impl Mesh {
             });
         }
         let member = membership.member(subject)?;
-        let ago_ms = u64::try_from(self.ago(member.since).as_millis()).unwrap_or(u64::MAX);
+        let since = member.silent_since.unwrap_or(member.since);
+        let ago_ms = u64::try_from(self.ago(since).as_millis()).unwrap_or(u64::MAX);
         Some(MemberEvidence {
             status: match member.status {
                 Status::Alive => MemberStatus::Alive,

@@ -114,28 +114,44 @@ fn group(random: &mut Random, id: &str, zones: &[&str], allocation: Allocation) 
 }
 
 fn fault(random: &mut Random, zones: &[&str]) -> Fault {
-    let kind = match random.between(0, 15) {
+    let kind = match random.between(0, 25) {
         0..=3 => FaultKind::Kill,
-        4..=5 => FaultKind::Silence,
-        6..=7 => FaultKind::Crash,
-        8..=9 => FaultKind::Pause,
-        10..=11 => FaultKind::Partition,
-        12 => FaultKind::Leave,
-        13 => FaultKind::Loss(random.share()),
-        14 => FaultKind::ProviderDown,
+        4..=6 => FaultKind::Silence,
+        7..=8 => FaultKind::Crash,
+        9..=11 => FaultKind::Pause,
+        12..=13 => FaultKind::Partition,
+        14 => FaultKind::Deaf,
+        15 => FaultKind::Mute,
+        16 => FaultKind::Leave,
+        17 => FaultKind::Loss(random.share()),
+        18 => FaultKind::DiskFull,
+        19 => FaultKind::Torn,
+        20 => FaultKind::Workload,
+        21 => FaultKind::HealthCheck,
+        22 => FaultKind::ProviderDown,
+        23 => FaultKind::ProviderSlow(Duration::from_secs(random.between(1, 90))),
+        24 => FaultKind::ProviderLate,
         _ => FaultKind::ProviderErrors(random.share()),
     };
-    let target = match random.between(0, 7) {
+    let target = match random.between(0, 9) {
         _ if kind.is_the_providers() => Target::Nobody,
         0 => Target::Leader,
         1 => Target::Coordinators,
+        // Half of the fleet, a whole group, everybody: what many have in common.
+        5 => Target::Share(0.5),
+        6 if kind == FaultKind::HealthCheck => Target::Group("web".to_owned()),
+        7 if random.chance(0.3) => Target::All,
         2 => Target::Share(random.share()),
         3 if !zones.is_empty() => Target::Zone((*random.pick(zones).unwrap_or(&"a")).to_owned()),
         4 => Target::Any(2),
         _ => Target::Any(1),
     };
     // Mostly short; sometimes as long as anybody waits for.
-    let lasts = Duration::from_millis(random.between(1, 9).pow(3) * random.between(500, 1000));
+    let lasts = if kind.is_the_providers() && random.chance(0.2) {
+        Duration::from_secs(3600)
+    } else {
+        Duration::from_millis(random.between(1, 9).pow(3) * random.between(500, 1000))
+    };
     let lost = matches!(kind, FaultKind::Kill | FaultKind::Leave)
         || kind == FaultKind::Silence && random.chance(0.5);
     Fault {

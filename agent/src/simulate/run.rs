@@ -26,6 +26,7 @@ use crate::fleet::{
 };
 
 use faults::Active;
+use hands::Errand;
 use lead::Lead;
 
 /// A leader looks so soon after news, in milliseconds: what comes together is looked at together.
@@ -49,6 +50,8 @@ enum Happening {
     Elect,
     /// The time of a step's next try has come.
     Due,
+    /// A call arrives where it is carried out.
+    Calls(Box<Errand>),
     /// A step has ended, in the term in which it began.
     StepEnds { term: u64, progress: Progress },
     /// A new machine asks to be let in.
@@ -57,6 +60,15 @@ enum Happening {
     Departs(MachineId),
     /// A machine that was rebooted is up again.
     Starts(MachineId),
+}
+
+/// What is the matter with a workload.
+#[derive(Debug, Clone, Copy)]
+struct Ailment {
+    /// Since when, in milliseconds since 1970.
+    since_ms: u64,
+    /// Whether it works again after a restart.
+    curable: bool,
 }
 
 /// A simulation as it runs.
@@ -71,6 +83,13 @@ pub(super) struct Run<'a> {
     cloud: Cloud,
     lead: Lead,
     under_way: BTreeSet<OperationId>,
+    /// What a provider that is late has been asked for.
+    late: Vec<Errand>,
+    /// Machines whose disk is full, and machines whose log is damaged.
+    full: BTreeSet<MachineId>,
+    torn: BTreeSet<MachineId>,
+    /// Machines whose workload fails, or is said to.
+    ailing: BTreeMap<MachineId, Ailment>,
     active: BTreeMap<usize, Active>,
     last_wrong_ms: u64,
     queue: BinaryHeap<Reverse<(u64, u64)>>,
@@ -145,6 +164,7 @@ impl Run<'_> {
             }
             Happening::Elect => self.elect(),
             Happening::Due => self.start_due(),
+            Happening::Calls(errand) => self.calls(errand),
             Happening::StepEnds { term, progress } => self.step_ends(term, progress),
             Happening::Boots(instance) => self.boots(&instance),
             Happening::Departs(machine) => self.departs(machine),
@@ -324,6 +344,7 @@ impl Run<'_> {
             .and_then(|id| self.cloud.get(id));
         instance.is_some_and(super::cloud::Made::runs)
             && machine.joined_ms.is_some()
+            && !self.ailing.contains_key(&machine.id)
             && self.mesh.is_running(machine.id)
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fault::Fault;
-use crate::fleet::GroupSpec;
+use crate::fleet::{GroupSpec, Rule};
 
 /// The longest simulation: a week.
 pub const LENGTH_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -31,6 +31,21 @@ pub struct Scenario {
     pub faults: Vec<Fault>,
     /// Drive the membership through every second, also through those in which nothing happens. Slower. Default false.
     pub exact: bool,
+    /// A safeguard that is left out, to see what it is good for. Default none.
+    pub left_out: Option<Safeguard>,
+}
+
+/// What keeps a fleet from harm, one at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Safeguard {
+    /// A rule that decisions pass through.
+    Rule(Rule),
+    /// Asking anew, right before each step, whether enough machines stand behind the leader.
+    Permit,
+    /// That a machine which is to be off is off before its successor is made, and not only told to be.
+    Proof,
+    /// That the provider knows an operation again.
+    OperationId,
 }
 
 impl Scenario {
@@ -44,6 +59,7 @@ impl Scenario {
             cloud: CloudModel::default(),
             faults: Vec::new(),
             exact: false,
+            left_out: None,
         }
     }
 }

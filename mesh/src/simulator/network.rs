@@ -41,6 +41,17 @@ pub struct Network {
     pub loss_at: BTreeMap<usize, f64>,
     /// By name, what is cut off from the rest.
     cuts: BTreeMap<u64, BTreeSet<usize>>,
+    /// Machines that packets only leave, and machines that they only reach.
+    one_way: BTreeSet<(usize, Way)>,
+}
+
+/// A way that packets go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// To a machine.
+    In,
+    /// From a machine.
+    Out,
 }
 
 impl Network {
@@ -56,19 +67,35 @@ impl Network {
         self.cuts.clear();
     }
 
-    /// Whether it treats all machines alike.
-    pub(super) fn is_even(&self) -> bool {
-        self.cuts.is_empty() && self.loss_at.is_empty() && self.loss_between.is_empty()
+    /// Blocks or opens one way of a machine.
+    pub(super) fn block(&mut self, node: usize, way: Way, blocked: bool) {
+        if blocked {
+            self.one_way.insert((node, way));
+        } else {
+            self.one_way.remove(&(node, way));
+        }
     }
 
-    /// Whether no cut lies between two machines.
+    /// Whether it treats all machines alike.
+    pub(super) fn is_even(&self) -> bool {
+        self.is_whole() && self.loss_at.is_empty() && self.loss_between.is_empty()
+    }
+
+    /// Whether every machine can reach every other in both directions, now and then at least.
+    fn is_whole(&self) -> bool {
+        self.cuts.is_empty() && self.one_way.is_empty()
+    }
+
+    /// Whether no cut lies on the way from one machine to another.
     pub(super) fn connects(&self, from: usize, to: usize) -> bool {
         let apart = |island: &BTreeSet<usize>| island.contains(&from) != island.contains(&to);
-        !self.cuts.values().any(apart)
+        let blocked = |end| self.one_way.contains(&end);
+        !blocked((from, Way::Out)) && !blocked((to, Way::In)) && !self.cuts.values().any(apart)
     }
 
     pub(super) fn heal(&mut self) {
         self.cuts.clear();
+        self.one_way.clear();
         self.loss_between.clear();
         self.loss_at.clear();
         self.loss = 0.0;
@@ -77,7 +104,7 @@ impl Network {
 
     /// Whether `node` can reach everybody as well as anybody can.
     pub(super) fn is_fair_to(&self, node: usize) -> bool {
-        self.cuts.is_empty() && !self.loss_at.contains_key(&node) && self.loss_between.is_empty()
+        self.is_whole() && !self.loss_at.contains_key(&node) && self.loss_between.is_empty()
     }
 
     fn latency(&self, rng: &mut impl rand::Rng) -> Duration {

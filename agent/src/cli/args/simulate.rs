@@ -71,12 +71,33 @@ pub(crate) struct FaultArgs {
     /// Machines are cut off from all others.
     #[arg(long, value_name = "TARGET@AT[+FOR]", conflicts_with = "random")]
     partition: Vec<Occasion>,
+    /// No packet reaches the machines; their own reach everybody.
+    #[arg(long, value_name = "TARGET@AT[+FOR]", conflicts_with = "random")]
+    deaf: Vec<Occasion>,
+    /// None of the machines' packets reaches anybody.
+    #[arg(long, value_name = "TARGET@AT[+FOR]", conflicts_with = "random")]
+    mute: Vec<Occasion>,
+    /// The machines' disks are full: they neither vote nor acknowledge.
+    #[arg(long, value_name = "TARGET@AT[+FOR]", conflicts_with = "random")]
+    disk_full: Vec<Occasion>,
+    /// Agents end, and the last of their logs was not stored; they start again after FOR (1m).
+    #[arg(long, value_name = "TARGET@AT[+FOR]", conflicts_with = "random")]
+    torn: Vec<Occasion>,
+    /// Workloads fail until they are restarted.
+    #[arg(long, value_name = "TARGET@AT[+FOR]", conflicts_with = "random")]
+    workload: Vec<Occasion>,
+    /// Health checks say that workloads fail, though they do not.
+    #[arg(long, value_name = "TARGET@AT[+FOR]", conflicts_with = "random")]
+    health_check: Vec<Occasion>,
     /// Machines say goodbye and go for good.
     #[arg(long, value_name = "TARGET@AT", conflicts_with = "random")]
     leave: Vec<Occasion>,
     /// The provider answers no call.
     #[arg(long, value_name = "AT[+FOR]", conflicts_with = "random")]
     provider_down: Vec<Moment>,
+    /// The provider takes calls, answers none, and carries them out at the end.
+    #[arg(long, value_name = "AT[+FOR]", conflicts_with = "random")]
+    provider_late: Vec<Moment>,
     /// Share of packets that get lost, everywhere and always.
     #[arg(long, value_name = "SHARE", conflicts_with = "random")]
     pub(crate) loss: Option<Percent>,
@@ -94,16 +115,28 @@ impl FaultArgs {
             (FaultKind::Crash, &self.crash),
             (FaultKind::Pause, &self.pause),
             (FaultKind::Partition, &self.partition),
+            (FaultKind::Deaf, &self.deaf),
+            (FaultKind::Mute, &self.mute),
+            (FaultKind::DiskFull, &self.disk_full),
+            (FaultKind::Torn, &self.torn),
+            (FaultKind::Workload, &self.workload),
+            (FaultKind::HealthCheck, &self.health_check),
             (FaultKind::Leave, &self.leave),
         ];
         let of_machines = kinds
             .into_iter()
             .flat_map(|(kind, occasions)| occasions.iter().map(move |one| one.clone().of(kind)));
-        let of_provider = self.provider_down.iter().map(|moment| Fault {
-            kind: FaultKind::ProviderDown,
-            target: Target::Nobody,
-            at: moment.at,
-            lasts: moment.lasts,
+        let of_provider = [
+            (FaultKind::ProviderDown, &self.provider_down),
+            (FaultKind::ProviderLate, &self.provider_late),
+        ];
+        let of_provider = of_provider.into_iter().flat_map(|(kind, moments)| {
+            moments.iter().map(move |moment| Fault {
+                kind,
+                target: Target::Nobody,
+                at: moment.at,
+                lasts: moment.lasts,
+            })
         });
         of_machines.chain(of_provider).collect()
     }

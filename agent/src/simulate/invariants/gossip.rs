@@ -13,12 +13,13 @@ impl Invariant for GossipNeverDestroys {
         let Sight::Called(call) = sight else {
             return Ok(());
         };
-        let Some(intent) = call.intent.filter(|intent| intent.is_open()) else {
+        let intent = call.intent;
+        if !intent.is_open() {
             return Err(format!(
                 "`{}` was called for {}, which no open intent orders",
                 call.step, call.op
             ));
-        };
+        }
         let current = intent.current().map(|record| record.step);
         if current != Some(call.step) {
             return Err(format!(

@@ -21,6 +21,7 @@ impl Invariant for AMinorityNeverActs {
                 state,
                 situation,
                 plan,
+                ..
             } => {
                 let acts = |outcome: &Outcome| matches!(outcome, Outcome::Act { .. });
                 if !plan

@@ -3,7 +3,7 @@
 
 use super::{Invariant, Sight};
 use crate::fleet::FleetState;
-use crate::heal::decide;
+use crate::heal::decide_without;
 
 /// Decisions about larger rosters are not made twice each time, only one in so many.
 const OFTEN: usize = 20;
@@ -27,10 +27,11 @@ impl Invariant for SameBytes {
                 state,
                 situation,
                 plan,
+                left_out,
             } => {
                 self.looks += 1;
                 let again = state.machines.len() <= OFTEN || self.looks.is_multiple_of(SELDOM);
-                if again && decide(state, situation) != **plan {
+                if again && decide_without(state, situation, *left_out) != **plan {
                     return Err("the same situation was decided differently".to_owned());
                 }
                 Ok(())

@@ -16,6 +16,7 @@ impl Invariant for SlowIsNotDead {
             state,
             situation,
             plan,
+            ..
         } = sight
         else {
             return Ok(());

@@ -20,7 +20,7 @@ use crate::simulate::cloud::Cloud;
 use crate::simulate::invariants::Watch;
 use crate::simulate::mesh::Mesh;
 use crate::simulate::random::Random;
-use crate::simulate::scenario::Scenario;
+use crate::simulate::scenario::{Safeguard, Scenario};
 
 /// When simulations were founded, in milliseconds since 1970: in November 2023.
 const FOUNDED_MS: u64 = 1_700_000_000_000;
@@ -69,6 +69,10 @@ impl<'a> Run<'a> {
             cloud: Cloud::new(scenario.cloud),
             lead: Lead::new(founder, FOUNDED_MS),
             under_way: BTreeSet::new(),
+            late: Vec::new(),
+            full: BTreeSet::new(),
+            torn: BTreeSet::new(),
+            ailing: BTreeMap::new(),
             active: BTreeMap::new(),
             last_wrong_ms: FOUNDED_MS,
             queue: std::collections::BinaryHeap::new(),
@@ -80,6 +84,7 @@ impl<'a> Run<'a> {
             account: Account::default(),
             trace: Sha256::new(),
         };
+        run.cloud.remembers = scenario.left_out != Some(Safeguard::OperationId);
         run.found(cluster, founder)?;
         run.fill(founder)?;
         Ok((run, founder))

@@ -1,14 +1,20 @@
 //! What happens to machines and to the provider, and how it ends.
 
-use muster_mesh::identity::MachineId;
-use muster_mesh::simulator::Condition;
+use std::time::Duration;
 
-use super::{Happening, Run};
+use muster_mesh::identity::MachineId;
+use muster_mesh::simulator::{Condition, Way};
+
+use super::{Ailment, Happening, Run};
 use crate::fleet::{GroupId, Machine};
 use crate::simulate::fault::{FaultKind, Target};
 
 /// A machine announces its leaving so long before it goes, in milliseconds.
 const GOODBYE_MS: u64 = 2000;
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// A fault that is in effect.
 pub(super) struct Active {
@@ -28,6 +34,8 @@ impl Run<'_> {
         match kind {
             FaultKind::Partition => cut = Some(self.mesh.cut(&machines)),
             FaultKind::ProviderDown => self.cloud.down += 1,
+            FaultKind::ProviderLate => self.cloud.late += 1,
+            FaultKind::ProviderSlow(by) => self.cloud.slower_ms += millis(by),
             FaultKind::ProviderErrors(share) => self.cloud.failing += share,
             _ => machines
                 .iter()
@@ -44,8 +52,8 @@ impl Run<'_> {
             self.active.insert(number, Active { machines, cut });
         }
         if let Some(lasts) = ends {
-            let ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
-            self.schedule(self.now_ms.saturating_add(ms), Happening::FaultEnds(number));
+            let end_ms = self.now_ms.saturating_add(millis(lasts));
+            self.schedule(end_ms, Happening::FaultEnds(number));
         }
         self.check_leader();
         self.news();
@@ -82,7 +90,38 @@ impl Run<'_> {
                 self.schedule(self.now_ms + GOODBYE_MS, Happening::Departs(machine));
             }
             FaultKind::Loss(share) => self.mesh.lose_at(machine, share),
-            FaultKind::Partition | FaultKind::ProviderDown | FaultKind::ProviderErrors(_) => {}
+            FaultKind::Deaf => self.mesh.block(machine, Way::In, true),
+            FaultKind::Mute => self.mesh.block(machine, Way::Out, true),
+            FaultKind::DiskFull => {
+                self.full.insert(machine);
+            }
+            FaultKind::Torn => {
+                // A copy that no vote depends on is fetched anew.
+                if self.lead.voters.contains(&machine) {
+                    self.torn.insert(machine);
+                }
+                self.mesh.kill(machine);
+            }
+            FaultKind::Workload | FaultKind::HealthCheck => {
+                let ailment = Ailment {
+                    since_ms: self.now_ms,
+                    curable: kind == FaultKind::Workload,
+                };
+                self.ailing.insert(machine, ailment);
+            }
+            FaultKind::Partition
+            | FaultKind::ProviderDown
+            | FaultKind::ProviderSlow(_)
+            | FaultKind::ProviderLate
+            | FaultKind::ProviderErrors(_) => {}
+        }
+    }
+
+    /// The workload of a machine is started anew.
+    pub(super) fn works_again(&mut self, machine: MachineId) {
+        let cured = |ailment: &Ailment| ailment.curable;
+        if self.mesh.is_running(machine) && self.ailing.get(&machine).is_some_and(cured) {
+            self.ailing.remove(&machine);
         }
     }
 
@@ -116,20 +155,20 @@ impl Run<'_> {
         match fault.kind {
             FaultKind::Partition => active.cut.into_iter().for_each(|cut| self.mesh.mend(cut)),
             FaultKind::ProviderDown => self.cloud.down = self.cloud.down.saturating_sub(1),
+            FaultKind::ProviderLate => {
+                self.cloud.late = self.cloud.late.saturating_sub(1);
+                self.carry_out_late();
+            }
+            FaultKind::ProviderSlow(by) => {
+                self.cloud.slower_ms = self.cloud.slower_ms.saturating_sub(millis(by));
+            }
             FaultKind::ProviderErrors(share) => {
                 self.cloud.failing = (self.cloud.failing - share).max(0.0)
             }
-            FaultKind::Loss(_) => active
+            kind => active
                 .machines
                 .iter()
-                .for_each(|machine| self.mesh.lose_at(*machine, 0.0)),
-            FaultKind::Pause | FaultKind::Crash | FaultKind::Silence => {
-                active
-                    .machines
-                    .iter()
-                    .for_each(|machine| self.comes_back(*machine));
-            }
-            FaultKind::Kill | FaultKind::Leave => {}
+                .for_each(|machine| self.recovers(*machine, kind)),
         }
         let what = match &fault.target {
             Target::Nobody => format!("no longer {}", fault.kind),
@@ -144,6 +183,24 @@ impl Run<'_> {
             .tell(self.elapsed_ms(), "end", None, what, names);
         self.check_leader();
         self.news();
+    }
+
+    fn recovers(&mut self, machine: MachineId, kind: FaultKind) {
+        match kind {
+            FaultKind::Loss(_) => self.mesh.lose_at(machine, 0.0),
+            FaultKind::Deaf => self.mesh.block(machine, Way::In, false),
+            FaultKind::Mute => self.mesh.block(machine, Way::Out, false),
+            FaultKind::DiskFull => {
+                self.full.remove(&machine);
+            }
+            FaultKind::Workload | FaultKind::HealthCheck => {
+                self.ailing.remove(&machine);
+            }
+            FaultKind::Pause | FaultKind::Crash | FaultKind::Torn | FaultKind::Silence => {
+                self.comes_back(machine);
+            }
+            _ => {}
+        }
     }
 
     /// A machine goes on, or starts again, if it still exists and nobody has replaced it: one that was replaced is

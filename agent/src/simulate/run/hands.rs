@@ -15,6 +15,7 @@ use crate::fleet::{
 };
 use crate::simulate::cloud::Making;
 use crate::simulate::invariants::{Call, Sight};
+use crate::simulate::scenario::Safeguard;
 
 /// Steps that are under way at one time.
 const STEPS_MAX: usize = 16;
@@ -22,8 +23,38 @@ const STEPS_MAX: usize = 16;
 /// The longest wait between two tries of a step, in milliseconds.
 const RETRY_MS_MAX: u64 = 60 * SECOND_MS;
 
+/// How long a step may take, in milliseconds, as in `execute`.
+const STEP_MS: u64 = 60 * SECOND_MS;
+
+/// How often it is looked whether a machine that stands still goes on, in milliseconds.
+const STILL_MS: u64 = 500;
+
 /// How often a new machine asks to be let in, in milliseconds.
 const KNOCK_MS: u64 = 5 * SECOND_MS;
+
+/// Something that was permitted, and is on its way to whoever does it.
+#[derive(Debug, Clone)]
+pub(super) struct Errand {
+    /// Who sent it.
+    by: MachineId,
+    term: u64,
+    /// The intent as it was when this was permitted.
+    intent: Intent,
+    job: Job,
+    /// Machines of the roster that the sender heard when it was permitted, and how many there were.
+    hears: (usize, usize),
+    began_ms: u64,
+    takes_ms: u64,
+}
+
+impl Errand {
+    fn is_for_the_provider(&self) -> bool {
+        !matches!(
+            self.job.work,
+            Work::Nothing | Work::Drain { .. } | Work::RestartWorkload { .. }
+        )
+    }
+}
 
 impl Run<'_> {
     /// Begins every step whose time has come, as far as there is room.
@@ -36,7 +67,8 @@ impl Run<'_> {
             |intent: &&Intent| intent.due(now_ms).is_some() && !self.under_way.contains(&intent.op);
         let room = STEPS_MAX.saturating_sub(self.under_way.len());
         let any_due = self.state.intents.values().any(|intent| due(&intent));
-        if !any_due || !self.may_act(leader) {
+        let asks = self.scenario.left_out != Some(Safeguard::Permit);
+        if !any_due || asks && !self.may_act(leader) {
             return;
         }
         let due: Vec<Intent> = self
@@ -63,46 +95,110 @@ impl Run<'_> {
             token: &token,
         };
         let work = job(&self.state, intent, &surroundings);
-        let result = match work {
+        let takes_ms = self.takes_ms();
+        let term = self.lead.term;
+        let happening = match work {
             Ok(None) => return,
-            Ok(Some(job)) => self.work(leader, intent, &job),
-            Err(error) => failed(&error.0, 30 * SECOND_MS),
+            Ok(Some(job)) => Happening::Calls(Box::new(Errand {
+                by: leader,
+                term,
+                intent: intent.clone(),
+                job,
+                hears: self.stand_behind(leader),
+                began_ms: self.now_ms,
+                takes_ms,
+            })),
+            Err(error) => Happening::StepEnds {
+                term,
+                progress: Progress {
+                    op: intent.op.clone(),
+                    step,
+                    attempt,
+                    result: failed(&error.0, 30 * SECOND_MS),
+                },
+            },
         };
-        let op = intent.op.clone();
-        self.under_way.insert(op.clone());
+        self.under_way.insert(intent.op.clone());
+        self.schedule(self.now_ms + takes_ms / 2, happening);
+    }
+
+    /// How long a call takes.
+    fn takes_ms(&mut self) -> u64 {
+        let usual_ms = self.random.about_ms(self.scenario.cloud.latency);
+        usual_ms.saturating_add(self.cloud.slower_ms)
+    }
+
+    /// A call arrives at the provider, if whoever makes it gets to that, and there is time left.
+    pub(super) fn calls(&mut self, errand: Box<Errand>) {
+        match self.mesh.condition(errand.by) {
+            Condition::Running => {}
+            // It goes on with what it was about when it goes on.
+            Condition::Paused => {
+                return self.schedule(self.now_ms + STILL_MS, Happening::Calls(errand));
+            }
+            Condition::Killed | Condition::Off => return,
+        }
+        let deadline_ms = errand.began_ms + STEP_MS;
+        let given_up = |run: &mut Self, errand: &Errand| {
+            let wait_ms = run.back_off(errand.job.attempt);
+            run.tell_result(errand, deadline_ms, failed("timed out", wait_ms));
+        };
+        if self.now_ms >= deadline_ms {
+            // What an hour ago was right is not carried out now.
+            return given_up(self, &errand);
+        }
+        if self.cloud.late > 0 && errand.is_for_the_provider() {
+            given_up(self, &errand);
+            return self.late.push(*errand);
+        }
+        let result = self.work(&errand);
+        let ends_ms = errand.began_ms + errand.takes_ms;
+        if ends_ms >= deadline_ms {
+            return given_up(self, &errand);
+        }
+        self.tell_result(&errand, ends_ms, result);
+    }
+
+    fn tell_result(&mut self, errand: &Errand, at_ms: u64, result: StepResult) {
         let progress = Progress {
-            op,
-            step,
-            attempt,
+            op: errand.intent.op.clone(),
+            step: errand.job.step,
+            attempt: errand.job.attempt,
             result,
         };
-        let takes_ms = self.random.about_ms(self.scenario.cloud.latency);
-        let term = self.lead.term;
-        self.schedule(
-            self.now_ms + takes_ms,
-            Happening::StepEnds { term, progress },
-        );
+        let term = errand.term;
+        self.schedule(at_ms, Happening::StepEnds { term, progress });
+    }
+
+    /// The provider carries out what it had been asked for while it was late.
+    pub(super) fn carry_out_late(&mut self) {
+        for errand in std::mem::take(&mut self.late) {
+            let _too_late_for_anybody = self.work(&errand);
+        }
     }
 
     /// Does what a step is to do, and says what will be reported.
-    fn work(&mut self, leader: MachineId, intent: &Intent, job: &Job) -> StepResult {
+    fn work(&mut self, errand: &Errand) -> StepResult {
+        let job = &errand.job;
         let wait_ms = self.back_off(job.attempt);
-        let no_call = matches!(
-            job.work,
-            Work::Nothing | Work::Drain { .. } | Work::RestartWorkload { .. }
-        );
-        if no_call {
-            return StepResult::Done;
-        }
-        if self.cloud.fails(&mut self.random) {
+        if errand.is_for_the_provider() && self.cloud.fails(&mut self.random) {
             return failed("the provider does not answer", wait_ms);
         }
+        let left_out = self.scenario.left_out;
         let result = match &job.work {
-            Work::Fence { instance, .. } | Work::Destroy { instance, .. } => {
-                self.end_instance(leader, intent, job.step, instance);
+            Work::Nothing | Work::Drain { .. } => return StepResult::Done,
+            Work::RestartWorkload { machine } => {
+                self.works_again(*machine);
+                return StepResult::Done;
+            }
+            Work::Fence { .. } | Work::Destroy { .. } if left_out == Some(Safeguard::Proof) => {
                 StepResult::Done
             }
-            Work::Provision { provisioner, .. } => match self.make(leader, intent, provisioner) {
+            Work::Fence { instance, .. } | Work::Destroy { instance, .. } => {
+                self.end_instance(errand, instance);
+                StepResult::Done
+            }
+            Work::Provision { provisioner, .. } => match self.make(errand, provisioner) {
                 Some(id) => match self.cloud.on_record(&id) {
                     Some(instance) => StepResult::Provisioned(instance),
                     None => failed("the instance is gone", wait_ms),
@@ -113,7 +209,6 @@ impl Run<'_> {
                 self.reboot(instance, *rung);
                 StepResult::Done
             }
-            Work::Drain { .. } | Work::RestartWorkload { .. } | Work::Nothing => StepResult::Done,
         };
         let lies = self.scenario.cloud.lies;
         if self.random.chance(lies) {
@@ -144,13 +239,14 @@ impl Run<'_> {
         if self.mesh.condition(machine) == Condition::Off && rung != Rung::PowerCycle {
             return;
         }
+        self.works_again(machine);
         self.mesh.kill(machine);
         let boot_ms = self.random.about_ms(self.scenario.cloud.boot);
         self.schedule(self.now_ms + boot_ms, Happening::Starts(machine));
         self.check_leader();
     }
 
-    fn end_instance(&mut self, leader: MachineId, intent: &Intent, step: Step, target: &Target) {
+    fn end_instance(&mut self, errand: &Errand, target: &Target) {
         let id = match target {
             Target::Known(id) => Some(id.clone()),
             Target::Ordered { op, .. } => self.cloud.made_by(op).cloned(),
@@ -160,15 +256,15 @@ impl Run<'_> {
         else {
             return;
         };
-        let answers = self.mesh.hears(leader, machine);
+        let answers = self.mesh.hears(errand.by, machine);
         let call = Call {
-            op: &intent.op,
-            intent: self.state.intents.get(&intent.op),
-            step,
+            op: &errand.intent.op,
+            intent: &errand.intent,
+            step: errand.job.step,
             ends: Some((machine, answers)),
             makes: None,
             made_again: false,
-            hears: self.stand_behind(leader),
+            hears: errand.hears,
         };
         let at_ms = self.now_ms.saturating_sub(self.began_ms);
         self.watch.see(at_ms, &Sight::Called(&call));
@@ -178,12 +274,8 @@ impl Run<'_> {
     }
 
     /// Makes an instance; `None` when the provider has no room for it now.
-    fn make(
-        &mut self,
-        leader: MachineId,
-        intent: &Intent,
-        provisioner: &str,
-    ) -> Option<InstanceId> {
+    fn make(&mut self, errand: &Errand, provisioner: &str) -> Option<InstanceId> {
+        let intent = &errand.intent;
         let machine = intent.action.makes()?;
         let place: Place = self.state.machines.get(&machine)?.place.clone()?;
         let running: Vec<MachineId> = self
@@ -201,12 +293,12 @@ impl Run<'_> {
         };
         let call = Call {
             op: &intent.op,
-            intent: self.state.intents.get(&intent.op),
+            intent,
             step: Step::Provision,
             ends: None,
             makes: anew.then_some((&place, &running)),
             made_again: before.is_some_and(|before| before != id),
-            hears: self.stand_behind(leader),
+            hears: errand.hears,
         };
         let at_ms = self.now_ms.saturating_sub(self.began_ms);
         self.watch.see(at_ms, &Sight::Called(&call));

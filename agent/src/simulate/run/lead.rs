@@ -16,17 +16,24 @@ const PATIENCE_MS: (u64, u64) = (2500, 5000);
 /// A coordinator that has been silent for this long gives its seat away, in milliseconds.
 const SEAT_MS: u64 = 10 * SECOND_MS;
 
+/// A coordinator that answers but stores nothing gives it away after this long, in milliseconds.
+const USELESS_MS: u64 = 60 * SECOND_MS;
+
+/// When most coordinators are lost, a former one whom most machines of the roster hear founds the log anew after so long,
+/// in milliseconds: 5 s of doubt, 6 s until no older leader can act, and asking around.
+const FOUNDED_ANEW_MS: u64 = 20 * SECOND_MS;
+
 /// Who leads, and what it keeps while it does.
 pub(super) struct Lead {
     pub(super) leader: Option<MachineId>,
     pub(super) term: u64,
-    /// Since when it leads, in milliseconds since 1970.
+    /// Since when it leads, or nobody does, in milliseconds since 1970.
     pub(super) since_ms: u64,
     pub(super) voters: Vec<MachineId>,
     /// Machines that their provider proves gone.
     pub(super) proofs: Proofs,
-    /// Who tries which suspect.
-    pub(super) witnesses: BTreeMap<MachineId, Vec<MachineId>>,
+    /// Who tries which suspect, and since when, in milliseconds since 1970.
+    pub(super) witnesses: BTreeMap<MachineId, (u64, Vec<MachineId>)>,
     /// Coordinators that do not answer, with since when.
     silent: BTreeMap<MachineId, u64>,
     /// What the leader had seen of the mesh when it last looked.
@@ -89,11 +96,15 @@ impl Run<'_> {
             .min_by_key(|id| (crowd(*id), *id))
     }
 
-    /// Whether a machine hears a majority of the coordinators.
+    /// Whether a coordinator can store what it votes for, and has lost nothing of what it stored.
+    fn votes(&self, machine: MachineId) -> bool {
+        !self.full.contains(&machine) && !self.torn.contains(&machine)
+    }
+
+    /// Whether a machine hears a majority of the coordinators, and may lead itself.
     fn is_able(&self, machine: MachineId) -> bool {
-        let hears = |voter: &&MachineId| self.mesh.hears(machine, **voter);
-        let heard = self.lead.voters.iter().filter(hears).count();
-        self.mesh.is_running(machine) && heard * 2 > self.lead.voters.len()
+        let heard = self.voters_heard(machine);
+        self.mesh.is_running(machine) && self.votes(machine) && heard * 2 > self.lead.voters.len()
     }
 
     /// The leader, if it can commit anything.
@@ -101,9 +112,9 @@ impl Run<'_> {
         self.lead.leader.filter(|leader| self.is_able(*leader))
     }
 
-    /// How many coordinators the leader hears.
+    /// How many coordinators that can vote the leader hears.
     pub(super) fn voters_heard(&self, leader: MachineId) -> usize {
-        let hears = |voter: &&MachineId| self.mesh.hears(leader, **voter);
+        let hears = |voter: &&MachineId| self.votes(**voter) && self.mesh.hears(leader, **voter);
         self.lead.voters.iter().filter(hears).count()
     }
 
@@ -113,6 +124,7 @@ impl Run<'_> {
             return;
         };
         self.lead.leader = None;
+        self.lead.since_ms = self.now_ms;
         let name = self.name(leader);
         self.account
             .tell(self.elapsed_ms(), "leader", None, "leads no longer", [name]);
@@ -131,7 +143,8 @@ impl Run<'_> {
             .copied()
             .filter(|voter| self.is_able(*voter));
         let able: Vec<MachineId> = able.collect();
-        let Some(leader) = self.random.pick(&able).copied() else {
+        let elected = self.random.pick(&able).copied();
+        let Some(leader) = elected.or_else(|| self.found_anew()) else {
             self.schedule(self.now_ms + SECOND_MS, Happening::Elect);
             return;
         };
@@ -150,6 +163,35 @@ impl Run<'_> {
         self.news();
     }
 
+    /// Most coordinators are lost, and more than half of the roster finds so too and follows one that is left.
+    fn found_anew(&mut self) -> Option<MachineId> {
+        if self.now_ms.saturating_sub(self.lead.since_ms) < FOUNDED_ANEW_MS {
+            return None;
+        }
+        let roster: Vec<MachineId> = self.state.electors().map(|machine| machine.id).collect();
+        let hears_most = |machine: &MachineId| {
+            let promises = |other: &&MachineId| {
+                !self.full.contains(other) && self.mesh.hears(*machine, **other)
+            };
+            roster.iter().filter(promises).count() * 2 > roster.len()
+        };
+        let voters = self.lead.voters.iter().copied();
+        let founder = voters
+            .filter(|voter| self.votes(*voter) && self.mesh.is_running(*voter))
+            .find(hears_most)?;
+        self.lead.voters = vec![founder];
+        self.torn.clear();
+        let name = self.name(founder);
+        self.account.tell(
+            self.elapsed_ms(),
+            "leader",
+            None,
+            "founds the log anew",
+            [name],
+        );
+        Some(founder)
+    }
+
     /// Once a second: has the leader a majority, and does every coordinator answer?
     pub(super) fn tick(&mut self) {
         self.check_leader();
@@ -160,15 +202,20 @@ impl Run<'_> {
         for voter in voters {
             let alive =
                 self.believes_alive(leader, voter) && self.state.machines.contains_key(&voter);
-            if alive {
+            if alive && self.votes(voter) {
                 self.lead.silent.remove(&voter);
                 continue;
             }
             let since_ms = *self.lead.silent.entry(voter).or_insert(self.now_ms);
-            if self.now_ms.saturating_sub(since_ms) >= SEAT_MS {
+            let patience_ms = if alive { USELESS_MS } else { SEAT_MS };
+            if self.now_ms.saturating_sub(since_ms) >= patience_ms {
                 self.replace_voter(leader, voter);
                 return;
             }
+        }
+        let wanted = seats(self.state.electors().count());
+        if self.lead.voters.len() < wanted {
+            self.seat_another(leader, self.lead.voters.clone());
         }
     }
 
@@ -186,14 +233,25 @@ impl Run<'_> {
             .copied()
             .filter(|voter| *voter != old)
             .collect();
-        let new = self.next_voter(&staying, |machine| {
-            self.believes_alive(leader, machine) && self.mesh.hears(leader, machine)
-        });
-        if let Some(new) = new {
-            self.lead.voters = staying;
-            self.lead.voters.push(new);
+        if self.seat_another(leader, staying) {
             self.lead.silent.remove(&old);
+            // What is left of its log is put aside, and it may begin anew.
+            self.torn.remove(&old);
         }
+    }
+
+    /// One more coordinator besides those that stay.
+    fn seat_another(&mut self, leader: MachineId, mut staying: Vec<MachineId>) -> bool {
+        let new = self.next_voter(&staying, |machine| {
+            self.believes_alive(leader, machine)
+                && self.votes(machine)
+                && self.mesh.hears(leader, machine)
+        });
+        staying.extend(new);
+        if new.is_some() {
+            self.lead.voters = staying;
+        }
+        new.is_some()
     }
 
     /// Whether the leader has changed its mind about somebody since this was last asked.

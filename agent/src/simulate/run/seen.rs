@@ -1,6 +1,6 @@
 //! What the leader sees, and what it decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use muster_mesh::identity::MachineId;
 use muster_mesh::simulator::Condition;
@@ -9,17 +9,22 @@ use super::Run;
 use super::begin::fill_tokens;
 use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
-    Answer, Health, Leaving, Machine, MemberStatus, Path, RecordEvidence, Text, WitnessEvidence,
+    Answer, Health, Leaving, Machine, MemberStatus, Path, RecordEvidence, Rule, Text,
+    WitnessEvidence, Workload,
 };
 use crate::heal::{
-    Authority, Domain, MachineEvidence, Situation, Suspect, choose_witnesses, decide, quorum,
-    suspects,
+    Authority, Domain, MachineEvidence, Situation, Suspect, choose_witnesses, decide_without,
+    quorum, suspects,
 };
 use crate::simulate::invariants::Sight;
+use crate::simulate::scenario::Safeguard;
 
 /// While anything is the matter, the leader looks at least this often, in milliseconds, as in `node::leader`: lists change
 /// without news.
 const BUSY_MS: u64 = 5 * SECOND_MS;
+
+/// How long a witness tries before it says that there is no answer, in milliseconds, as in `node::leader`.
+const WITNESS_MS: u64 = 1500;
 
 impl Run<'_> {
     /// The leader looks at everything, decides, and has what follows done.
@@ -31,11 +36,12 @@ impl Run<'_> {
             return;
         }
         let situation = self.situation(leader);
-        let mut plan = decide(&self.state, &situation);
+        let mut plan = decide_without(&self.state, &situation, self.rule_left_out());
         let sight = Sight::Decided {
             state: &self.state,
             situation: &situation,
             plan: &plan,
+            left_out: self.rule_left_out(),
         };
         let at_ms = self.now_ms.saturating_sub(self.began_ms);
         self.watch.see(at_ms, &sight);
@@ -50,12 +56,20 @@ impl Run<'_> {
         self.look_by(next_ms);
     }
 
+    fn rule_left_out(&self) -> Option<Rule> {
+        match self.scenario.left_out {
+            Some(Safeguard::Rule(rule)) => Some(rule),
+            _ => None,
+        }
+    }
+
     /// Whether anything is under way, on record as wrong, or other than it should be.
     fn is_needed(&self, leader: MachineId) -> bool {
         let silent = |machine: &Machine| {
             let belief = self.mesh.belief(leader, machine.id, self.now_ms);
             belief.is_none_or(|belief| belief.status != MemberStatus::Alive)
                 || self.mesh.knows_leaving(leader, machine.id)
+                || self.ailing.contains_key(&machine.id)
         };
         !self.state.is_at_rest() || self.state.electors().any(silent)
     }
@@ -63,12 +77,14 @@ impl Run<'_> {
     /// Whether as many stand behind the leader at this moment as must: asked again before each call that changes
     /// anything.
     pub(super) fn may_act(&self, leader: MachineId) -> bool {
-        let acknowledged = self.answering(leader).into_keys().chain([leader]).collect();
-        let authority = self.authority(leader, acknowledged);
+        let authority = self.authority(leader, &self.answering(leader));
         !quorum(&self.state, &authority, self.now_ms).1.check.holds()
     }
 
-    fn authority(&self, leader: MachineId, acknowledged: BTreeSet<MachineId>) -> Authority {
+    /// Who stands behind the leader. A machine whose disk is full can't promise anything.
+    fn authority(&self, leader: MachineId, answering: &BTreeMap<MachineId, Domain>) -> Authority {
+        let promises = answering.keys().filter(|id| !self.full.contains(id));
+        let acknowledged = promises.copied().chain([leader]).collect();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Authority {
             quorum_confirmed: true,
@@ -84,20 +100,28 @@ impl Run<'_> {
         let suspects = suspects(
             &self.state,
             |machine| Some(mesh.belief(leader, machine, now_ms)?.status),
-            |_| false,
+            |machine| self.ailing.contains_key(&machine),
         );
         let answering = self.answering(leader);
         self.choose_witnesses(leader, &suspects, &answering);
         let mut machines = BTreeMap::new();
+        let latency_ms = self.cloud.latency_ms();
+        let mut answer_ms = None;
         for suspect in &suspects {
             if let Some(machine) = self.state.machines.get(&suspect.machine) {
-                machines.insert(suspect.machine, self.evidence(leader, suspect, machine));
+                let evidence = self.evidence(leader, suspect, machine);
+                let since_ms = evidence.member.map_or(0, |member| member.since_ms);
+                if suspect.asked && since_ms + latency_ms > self.now_ms {
+                    answer_ms = answer_ms.max(Some(since_ms + latency_ms));
+                }
+                machines.insert(suspect.machine, evidence);
             }
         }
+        if let Some(at_ms) = answer_ms {
+            self.look_by(at_ms);
+        }
         self.lead.proofs.note(&self.state, &machines, self.now_ms);
-        let electors = self.state.electors().map(|machine| machine.id);
-        let stands = |id: &MachineId| *id == leader || answering.contains_key(id);
-        let authority = self.authority(leader, electors.filter(stands).collect());
+        let authority = self.authority(leader, &answering);
         let state = &self.state;
         let strangers = self.cloud.strangers(self.now_ms, |machine, id| {
             let known = state.machines.get(&machine);
@@ -117,23 +141,37 @@ impl Run<'_> {
 
     fn evidence(&self, leader: MachineId, suspect: &Suspect, machine: &Machine) -> MachineEvidence {
         let asked = suspect.asked;
-        let witnesses = self.lead.witnesses.get(&machine.id).into_iter().flatten();
+        let (since_ms, witnesses) = self
+            .lead
+            .witnesses
+            .get(&machine.id)
+            .map_or((0, &[][..]), |(since_ms, by)| (*since_ms, by));
+        let tried = self.now_ms.saturating_sub(since_ms) >= WITNESS_MS;
+        let has_said = |report: &WitnessEvidence| tried || report.answer != Answer::Silent;
+        let reports = witnesses.iter().map(|by| self.report(*by, machine.id));
         MachineEvidence {
             member: self.mesh.belief(leader, machine.id, self.now_ms),
             record: self.record(leader, machine.id),
             provider: asked.then(|| self.cloud.says(machine, self.now_ms)),
-            witnesses: witnesses.map(|by| self.report(*by, machine.id)).collect(),
+            witnesses: reports.filter(has_said).collect(),
             silences: 0,
         }
     }
 
     fn record(&self, leader: MachineId, machine: MachineId) -> Option<RecordEvidence> {
         let leaves = self.mesh.knows_leaving(leader, machine);
-        leaves.then(|| RecordEvidence {
-            health: Health::Ok,
+        let failed = self.ailing.get(&machine).map(|ailment| Workload::Failed {
+            since_ms: ailment.since_ms,
+            detail: "exit code 1".into(),
+        });
+        (leaves || failed.is_some()).then(|| RecordEvidence {
+            health: match failed {
+                Some(_) => Health::Critical,
+                None => Health::Ok,
+            },
             reasons: Vec::new(),
-            workload: None,
-            leaving: Some(Leaving::ForGood),
+            workload: failed,
+            leaving: leaves.then_some(Leaving::ForGood),
             version: None,
             as_of_ms: self.now_ms,
         })
@@ -167,7 +205,7 @@ impl Run<'_> {
             if suspect.addr.is_none() {
                 continue;
             }
-            let known = witnesses.remove(&suspect.machine).filter(|known| {
+            let known = witnesses.remove(&suspect.machine).filter(|(_, known)| {
                 let answers = |by: &MachineId| *by == leader || answering.contains_key(by);
                 known.len() > answering.len().min(2) && known.iter().all(answers)
             });
@@ -175,8 +213,11 @@ impl Run<'_> {
                 let others = answering
                     .iter()
                     .map(|(machine, domain)| (*machine, domain.clone()));
-                choose_witnesses(leader, suspect, others)
+                (self.now_ms, choose_witnesses(leader, suspect, others))
             });
+            if self.now_ms < chosen.0 + WITNESS_MS {
+                self.look_by(chosen.0 + WITNESS_MS);
+            }
             kept.insert(suspect.machine, chosen);
         }
         self.lead.witnesses = kept;
