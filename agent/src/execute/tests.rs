@@ -16,6 +16,8 @@ use crate::fleet::{
 };
 use muster_mesh::clock::unix_ms;
 
+mod cells;
+
 /// Where nobody has anything to hand over.
 struct NoHelpers;
 
@@ -67,9 +69,12 @@ struct Scene {
 
 impl Scene {
     fn new(specs: &[crate::fleet::GroupSpec]) -> Self {
+        Self::on(specs, Fake::new())
+    }
+
+    fn on(specs: &[crate::fleet::GroupSpec], cloud: Fake) -> Self {
         let mut fleet = Fleet::new();
         specs.iter().cloned().for_each(|spec| fleet.declare(spec));
-        let cloud = Fake::new();
         let mut provisioners = Provisioners::new();
         for spec in specs {
             let cloud = std::sync::Arc::new(cloud.clone());
@@ -89,7 +94,17 @@ impl Scene {
     }
 
     async fn attempt_with(&self, machine: MachineId, helpers: &dyn Helpers) -> Progress {
-        let intent = self.fleet.intent_of(machine);
+        let op = &self.fleet.intent_of(machine).op;
+        self.attempt_at(op, &self.provisioners, helpers).await
+    }
+
+    async fn attempt_at(
+        &self,
+        op: &OperationId,
+        provisioners: &Provisioners,
+        helpers: &dyn Helpers,
+    ) -> Progress {
+        let intent = &self.fleet.state.intents[op];
         let token = |_: MachineId, _: &OperationId| Secret::new("muster1-token");
         let surroundings = Surroundings {
             seeds: Vec::new(),
@@ -98,7 +113,7 @@ impl Scene {
         let job = job(&self.fleet.state, intent, &surroundings)
             .expect("the state makes sense")
             .expect("there is a step for an executor");
-        carry_out(&job, &self.provisioners, helpers).await
+        carry_out(&job, provisioners, helpers).await
     }
 
     /// Attempts and commits until the machine's intent awaits its join, or has ended.

@@ -9,6 +9,7 @@ mod histories;
 mod holding;
 mod ladder;
 mod leaving;
+mod mutation;
 mod observing;
 mod orphans;
 mod scaling;
