@@ -48,6 +48,7 @@ mod council;
 mod departure;
 mod desk;
 mod follow;
+mod footprint;
 mod hints;
 mod joining;
 mod last_words;
@@ -333,6 +334,10 @@ async fn spawn_tasks(
     tasks.spawn(profile::run(Arc::clone(shared)));
     tasks.spawn(workload::run(Arc::clone(shared), verdict));
     tasks.spawn(vitality::run(Arc::clone(shared), workload, latest));
+    let until = shared.stop.clone();
+    tasks.spawn(async move {
+        tokio::select! { () = until.cancelled() => {}, () = footprint::keep_small() => {} }
+    });
     Ok(())
 }
 

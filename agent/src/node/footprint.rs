@@ -1,0 +1,139 @@
+//! Gives back the memory of code that only the start needed.
+//!
+//! Reading the configuration, joining, and the first of everything run once, but the pages of code that they touched stay
+//! in this process's memory, and of each the 64 kB around it that the kernel maps along: a fifth of what an idle agent
+//! holds. They are unchanged pages of files. When they are given back the kernel keeps them as it keeps any file, and
+//! the few that are needed again are back without a read from the disk. So the kernel does, too, but only when memory
+//! is short.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::ops::Range;
+use std::time::Duration;
+
+/// When the start is over: this machine has joined, and has a copy of the fleet's state.
+const FIRST: Duration = Duration::from_secs(30);
+
+/// How often after that. Some hundred pages come back each time, which takes the kernel less than a millisecond.
+const EVERY: Duration = Duration::from_secs(600);
+
+/// Gives back what is not needed, from time to time, for ever.
+pub(super) async fn keep_small() {
+    let mut pause = FIRST;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = EVERY;
+        if let Err(error) = give_back() {
+            tracing::debug!(%error, "memory that is not needed could not be given back");
+        }
+    }
+}
+
+/// Gives back all pages of files that were not changed in memory. Gives their bytes, needed or not.
+fn give_back() -> io::Result<usize> {
+    let mut given = 0;
+    for range in unchanged(BufReader::new(File::open("/proc/self/smaps")?))? {
+        release(&range)?;
+        given += range.len();
+    }
+    Ok(given)
+}
+
+/// Takes the pages of an unchanged mapping out of this process's memory.
+#[cfg(target_os = "linux")]
+#[expect(
+    unsafe_code,
+    reason = "there is no safe call; what makes this one safe is said below"
+)]
+fn release(range: &Range<usize>) -> io::Result<()> {
+    use rustix::mm::{Advice, madvise};
+
+    let start = std::ptr::without_provenance_mut(range.start);
+    // SAFETY: the kernel has just said that this range maps a file, can't be written to, and holds no page that differs
+    // from that file, so whoever reads it finds there what was there before.
+    unsafe { madvise(start, range.len(), Advice::LinuxDontNeed) }?;
+    Ok(())
+}
+
+/// Elsewhere there is no such list of mappings, so there is nothing to release.
+#[cfg(not(target_os = "linux"))]
+fn release(_range: &Range<usize>) -> io::Result<()> {
+    Ok(())
+}
+
+/// The mappings of files that can't be written to and of which no page was changed, as `/proc/self/smaps` has them
+/// (`proc_pid_smaps(5)`): a line with range, permissions and path, then lines such as `Anonymous:  0 kB`.
+fn unchanged(smaps: impl BufRead) -> io::Result<Vec<Range<usize>>> {
+    let mut found = Vec::new();
+    let mut current = None;
+    for line in smaps.lines() {
+        let line = line?;
+        if let Some(mapping) = read_only_file(&line) {
+            current = mapping;
+        } else if let Some(changed) = line.strip_prefix("Anonymous:")
+            && let Some(range) = current.take()
+            && changed.trim() == "0 kB"
+        {
+            found.push(range);
+        }
+    }
+    Ok(found)
+}
+
+/// A line that begins a mapping: its range, if it is of a file and can't be written to. `None` for any other line.
+fn read_only_file(line: &str) -> Option<Option<Range<usize>>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let address = |hex| usize::from_str_radix(hex, 16).ok();
+    let range = address(start)?..address(end)?;
+    let permissions = fields.next()?;
+    let is_file = fields.nth(3).is_some_and(|path| path.starts_with('/'));
+    let fits = is_file && permissions.ends_with('p') && !permissions.contains('w');
+    Some(fits.then_some(range))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMAPS: &str = "\
+1000-3000 r--p 00000000 fe:00 1234                       /usr/bin/muster agent
+Rss:                   8 kB
+Anonymous:             0 kB
+VmFlags: rd mr mw me sd
+3000-9000 r-xp 00002000 fe:00 1234                       /usr/bin/muster
+Anonymous:             0 kB
+9000-a000 r--p 00008000 fe:00 1234                       /usr/bin/muster
+Anonymous:             4 kB
+a000-b000 rw-p 00009000 fe:00 1234                       /usr/bin/muster
+Anonymous:             0 kB
+b000-c000 r--s 00000000 fe:00 99                         /var/lib/shared
+Anonymous:             0 kB
+c000-d000 r--p 00000000 00:00 0
+Anonymous:             0 kB
+d000-e000 r-xp 00000000 00:00 0                          [vdso]
+Anonymous:             0 kB
+";
+
+    #[test]
+    fn only_unchanged_pages_of_files_are_given_back() {
+        let found = unchanged(SMAPS.as_bytes()).unwrap();
+        assert_eq!(found, [0x1000..0x3000, 0x3000..0x9000]);
+    }
+
+    #[test]
+    fn whatever_the_kernel_says_is_read_without_harm() {
+        let odd =
+            "zz-1 r-xp\n10-\nAnonymous: 0 kB\n5-1 r-xp 0 0 0 /x\nAnonymous:\n-\n\n1000-2000\n";
+        assert_eq!(unchanged(odd.as_bytes()).unwrap(), []);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_was_given_back_is_there_again_when_it_is_needed() {
+        static WORDS: [&str; 3] = ["leaves", "and", "returns"];
+        assert!(give_back().unwrap() > 0);
+        assert_eq!(WORDS.concat(), "leavesandreturns");
+        assert!(unchanged(SMAPS.as_bytes()).is_ok(), "code, too");
+    }
+}
