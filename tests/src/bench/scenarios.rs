@@ -90,17 +90,35 @@ fn idle(system: &mut dyn System, plan: &Plan, figures: &mut Figures) {
     let spent = observe(system, &agents, plan.window);
     figures.add("packets_per_s", spent.packets_per_s);
     figures.add("bytes_per_s", spent.bytes_per_s);
-    for (agent, cpu) in agents.iter().zip(&spent.cpu_s_per_min) {
+    for agent in &agents {
         let usage = usage::of(agent.pid);
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         if agent.is_coordinator {
             figures.add("coordinator_resident_mib", mib(usage.resident_bytes));
-            figures.add("coordinator_cpu_s_per_min", *cpu);
         } else {
             figures.add("resident_mib", mib(usage.resident_bytes));
             figures.add("proportional_mib", mib(usage.proportional_bytes));
-            figures.add("cpu_s_per_min", *cpu);
         }
+    }
+    let cpu = &spent.cpu_s_per_min;
+    let of = |coordinators| mean(&agents, cpu, coordinators);
+    add_if_any(figures, "cpu_s_per_min", of(false));
+    add_if_any(figures, "coordinator_cpu_s_per_min", of(true));
+}
+
+/// The mean over the coordinators, or over all others. The kernel tells processor time in hundredths of a second, a fifth of
+/// what an idle agent needs in a minute, so that a median would be one of a few steps.
+fn mean(agents: &[Agent], values: &[f64], coordinators: bool) -> Option<f64> {
+    let fitting: Vec<f64> = (agents.iter().zip(values))
+        .filter(|(agent, _)| agent.is_coordinator == coordinators)
+        .map(|(_, value)| *value)
+        .collect();
+    (!fitting.is_empty()).then(|| fitting.iter().sum::<f64>() / fitting.len() as f64)
+}
+
+fn add_if_any(figures: &mut Figures, name: &str, value: Option<f64>) {
+    if let Some(value) = value {
+        figures.add(name, value);
     }
 }
 
@@ -123,13 +141,10 @@ fn churn(system: &mut dyn System, plan: &Plan, figures: &mut Figures) {
     let spent = start.until(&Snapshot::take(system, &agents));
     figures.add("churn_packets_per_s", spent.packets_per_s);
     figures.add("churn_bytes_per_s", spent.bytes_per_s);
-    let cpu = spent.cpu_s_per_min.iter().zip(&spent.commands_s_per_min);
-    for (agent, (own, commands)) in agents.iter().zip(cpu) {
-        if !agent.is_coordinator {
-            figures.add("churn_cpu_s_per_min", *own);
-            figures.add("churn_commands_cpu_s_per_min", *commands);
-        }
-    }
+    let of = |cpu: &[f64]| mean(&agents, cpu, false);
+    add_if_any(figures, "churn_cpu_s_per_min", of(&spent.cpu_s_per_min));
+    let commands = of(&spent.commands_s_per_min);
+    add_if_any(figures, "churn_commands_cpu_s_per_min", commands);
 }
 
 fn kill(
