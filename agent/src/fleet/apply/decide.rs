@@ -122,8 +122,14 @@ impl FleetState {
         }
     }
 
-    /// Refuses what is on record already, so that the log does not grow while nothing changes.
+    /// Refuses what is on record already, so that the log does not grow while nothing changes, and what nobody asks for
+    /// any more.
     fn check_news(&self, context: &Context<'_>, proposal: &Proposal) -> Result<(), Refusal> {
+        let demand = proposal.cause.demand();
+        let demand = demand.map(|id| self.demands.get(&id));
+        if demand.is_some_and(|demand| demand.is_none_or(|demand| !demand.stands(context.now_ms))) {
+            return Err(Refusal::Stale("nobody asks for it any more".into()));
+        }
         match (self.concerns.get(&proposal.subject), &proposal.outcome) {
             (None, Outcome::Clear) => Err(Refusal::Stale("nothing stands on record".into())),
             (Some(concern), outcome)
