@@ -52,6 +52,7 @@ fn group_stats(snapshot: &Snapshot<'_>, row: &GroupStatus, group: &Group) -> Gro
         running: row.running.into(),
         budget_left: f64::from(left),
         paused: row.state == GroupState::Paused,
+        failed: row.failed.is_some(),
     }
 }
 

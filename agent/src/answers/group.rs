@@ -8,11 +8,13 @@ use super::rows::{Condition, by_name, machine_row};
 use super::snapshot::{Snapshot, number};
 use crate::api::ApiError;
 use crate::api::types::{
-    BudgetRow, GroupDetail, GroupKind, GroupState, GroupStatus, HealMode, Hold, Listed,
+    BudgetRow, FailedRow, GroupDetail, GroupKind, GroupState, GroupStatus, HealMode, Hold, Listed,
     MachineState, RevisionUse,
 };
+use crate::fleet::limits::HOUR_MS;
 use crate::fleet::{
-    self, Action, Backoff, Group, GroupId, Intent, Machine, Pause, PauseKey, PauseScope, Rule, span,
+    self, Action, Backoff, Group, GroupId, Intent, Machine, Outcome, Pause, PauseKey, PauseScope,
+    Rule, span,
 };
 
 /// All groups, without their machines.
@@ -84,6 +86,7 @@ pub(super) fn group_status(
         desired: number(group.desired()),
         running: number(running),
         state: state(snapshot, id, group, tally, &holds),
+        failed: failed(snapshot, id, group, tally),
         holds: holds.into_iter().map(|(_, hold)| hold).collect(),
         heal_mode: heal_mode(group.spec.heal.mode),
         revision: group.revision.0,
@@ -230,6 +233,47 @@ pub(super) fn pause_words(key: &PauseKey, pause: &Pause, now_ms: u64) -> String 
         words.push_str(&format!(": {}", pause.reason));
     }
     words
+}
+
+/// Why nothing more is tried in a group: so many operations failed, or a pet died again and again with the same disk.
+fn failed(
+    snapshot: &Snapshot<'_>,
+    id: &GroupId,
+    group: &Group,
+    tally: &Tally<'_>,
+) -> Option<FailedRow> {
+    let now_ms = snapshot.now_ms;
+    let ends = format!(
+        "when what made it fail is mended, `muster group resume {id}` has it tried at once"
+    );
+    if let Some(backoff) = group.suspended(now_ms) {
+        return Some(FailedRow {
+            since_ms: group.failures.back().copied().unwrap_or(now_ms),
+            until_ms: backoff.until_ms,
+            detail: format!("{}; {ends}", backoff_words(backoff, now_ms)),
+        });
+    }
+    let machines = tally.machines.iter();
+    machines.map(|(machine, _)| *machine).find_map(|machine| {
+        let concern = snapshot.state.concern(machine.id)?;
+        let Outcome::Hold {
+            rule: Rule::Backoff,
+            ..
+        } = concern.outcome
+        else {
+            return None;
+        };
+        let member = &machine.place.as_ref()?.member;
+        let suspected_ms = group.suspects_disk(member, now_ms)?;
+        Some(FailedRow {
+            since_ms: concern.since_ms,
+            until_ms: suspected_ms.saturating_add(HOUR_MS),
+            detail: format!(
+                "{} died again and again with the same disk, and is kept as it is; {ends}",
+                machine.name
+            ),
+        })
+    })
 }
 
 fn backoff_words(backoff: Backoff, now_ms: u64) -> String {

@@ -34,8 +34,8 @@ pub use response::{
     PauseRow, Reply, Response, TokenCreated, TokenRow,
 };
 pub use status::{
-    ClusterInfo, GroupKind, GroupState, GroupStatus, HealMode, HealthLevel, Hold, InstanceRow,
-    MachineRow, MachineState, MemberCounts, OrphanRow, Status,
+    ClusterInfo, FailedRow, GroupKind, GroupState, GroupStatus, HealMode, HealthLevel, Hold,
+    InstanceRow, MachineRow, MachineState, MemberCounts, OrphanRow, Status,
 };
 
 #[cfg(test)]

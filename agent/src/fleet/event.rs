@@ -68,6 +68,8 @@ kinds! {
     GroupDestroyed = "group_destroyed",
     /// A group was let go, its machines untouched.
     GroupFreed = "group_freed",
+    /// So many operations of a group failed that nothing more is tried.
+    GroupFailed = "group_failed",
     /// A group's heal mode changed.
     HealMode = "heal_mode",
     /// Healing was paused.

@@ -92,6 +92,11 @@ impl Group {
         })
     }
 
+    /// The wait after so many failures that someone should have a look; `None` if there were not so many.
+    pub fn suspended(&self, now_ms: u64) -> Option<Backoff> {
+        self.backoff(now_ms).filter(|backoff| backoff.suspended)
+    }
+
     /// Whether it waits after something that failed, for longer or for a person.
     pub fn waits(&self, now_ms: u64) -> bool {
         let suspected = |name: &MachineName| self.suspects_disk(&Member::Pet(name.clone()), now_ms);

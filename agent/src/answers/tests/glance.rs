@@ -387,3 +387,30 @@ fn a_machine_on_another_computer_is_asked_at_its_address() {
         Some("/run/web-1/muster.sock")
     );
 }
+
+#[test]
+fn a_group_in_which_too_much_failed_says_so_until_it_is_resumed() {
+    let mut scene = Scene::new();
+    assert_eq!(group_row(&scene, "web").failed, None);
+    let web = scene.fleet.state.groups.get_mut("web").unwrap();
+    web.failures.extend([START_MS; 3]);
+    scene.fleet.now_ms = START_MS + 1000;
+    let failed = group_row(&scene, "web").failed.expect("it has");
+    assert_eq!(failed.until_ms, START_MS + 3_600_000);
+    assert!(failed.detail.contains("3 operations failed"), "{failed:?}");
+    assert!(
+        failed.detail.contains("muster group resume web"),
+        "{failed:?}"
+    );
+    assert_eq!(state(&scene, "web"), GroupState::Holding);
+    let complaints = seen(&scene).complaints();
+    let said = complaints
+        .iter()
+        .any(|said| said.starts_with("group web has failed"));
+    assert!(said, "{complaints:?}");
+    assert!(scene.look(figures).groups["web"].failed);
+    scene.fleet.ok(Command::Resume {
+        scope: PauseScope::Group(group("web")),
+    });
+    assert_eq!(group_row(&scene, "web").failed, None);
+}

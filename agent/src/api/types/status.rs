@@ -102,10 +102,24 @@ pub struct GroupStatus {
     pub state: GroupState,
     /// What isn't done, and which rule stops it.
     pub holds: Vec<Hold>,
+    /// Why nothing more is tried in it; `null` while it has not failed.
+    #[serde(default)]
+    pub failed: Option<FailedRow>,
     /// How far healing may go without a person.
     pub heal_mode: HealMode,
     /// The current revision of its spec.
     pub revision: u64,
+}
+
+/// What was tried in a group failed again and again, so nothing more is tried until its time is up or a person resumes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedRow {
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// When something is tried again, in milliseconds since 1970.
+    pub until_ms: u64,
+    /// What failed, and what ends it.
+    pub detail: String,
 }
 
 /// What the machines of a group are to each other.
@@ -281,6 +295,9 @@ impl Status {
             complaints.push(format!("{}: {}", hold.rule, hold.detail));
         }
         for group in &self.groups {
+            if let Some(failed) = &group.failed {
+                complaints.push(format!("group {} has failed: {}", group.id, failed.detail));
+            }
             if group.state != GroupState::Converged || group.running != group.desired {
                 complaints.push(format!(
                     "group {} is {} with {} of {} machines running",

@@ -55,6 +55,7 @@ fn status() -> Status {
             running: 1,
             state: GroupState::Converged,
             holds: vec![],
+            failed: None,
             heal_mode: HealMode::Auto,
             revision: 1,
         }],

@@ -11,6 +11,7 @@ use crate::spec;
 pub(in crate::cli) fn groups(groups: &Listed<GroupStatus>, out: &Output) -> String {
     let mut text = table(&groups.items, out);
     for group in &groups.items {
+        text += &failed(group, out);
         text += &holds(&group.id, &group.holds, out);
     }
     text + &answered(&groups.as_of, out)
@@ -42,6 +43,17 @@ pub(super) fn table(groups: &[GroupStatus], out: &Output) -> String {
         ]);
     }
     grid.render("no groups yet: declare some with `muster apply -f FILE`")
+}
+
+/// That a group has failed, if it has.
+pub(super) fn failed(group: &GroupStatus, out: &Output) -> String {
+    let Some(failed) = &group.failed else {
+        return String::new();
+    };
+    let what = out
+        .paint
+        .tone(Tone::Bad, format!("{} has FAILED:", group.id));
+    format!("{what} {}\n", out.paint.tone(Tone::Plain, &failed.detail))
 }
 
 fn running_tone(group: &GroupStatus) -> Tone {
@@ -85,6 +97,7 @@ pub(in crate::cli) fn group(detail: &GroupDetail, out: &Output) -> String {
         facts.push(("paused", out.paint.tone(Tone::Bad, reason)));
     }
     let mut text = table(std::slice::from_ref(&detail.group), out);
+    text += &failed(&detail.group, out);
     text += &holds(&detail.group.id, &detail.group.holds, out);
     text += &orphans(&detail.orphans, out);
     text.push('\n');

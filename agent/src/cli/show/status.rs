@@ -47,6 +47,7 @@ pub(in crate::cli) fn status(status: &Status, out: &Output) -> String {
     text += &machines(&status.machines, status.leader.as_deref(), out);
     text.push('\n');
     for group in &status.groups {
+        text += &super::group::failed(group, out);
         text += &holds(&group.id, own_holds(group, &status.holds), out);
     }
     text += &cordons(&status.machines, out);

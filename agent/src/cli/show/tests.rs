@@ -61,6 +61,7 @@ fn group_row() -> GroupStatus {
             rule: "budget".into(),
             detail: "1 of 1 repairs is under way".into(),
         }],
+        failed: None,
         heal_mode: HealMode::Auto,
         revision: 4,
     }

@@ -54,6 +54,7 @@ fn group(id: &str, kind: GroupKind, running: u32, desired: u32) -> GroupStatus {
         running,
         state,
         holds,
+        failed: None,
         heal_mode: HealMode::Auto,
         revision: 1,
     }

@@ -407,12 +407,30 @@ impl FleetState {
         self.end_treatment(context, intent.action, Some(false));
         self.end_asked(context, &intent, Some(&error));
         // What did not help in place is followed by the next rung, not by a wait.
-        if let Some(group) = self.groups.get_mut(&intent.group)
-            && intent.action.treats().is_none()
-        {
-            group.note_failure(now_ms);
+        if intent.action.treats().is_none() {
+            self.note_failure(context, &intent);
         }
         self.after_intent(context, &intent);
+    }
+
+    /// An operation of a group failed. Said once when that was one too many.
+    fn note_failure(&mut self, context: &Context<'_>, intent: &Intent) {
+        let Some(group) = self.groups.get_mut(&intent.group) else {
+            return;
+        };
+        let now_ms = context.now_ms;
+        let before = group.suspended(now_ms);
+        group.note_failure(now_ms);
+        let Some(backoff) = group.suspended(now_ms).filter(|_| before.is_none()) else {
+            return;
+        };
+        let wait = span(backoff.until_ms.saturating_sub(now_ms));
+        let detail = format!(
+            "{} operations failed within an hour: nothing more is tried for {wait}, or until `muster group resume {}`",
+            backoff.failed, intent.group
+        );
+        let about = About::group(&intent.group, detail).decided(intent.decision);
+        self.note(context, EventKind::GroupFailed, about);
     }
 
     /// A machine that was treated is free again, and remembers how it went if that is known.

@@ -377,6 +377,9 @@ fn three_failed_orders_in_an_hour_suspend_the_group() {
     );
     let backoff = fleet.state.groups[&group("web")].backoff(fleet.now_ms);
     assert!(backoff.is_some_and(|backoff| backoff.suspended));
+    let said = fleet.state.events.iter();
+    let said = said.filter(|event| event.kind == EventKind::GroupFailed);
+    assert_eq!(said.count(), 1, "it is said once");
     let mut resumed = fleet.clone();
     resumed.ok(Command::Resume {
         scope: PauseScope::Group(group("web")),

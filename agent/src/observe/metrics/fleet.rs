@@ -61,6 +61,8 @@ pub struct GroupStats {
     pub budget_left: f64,
     /// Whether a person stopped it.
     pub paused: bool,
+    /// Whether so much failed in it that nothing more is tried.
+    pub failed: bool,
 }
 
 /// This machine's own health.
@@ -175,7 +177,7 @@ impl FleetStats {
 
     fn export_groups(&self, out: &mut Exposition) {
         type Figure = fn(&GroupStats) -> f64;
-        let families: [(&'static str, &str, Figure); 4] = [
+        let families: [(&'static str, &str, Figure); 5] = [
             (
                 "muster_group_desired",
                 "Machines that the group should have.",
@@ -195,6 +197,11 @@ impl FleetStats {
                 "muster_group_paused",
                 "Whether a person stopped the group.",
                 |group| f64::from(u8::from(group.paused)),
+            ),
+            (
+                "muster_group_failed",
+                "Whether so much failed in the group that nothing more is tried.",
+                |group| f64::from(u8::from(group.failed)),
             ),
         ];
         for (name, help, figure) in families {

@@ -55,6 +55,7 @@ fn all_parts_together_make_one_valid_text() {
         desired: 3,
         running: 2,
         budget_left: 0.5,
+        failed: true,
         paused: false,
     };
     let fleet = FleetStats {

@@ -36,6 +36,7 @@ pub(super) fn status(running: u32) -> Response {
             running,
             state: GroupState::Converged,
             holds: vec![],
+            failed: None,
             heal_mode: HealMode::Auto,
             revision: 1,
         }],
