@@ -10,6 +10,7 @@
 
 mod account;
 mod cloud;
+mod course;
 mod fault;
 mod faults_file;
 mod invariants;
@@ -23,7 +24,8 @@ mod scenario;
 mod tests;
 
 pub use account::{GroupEnd, Holds, Line, Report, Spending, Times};
-pub use fault::{Fault, FaultKind, Moment, Occasion, ParseFaultError, Percent, Target};
+pub use course::{Acted, Befell, Course, Diagnosed};
+pub use fault::{Complaint, Fault, FaultKind, Moment, Occasion, ParseFaultError, Percent, Target};
 pub use faults_file::{FaultsProblem, read_faults};
 pub use invariants::Violation;
 pub use random_scenario::random_scenario;

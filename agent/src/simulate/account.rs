@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use muster_mesh::identity::MachineId;
 use serde::Serialize;
 
+use super::course::Course;
 use super::invariants::Violation;
 use crate::fleet::{GroupId, Rule};
 
@@ -54,6 +55,8 @@ pub struct Report {
     pub wrong_deaths: usize,
     /// Invariants that were broken. Must be empty.
     pub violations: Vec<Violation>,
+    /// What befell whom, and what was made of it.
+    pub course: Course,
 }
 
 impl Report {
@@ -171,6 +174,7 @@ pub(super) struct Account {
     holds: BTreeMap<Rule, Holds>,
     spending: BTreeMap<GroupId, Spending>,
     pub(super) leader_changes: u32,
+    pub(super) course: Course,
 }
 
 impl Account {
@@ -302,6 +306,7 @@ impl Account {
             leader_changes: self.leader_changes,
             wrong_deaths: ended.wrong_deaths,
             violations: ended.violations,
+            course: self.course,
         }
     }
 }

@@ -34,6 +34,14 @@ pub enum FaultKind {
     Deaf,
     /// None of its packets reaches anybody; those of others reach it.
     Mute,
+    /// Its agent hangs, or gets no CPU: the mesh hears nothing from it, and its port answers. It goes on when the fault ends.
+    Hang,
+    /// It says that something is the matter with it, and works.
+    Complains(Complaint),
+    /// It announces that it will be back when the fault ends, and goes.
+    Reboot,
+    /// Its provider says that there is no such instance, whatever is true.
+    Disowned,
     /// It says goodbye and goes for good.
     Leave,
     /// It loses this share of its packets, in both directions.
@@ -57,6 +65,28 @@ pub enum FaultKind {
     ProviderErrors(f64),
 }
 
+/// What a machine says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Complaint {
+    /// Its file system refuses writes.
+    ReadOnly,
+    /// Its memory ran out.
+    OutOfMemory,
+    /// Its clock is an hour off its peers'.
+    ClockJump,
+}
+
+impl Complaint {
+    /// What it says, as the machine's health does.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "the data directory's file system is read-only",
+            Self::OutOfMemory => "memory ran out, and the kernel ended something",
+            Self::ClockJump => "clock ahead of its peers' by 3600000 ms (critical)",
+        }
+    }
+}
+
 impl FaultKind {
     /// Whether it concerns the provider, and so no machine in particular.
     pub fn is_the_providers(self) -> bool {
@@ -72,7 +102,9 @@ impl FaultKind {
     /// How long it lasts where that is not said: for ever, except for what would otherwise be another fault.
     pub fn lasts_by_default(self) -> Option<Duration> {
         match self {
-            Self::Pause | Self::Crash | Self::Torn => Some(Duration::from_secs(60)),
+            Self::Pause | Self::Crash | Self::Torn | Self::Hang | Self::Reboot => {
+                Some(Duration::from_secs(60))
+            }
             _ => None,
         }
     }
@@ -92,6 +124,10 @@ impl fmt::Display for FaultKind {
             Self::Torn => f.write_str("crashed with a torn log"),
             Self::Workload => f.write_str("failing at work"),
             Self::HealthCheck => f.write_str("called ill by a bad check"),
+            Self::Hang => f.write_str("hanging"),
+            Self::Complains(complaint) => write!(f, "saying: {}", complaint.words()),
+            Self::Reboot => f.write_str("rebooting as announced"),
+            Self::Disowned => f.write_str("disowned by the provider"),
             Self::Leave => f.write_str("left"),
             Self::Loss(share) => write!(f, "losing {}", Percent(*share)),
             Self::ProviderDown => f.write_str("provider down"),

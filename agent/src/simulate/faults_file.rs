@@ -15,15 +15,21 @@ use std::str::FromStr;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::fault::{Fault, FaultKind, Moment, ParseFaultError, Percent, Target};
+use super::fault::{Complaint, Fault, FaultKind, Moment, ParseFaultError, Percent, Target};
 use super::scenario::FAULTS_MAX;
 
 /// The kinds of faults, as they are written.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 23] = [
     "kill",
     "silence",
     "crash",
     "pause",
+    "hang",
+    "reboot",
+    "read-only",
+    "out-of-memory",
+    "clock-jump",
+    "disowned",
     "partition",
     "deaf",
     "mute",
@@ -229,6 +235,12 @@ impl Reader<'_> {
             "torn" => FaultKind::Torn,
             "workload" => FaultKind::Workload,
             "health-check" => FaultKind::HealthCheck,
+            "hang" => FaultKind::Hang,
+            "reboot" => FaultKind::Reboot,
+            "read-only" => FaultKind::Complains(Complaint::ReadOnly),
+            "out-of-memory" => FaultKind::Complains(Complaint::OutOfMemory),
+            "clock-jump" => FaultKind::Complains(Complaint::ClockJump),
+            "disowned" => FaultKind::Disowned,
             "leave" => FaultKind::Leave,
             "loss" => FaultKind::Loss(share),
             "provider-down" => FaultKind::ProviderDown,

@@ -279,6 +279,10 @@ impl Run<'_> {
                 {
                     self.account.ordered(at_ms, old, new);
                 }
+                if let Some(machine) = action.finds() {
+                    let word = action.to_string();
+                    self.account.course.note_action(at_ms, machine, word);
+                }
                 let new = action.makes().map(|new| self.name(new));
                 let names = if names.is_empty() {
                     new.into_iter().collect()

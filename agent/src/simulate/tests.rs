@@ -1,5 +1,6 @@
 //! Simulated histories.
 
+mod corpus;
 mod mutation;
 
 use std::time::Duration;

@@ -7,7 +7,7 @@ use muster_mesh::simulator::{Condition, Way};
 
 use super::{Ailment, Happening, Run};
 use crate::fleet::{GroupId, Machine};
-use crate::simulate::fault::{FaultKind, Target};
+use crate::simulate::fault::{Fault, FaultKind, Target};
 
 /// A machine announces its leaving so long before it goes, in milliseconds.
 const GOODBYE_MS: u64 = 2000;
@@ -29,6 +29,8 @@ impl Run<'_> {
         };
         let machines = self.resolve(&fault.target);
         let kind = fault.kind;
+        let at_ms = self.elapsed_ms();
+        self.account.course.note_fault(at_ms, number, &machines);
         self.last_wrong_ms = self.now_ms;
         let mut cut = None;
         match kind {
@@ -84,7 +86,8 @@ impl Run<'_> {
                 self.mesh.power_off(machine);
             }
             FaultKind::Crash => self.mesh.kill(machine),
-            FaultKind::Pause => self.mesh.pause(machine),
+            FaultKind::Pause | FaultKind::Hang => self.mesh.pause(machine),
+            FaultKind::Reboot => self.mesh.power_off(machine),
             FaultKind::Leave => {
                 self.mesh.announce_leaving(machine);
                 self.schedule(self.now_ms + GOODBYE_MS, Happening::Departs(machine));
@@ -109,7 +112,9 @@ impl Run<'_> {
                 };
                 self.ailing.insert(machine, ailment);
             }
-            FaultKind::Partition
+            FaultKind::Complains(_)
+            | FaultKind::Disowned
+            | FaultKind::Partition
             | FaultKind::ProviderDown
             | FaultKind::ProviderSlow(_)
             | FaultKind::ProviderLate
@@ -123,6 +128,21 @@ impl Run<'_> {
         if self.mesh.is_running(machine) && self.ailing.get(&machine).is_some_and(cured) {
             self.ailing.remove(&machine);
         }
+    }
+
+    /// The faults of which a machine suffers now.
+    pub(super) fn suffers(&self, machine: MachineId) -> impl Iterator<Item = &Fault> {
+        let faults = self.active.iter();
+        faults
+            .filter(move |(_, active)| active.machines.contains(&machine))
+            .filter_map(|(number, _)| self.scenario.faults.get(*number))
+    }
+
+    /// Whether something is the matter that a leader hears of although the machine answers.
+    pub(super) fn is_talked_of(&self) -> bool {
+        let faults = self.active.keys();
+        let mut faults = faults.filter_map(|number| self.scenario.faults.get(*number));
+        faults.any(|fault| matches!(fault.kind, FaultKind::Complains(_) | FaultKind::Disowned))
     }
 
     fn stop_instance(&mut self, machine: MachineId) {
@@ -196,7 +216,12 @@ impl Run<'_> {
             FaultKind::Workload | FaultKind::HealthCheck => {
                 self.ailing.remove(&machine);
             }
-            FaultKind::Pause | FaultKind::Crash | FaultKind::Torn | FaultKind::Silence => {
+            FaultKind::Pause
+            | FaultKind::Hang
+            | FaultKind::Reboot
+            | FaultKind::Crash
+            | FaultKind::Torn
+            | FaultKind::Silence => {
                 self.comes_back(machine);
             }
             _ => {}

@@ -9,13 +9,14 @@ use super::Run;
 use super::begin::fill_tokens;
 use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
-    Answer, Health, Leaving, Machine, MemberStatus, Path, RecordEvidence, Rule, Text,
-    WitnessEvidence, Workload,
+    Answer, Health, Leaving, Machine, MemberStatus, Path, ProviderEvidence, ProviderWord,
+    RecordEvidence, Rule, Text, WitnessEvidence, Workload,
 };
 use crate::heal::{
     Authority, Domain, MachineEvidence, Situation, Suspect, choose_witnesses, decide_without,
     quorum, suspects,
 };
+use crate::simulate::fault::FaultKind;
 use crate::simulate::invariants::Sight;
 use crate::simulate::scenario::Safeguard;
 
@@ -33,6 +34,8 @@ impl Run<'_> {
             return;
         };
         if !self.is_needed(leader) {
+            let at_ms = self.elapsed_ms();
+            self.account.course.note_rest(at_ms);
             return;
         }
         let situation = self.situation(leader);
@@ -45,6 +48,8 @@ impl Run<'_> {
         };
         let at_ms = self.now_ms.saturating_sub(self.began_ms);
         self.watch.see(at_ms, &sight);
+        let course = &mut self.account.course;
+        course.note_findings(at_ms, &self.state, &plan.findings);
         fill_tokens(&mut plan.proposals);
         let next_ms = plan.next_look_ms.unwrap_or(u64::MAX);
         for command in plan.into_commands() {
@@ -71,7 +76,7 @@ impl Run<'_> {
                 || self.mesh.knows_leaving(leader, machine.id)
                 || self.ailing.contains_key(&machine.id)
         };
-        !self.state.is_at_rest() || self.state.electors().any(silent)
+        !self.state.is_at_rest() || self.is_talked_of() || self.state.electors().any(silent)
     }
 
     /// Whether as many stand behind the leader at this moment as must: asked again before each call that changes
@@ -152,26 +157,55 @@ impl Run<'_> {
         MachineEvidence {
             member: self.mesh.belief(leader, machine.id, self.now_ms),
             record: self.record(leader, machine.id),
-            provider: asked.then(|| self.cloud.says(machine, self.now_ms)),
+            provider: asked.then(|| self.provider_says(machine)),
             witnesses: reports.filter(has_said).collect(),
             silences: 0,
         }
     }
 
+    fn provider_says(&self, machine: &Machine) -> ProviderEvidence {
+        let mut said = self.cloud.says(machine, self.now_ms);
+        let mut faults = self.suffers(machine.id);
+        if faults.any(|fault| fault.kind == FaultKind::Disowned) {
+            said.word = ProviderWord::Unknown;
+        }
+        said
+    }
+
+    /// Whether a machine that stands still does so behind a port that answers.
+    fn hangs(&self, machine: MachineId) -> bool {
+        let mut faults = self.suffers(machine);
+        faults.any(|fault| fault.kind == FaultKind::Hang)
+    }
+
     fn record(&self, leader: MachineId, machine: MachineId) -> Option<RecordEvidence> {
+        let kinds = || self.suffers(machine).map(|fault| fault.kind);
+        let complaints = kinds().filter_map(|kind| match kind {
+            FaultKind::Complains(complaint) => Some(Text::from(complaint.words())),
+            _ => None,
+        });
+        let reasons: Vec<_> = complaints.collect();
+        let reboots = self.suffers(machine).find_map(|fault| {
+            let ms = u64::try_from((fault.at + fault.lasts?).as_millis()).ok()?;
+            let until_ms = self.began_ms.saturating_add(ms);
+            (fault.kind == FaultKind::Reboot).then_some(Leaving::Rebooting { until_ms })
+        });
         let leaves = self.mesh.knows_leaving(leader, machine);
+        let leaving = if leaves {
+            Some(Leaving::ForGood)
+        } else {
+            reboots
+        };
         let failed = self.ailing.get(&machine).map(|ailment| Workload::Failed {
             since_ms: ailment.since_ms,
             detail: "exit code 1".into(),
         });
-        (leaves || failed.is_some()).then(|| RecordEvidence {
-            health: match failed {
-                Some(_) => Health::Critical,
-                None => Health::Ok,
-            },
-            reasons: Vec::new(),
+        let well = reasons.is_empty() && failed.is_none();
+        (leaving.is_some() || !well).then_some(RecordEvidence {
+            health: if well { Health::Ok } else { Health::Critical },
+            reasons,
             workload: failed,
-            leaving: leaves.then_some(Leaving::ForGood),
+            leaving,
             version: None,
             as_of_ms: self.now_ms,
         })
@@ -240,6 +274,7 @@ impl Run<'_> {
         match self.mesh.condition(suspect) {
             _ if !self.mesh.reaches(witness, suspect) => Answer::Silent,
             Condition::Running => Answer::Answered,
+            Condition::Paused if self.hangs(suspect) => Answer::Answered,
             Condition::Killed => Answer::Refused,
             Condition::Paused | Condition::Off => Answer::Silent,
         }
