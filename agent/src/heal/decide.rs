@@ -11,8 +11,8 @@ use super::situation::Situation;
 use super::{hand, housekeeping, repair, scale};
 use crate::fleet::limits::PROPOSALS_MAX;
 use crate::fleet::{
-    Cause, Command, Diagnosis, FleetState, OperationId, Order, Outcome, Proposal, Refusal, Rule,
-    Subject,
+    Cause, Command, Diagnosis, FleetState, OperationId, Order, Outcome, Phase, Proposal, Refusal,
+    Rule, Subject,
 };
 
 /// What one round of deciding came to.
@@ -110,6 +110,8 @@ fn clear(draft: &mut Draft<'_>, held: &BTreeSet<Subject>) {
         let cause = match &subject {
             // What a person asked for ends with that.
             Subject::Machine(_) if is_asked(draft, &subject) => continue,
+            // What is being taken away has not recovered.
+            Subject::Machine(id) if is_retiring(draft, *id) => continue,
             Subject::Machine(id) => {
                 let Some(finding) = draft.board.findings.get(id) else {
                     continue;
@@ -125,6 +127,11 @@ fn clear(draft: &mut Draft<'_>, held: &BTreeSet<Subject>) {
         };
         draft.record(subject, cause, Vec::new(), Vec::new(), Outcome::Clear);
     }
+}
+
+fn is_retiring(draft: &Draft<'_>, id: MachineId) -> bool {
+    let machine = draft.state.machines.get(&id);
+    machine.is_some_and(|machine| machine.phase == Phase::Retiring)
 }
 
 fn is_asked(draft: &Draft<'_>, subject: &Subject) -> bool {

@@ -255,6 +255,9 @@ fn a_destroyed_group_goes_all_at_once() {
     });
     world.settle();
     assert_eq!(world.fleet.state.open_intents().count(), 12);
+    let mut decided = world.fleet.state.decisions.iter();
+    let cleared = decided.find(|one| one.proposal.outcome == Outcome::Clear);
+    assert_eq!(cleared, None, "none is said to be well again");
     world.heal();
     assert!(!world.fleet.state.groups.contains_key(&group("web")));
     assert_eq!(world.running("app"), ["app-1"]);
