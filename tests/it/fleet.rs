@@ -15,6 +15,7 @@ mod pets;
 mod quorum;
 mod restarting;
 mod rubbish;
+
 mod standstill;
 mod supervising;
 
@@ -22,7 +23,7 @@ use muster_tests::{Fleet, MachineRow, Status};
 
 /// Some machine of the cattle group that does not lead.
 #[track_caller]
-fn follower(status: &Status) -> MachineRow {
+pub(crate) fn follower(status: &Status) -> MachineRow {
     let leads = |machine: &MachineRow| status.leader.as_deref() == Some(&machine.name);
     let cattle = status.machines_of("web");
     let found = cattle.into_iter().find(|machine| !leads(machine));
@@ -41,7 +42,7 @@ fn leader(status: &Status) -> MachineRow {
 
 /// Waits until the fleet is whole again without a machine that was lost.
 #[track_caller]
-fn wait_replaced(fleet: &Fleet, lost: &MachineRow) -> Status {
+pub(crate) fn wait_replaced(fleet: &Fleet, lost: &MachineRow) -> Status {
     fleet.wait_for("the lost machine is replaced", |status| {
         if status
             .machines
@@ -59,7 +60,12 @@ fn wait_replaced(fleet: &Fleet, lost: &MachineRow) -> Status {
 
 /// Fails unless exactly the lost machines were replaced, each once, and nobody else was touched.
 #[track_caller]
-fn expect_only_replaced(fleet: &Fleet, before: &Status, after: &Status, lost: &[&MachineRow]) {
+pub(crate) fn expect_only_replaced(
+    fleet: &Fleet,
+    before: &Status,
+    after: &Status,
+    lost: &[&MachineRow],
+) {
     for machine in &before.machines {
         let is_lost = lost
             .iter()

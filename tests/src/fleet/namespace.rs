@@ -70,6 +70,12 @@ impl Namespace {
         self.drop_where(&["-s", address]);
     }
 
+    /// Drops every packet to an address, and none from it.
+    #[track_caller]
+    pub fn deafen(&self, address: &str) {
+        self.drop_where(&["-d", address]);
+    }
+
     /// Loses a share of all packets, at random.
     #[track_caller]
     pub fn lose(&self, share: f64) {
