@@ -39,6 +39,12 @@ pub fn main(agent: &dyn Agent) -> ExitCode {
         // Becomes another program, so it comes before anything that starts threads.
         return muster_provisioners::process::launch(dir);
     }
+    if let Command::LeaseGuard { dir } = &cli.command {
+        return crate::guard::run(dir);
+    }
+    if let Command::LeaseExec { parent, words } = &cli.command {
+        return crate::guard::become_workload(*parent, words);
+    }
     let out = Output::new(cli.global.json, cli.global.color);
     let paint = Paint::new(cli.global.color, std::io::stderr().is_terminal());
     match block_on(cli, out, agent) {

@@ -11,12 +11,13 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use muster_mesh::identity::MachineId;
 use muster_provisioners::{Deadline, OperationId, ProvisionError, Provisioner, Provisioners};
 
-use crate::fleet::{Check, Progress, Step, StepResult, Text};
+use crate::fleet::{Check, LeaseTerms, Progress, Step, StepResult, Text};
 
 pub(crate) use job::peers;
 pub use job::{Job, JobError, Surroundings, Target, Work, job};
 
 mod call;
+mod fence;
 mod job;
 
 #[cfg(test)]
@@ -46,6 +47,10 @@ pub trait Helpers: Send + Sync {
     /// # Errors
     /// Why it did not, in a sentence.
     async fn restart_workload(&self, machine: MachineId, deadline: Duration) -> Result<(), String>;
+
+    /// How long the workload of a machine may still run under a lease of these terms, as far as this leader can know; zero
+    /// when it does not any more.
+    fn lease_left(&self, machine: MachineId, terms: LeaseTerms) -> Duration;
 
     /// Asks anew whether this machine may change anything at this very moment: whether it leads, and enough machines
     /// stand behind it. Asked right before each call that changes anything.
@@ -81,9 +86,25 @@ pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Hel
         Work::Fence {
             provisioner,
             instance,
+            lease,
+        } => {
+            let proved = match provisioners.get(provisioner) {
+                Some(built) => {
+                    fence::prove(&**built, helpers, instance, *lease, (&job.op, deadline)).await
+                }
+                None => Err(unavailable(provisioner)),
+            };
+            fence::or_outlived(proved, helpers, *lease).await
+        }
+        Work::AwaitLease { lease } => fence::outlived(helpers, *lease).await,
+        Work::DestroyIfOff {
+            provisioner,
+            instance,
         } => match provisioners.get(provisioner) {
-            Some(built) => call::fence(&**built, helpers, instance, &job.op, deadline).await,
-            None => Err(unavailable(provisioner)),
+            Some(built) => {
+                fence::destroy_if_off(&**built, helpers, instance, (&job.op, deadline)).await
+            }
+            None => Ok(StepResult::Kept),
         },
         Work::Drain { machine } => drain(helpers, *machine).await,
         Work::Destroy {

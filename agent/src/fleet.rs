@@ -29,6 +29,7 @@ mod evidence;
 mod group;
 mod ids;
 mod intent;
+mod lease;
 mod machine;
 pub(crate) mod names;
 mod orphan;
@@ -63,6 +64,7 @@ pub use evidence::{
 pub use group::{Backoff, Group};
 pub use ids::{machine_id, operation_id};
 pub use intent::{Action, Held, Intent, IntentState, Origin, Step, StepRecord};
+pub use lease::{DRIFT_PERCENT, Fenced, LEASE_MS_MAX, LEASE_MS_MIN, LeaseTerms, STOP_MS};
 pub use machine::{Admission, Instance, Machine, Phase, Place};
 pub use muster_provisioners::{Attachment, InstanceId, OperationId, Properties};
 pub use names::{GROUP_BYTES_MAX, GroupId, MachineName, Member, NAME_BYTES_MAX, ParseNameError};
@@ -79,7 +81,7 @@ pub use spec::{
     Labels, PetSpec, Placement, SpecRevision, Template,
 };
 pub use state::{Approval, Cluster, Concern, FleetState};
-pub use text::{TEXT_BYTES_MAX, Text, count, span};
+pub use text::{TEXT_BYTES_MAX, Text, clock_time, count, span};
 pub use token::{KeyHash, Operator, SecretHash, Token, TokenId};
 pub use wire::DecodeError;
 

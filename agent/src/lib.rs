@@ -9,6 +9,7 @@
 //! - [`execute`]: carries out committed intents through provisioners.
 //! - [`fleet`]: what all machines agree on: the replicated state machine. Pure.
 //! - [`flight`]: the last minutes of what peers said of themselves, kept for when they die. Pure.
+//! - [`guard`]: the process that ends a leased workload in time.
 //! - [`heal`]: from what was seen to what is done: diagnosis and decision. Pure.
 //! - [`health`]: what this machine reports of itself.
 //! - [`lint`]: what can be proved about specs without running them. Pure.
@@ -27,6 +28,7 @@ mod dev;
 pub mod execute;
 pub mod fleet;
 pub mod flight;
+pub mod guard;
 pub mod heal;
 pub mod health;
 pub mod lint;

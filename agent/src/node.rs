@@ -53,6 +53,7 @@ mod hints;
 mod joining;
 mod last_words;
 mod leader;
+mod lease;
 mod places;
 mod profile;
 mod propose;
@@ -241,6 +242,8 @@ async fn assemble(
         council: council::Council::default(),
         hints,
         events,
+        leased: lease::Leased::default(),
+        leases: leader::LeaseDesk::default(),
         promised: services::Promised::default(),
         refounding: refounding::Refounding::default(),
         log,
@@ -332,6 +335,7 @@ async fn spawn_tasks(
     tasks.spawn(renewal::run(Arc::clone(shared), publish));
     tasks.spawn(revocations::run(Arc::clone(shared), revoke));
     tasks.spawn(profile::run(Arc::clone(shared)));
+    tasks.spawn(lease::run(Arc::clone(shared)));
     tasks.spawn(workload::run(Arc::clone(shared), verdict));
     tasks.spawn(vitality::run(Arc::clone(shared), workload, latest));
     let until = shared.stop.clone();

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use muster_provisioners::{Deadline, MachineSpec, Problem};
 use serde::{Deserialize, Serialize};
 
+use crate::run::CommandLine;
 use crate::{Allocation, Health, HealthPlan, PeerMember, Workload};
 
 /// What a machine is for, bound to one group's properties (see [`Kind`](crate::Kind)).
@@ -39,6 +40,13 @@ pub trait Flavor: fmt::Debug + Send + Sync {
     /// # Errors
     /// If it didn't, or not in time; the caller decides whether to go on.
     async fn drain(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError>;
+
+    /// Whether [`stop`](Self::stop) does anything.
+    fn can_stop(&self) -> bool;
+
+    /// The command that starts the workload on this machine; `None` where it starts with the machine. Running it where the
+    /// workload runs already does no harm. While it goes on it is the workload itself.
+    fn start_command(&self) -> Option<&CommandLine>;
 
     /// Stops the workload on this machine.
     ///

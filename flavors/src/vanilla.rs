@@ -12,6 +12,7 @@
 //! | `health.failures` | failed looks in a row until the workload is critical | 3 |
 //! | `health.successes` | good looks in a row until it is well again | 1 |
 //! | `health.warning_exits` | exit codes that mean a warning | none |
+//! | `start` | a line or a list as in `health.command`, for groups with a lease; what goes on running is the workload itself | the workload starts with the machine |
 //! | `drain`, `stop`, `restart` | `{ command, timeout }`: hand over duties, stop the workload, restart it | nothing; `30s` |
 //! | `quorum` | `majority`: more than half of the members have to be there; `none`: the workload needs none | `none` |
 //!
@@ -105,6 +106,14 @@ impl Flavor for Vanilla {
 
     async fn drain(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError> {
         perform("draining", self.config.drain.as_ref(), workload, deadline).await
+    }
+
+    fn can_stop(&self) -> bool {
+        self.config.stop.is_some()
+    }
+
+    fn start_command(&self) -> Option<&CommandLine> {
+        self.config.start.as_ref()
     }
 
     async fn stop(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError> {

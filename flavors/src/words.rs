@@ -49,7 +49,7 @@ pub struct PeerMember {
 }
 
 /// What runs on this machine: the context of `healthy`, `drain` and `stop`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
     /// The machine's name.
     pub machine: String,

@@ -13,6 +13,17 @@ pub fn unix_ms() -> u64 {
     })
 }
 
+/// Time since this computer booted in milliseconds, with the time that it slept. Nobody sets this clock, and all processes
+/// of the computer see the same.
+pub fn boot_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let millis = now
+        .tv_sec
+        .saturating_mul(1000)
+        .saturating_add(now.tv_nsec / 1_000_000);
+    u64::try_from(millis).unwrap_or(0)
+}
+
 /// A monotonic clock with its origin at the moment it was made: the `now: Duration` of the cores.
 #[derive(Debug, Clone, Copy)]
 pub struct Monotonic {

@@ -136,7 +136,10 @@ impl ProcessProvisioner {
         deadline: Deadline,
     ) -> Result<(), ProvisionError> {
         let this = id.clone();
-        let stop = move |inner: &Inner| destroy::stop_to_restart(inner, &this, manner, deadline);
+        let stop = move |inner: &Inner| {
+            state::reach(inner, &this)?;
+            destroy::stop_to_restart(inner, &this, manner, deadline)
+        };
         self.work("stopping it", deadline, stop).await?;
         self.carry_out_start(id, deadline).await
     }
@@ -231,7 +234,10 @@ impl Provisioner for ProcessProvisioner {
 
     async fn stop(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError> {
         let id = id.clone();
-        let stop = move |inner: &Inner| destroy::stop(inner, &id, deadline);
+        let stop = move |inner: &Inner| {
+            state::reach(inner, &id)?;
+            destroy::stop(inner, &id, deadline)
+        };
         self.work("stopping it", deadline, stop).await
     }
 
@@ -249,7 +255,10 @@ impl Provisioner for ProcessProvisioner {
         deadline: Deadline,
     ) -> Result<Destroyed, ProvisionError> {
         let (id, op) = (id.clone(), op.clone());
-        let destroy = move |inner: &Inner| destroy::destroy(inner, &id, &op, deadline);
+        let destroy = move |inner: &Inner| {
+            state::reach(inner, &id)?;
+            destroy::destroy(inner, &id, &op, deadline)
+        };
         self.work("destroying it", deadline, destroy).await
     }
 

@@ -9,6 +9,7 @@ mod guest;
 mod healing;
 mod joining;
 mod last_words;
+mod leases;
 mod modes;
 mod ordering;
 mod pets;

@@ -409,6 +409,23 @@ pub(crate) enum Command {
         /// The machine's directory.
         dir: PathBuf,
     },
+
+    /// Guards the workload of a pet that runs under a lease; not for people.
+    #[command(hide = true)]
+    LeaseGuard {
+        /// The agent's data directory.
+        dir: PathBuf,
+    },
+
+    /// Becomes such a workload; not for people.
+    #[command(hide = true)]
+    LeaseExec {
+        /// The guard's process ID.
+        parent: u32,
+        /// The command.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
 }
 
 /// `muster init`.

@@ -134,7 +134,9 @@ pub(super) async fn run(cli: Cli, out: Output, agent: &dyn Agent) -> Result<(), 
         Command::Completions { shell } => meta::completions(shell),
         Command::Man { out } => meta::man(out.as_deref()),
         // Handled before there is a second thread; see `main`.
-        Command::ProcessLaunch { .. } => Ok(()),
+        Command::ProcessLaunch { .. } | Command::LeaseGuard { .. } | Command::LeaseExec { .. } => {
+            Ok(())
+        }
     }
 }
 

@@ -77,6 +77,8 @@ fn every_command_of_the_documents_is_understood() {
         "completions bash",
         "man",
         "process-launch /tmp/x",
+        "lease-guard /tmp/x",
+        "lease-exec 1 -- sh -c true",
     ] {
         parse(words).unwrap_or_else(|error| panic!("{words}: {error}"));
     }

@@ -44,6 +44,22 @@ pub(super) async fn fence(
     }
 }
 
+/// Whether an instance is proved off; an error while it is not.
+pub(super) async fn look_off(
+    provisioner: &dyn Provisioner,
+    target: &Target,
+    deadline: Deadline,
+) -> Result<StepResult, Stop> {
+    let Some(instance) = &resolve(provisioner, target, deadline).await? else {
+        return Ok(StepResult::Done);
+    };
+    match provisioner.prove_off(instance, deadline).await? {
+        Proof::Off { .. } => Ok(StepResult::Done),
+        Proof::Running => Err(ProvisionError::unavailable(format!("{instance} runs")).into()),
+        Proof::Unknown { why } => Err(ProvisionError::unavailable(why).into()),
+    }
+}
+
 /// Destroys an instance; one that is gone already is fine.
 pub(super) async fn destroy(
     provisioner: &dyn Provisioner,

@@ -8,7 +8,8 @@ use muster_provisioners::{BootConfig, InstanceId, MachineSpec, OperationId, Secr
 
 use super::STEP_DEADLINE;
 use crate::fleet::{
-    Action, Allocation, FleetState, Intent, Machine, Phase, Place, Rung, Step, Template,
+    Action, Allocation, Fenced, FleetState, Intent, LeaseTerms, Machine, Phase, Place, Rung, Step,
+    Template,
 };
 use crate::spec::for_flavor;
 
@@ -28,8 +29,22 @@ pub struct Job {
 /// What to do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Work {
-    /// Prove an instance off, by destroying it if need be.
+    /// Prove an instance off, by destroying it if need be; or wait until its machine's lease is over.
     Fence {
+        /// The provisioner's name.
+        provisioner: String,
+        /// Which instance.
+        instance: Target,
+        /// Whose lease, and its terms; `None` where there is none.
+        lease: Option<(MachineId, LeaseTerms)>,
+    },
+    /// Wait until the lease is over of a machine that no provisioner of ours made.
+    AwaitLease {
+        /// Whose, and its terms.
+        lease: (MachineId, LeaseTerms),
+    },
+    /// Destroy an instance if it is proved off, and leave it as it is otherwise.
+    DestroyIfOff {
         /// The provisioner's name.
         provisioner: String,
         /// Which instance.
@@ -117,14 +132,22 @@ pub fn job(
             Some(machine) => Work::Drain { machine },
             None => Work::Nothing,
         },
-        Step::Fence => match old_instance(state, intent) {
-            Some((provisioner, instance)) => Work::Fence {
+        Step::Fence => match (old_instance(state, intent), lease(state, intent)) {
+            (Some((provisioner, instance)), lease) => Work::Fence {
                 provisioner,
                 instance,
+                lease,
             },
-            None => Work::Nothing,
+            (None, Some(lease)) => Work::AwaitLease { lease },
+            (None, None) => Work::Nothing,
         },
         Step::Destroy => match old_instance(state, intent) {
+            Some((provisioner, instance)) if intent.fenced == Some(Fenced::LeaseOver) => {
+                Work::DestroyIfOff {
+                    provisioner,
+                    instance,
+                }
+            }
             Some((provisioner, instance)) => Work::Destroy {
                 provisioner,
                 instance,
@@ -140,6 +163,12 @@ pub fn job(
         attempt: record.attempts,
         work,
     }))
+}
+
+/// The lease under which the machine that is taken away promised to run its workload.
+fn lease(state: &FleetState, intent: &Intent) -> Option<(MachineId, LeaseTerms)> {
+    let machine = state.machines.get(&intent.action.removes()?)?;
+    Some((machine.id, machine.lease?))
 }
 
 fn treat(state: &FleetState, intent: &Intent) -> Result<Work, JobError> {

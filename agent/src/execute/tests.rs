@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use super::{Helpers, Surroundings, carry_out, job};
 use crate::fleet::testing::{Fleet, cattle, group, pets};
 use crate::fleet::{
-    Check, Command, Diagnosis, EventKind, Phase, Progress, Rule, Rung, Step, StepResult, limits,
+    Check, Command, Diagnosis, EventKind, LeaseTerms, Phase, Progress, Rule, Rung, Step,
+    StepResult, limits,
 };
 use muster_mesh::clock::unix_ms;
 
@@ -31,6 +32,10 @@ impl Helpers for NoHelpers {
         Err("its flavor has no command for that".to_owned())
     }
 
+    fn lease_left(&self, _: MachineId, _: LeaseTerms) -> Duration {
+        Duration::from_secs(8)
+    }
+
     async fn permit(&self) -> Result<(), Check> {
         Ok(())
     }
@@ -47,6 +52,10 @@ impl Helpers for Losing {
 
     async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {
         panic!("restarted without a permission")
+    }
+
+    fn lease_left(&self, _: MachineId, _: LeaseTerms) -> Duration {
+        Duration::MAX
     }
 
     async fn permit(&self) -> Result<(), Check> {
@@ -246,6 +255,70 @@ async fn a_pets_successor_is_not_made_before_its_old_machine_is_proved_off() {
         "the old one is gone, the new one is there"
     );
     assert_eq!(scene.fleet.phase(new), Some(Phase::Ordered));
+}
+
+/// Where all leases are over.
+struct Outlived;
+
+#[async_trait]
+impl Helpers for Outlived {
+    async fn drain(&self, _: MachineId, _: Duration) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn lease_left(&self, _: MachineId, _: LeaseTerms) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn permit(&self) -> Result<(), Check> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pet_under_a_lease_is_waited_for_without_a_proof_and_then_left_as_it_is() {
+    let mut scene = Scene::new(&[pets("db", &["db-1"])]);
+    let old = scene.fleet.act(scene.fleet.provision(&group("db")));
+    scene.carry_on(old).await;
+    scene.fleet.join(old);
+    let terms = LeaseTerms {
+        lease_ms: 10_000,
+        stop_ms: 3_000,
+    };
+    scene.fleet.ok(Command::BindLease {
+        machine: old,
+        terms: Some(terms),
+    });
+    let new = scene
+        .fleet
+        .act(scene.fleet.replace(old, Diagnosis::Unreachable));
+    let silent = || [Fault::Refuse(ProvisionError::unavailable("no answer"))];
+    scene.cloud.inject(Call::ProveOff, silent());
+    let waits = scene.attempt(new).await;
+    assert!(
+        matches!(&waits.result, StepResult::Held { rule: Rule::Fence, detail } if detail.contains("its lease")),
+        "{waits:?}"
+    );
+    scene.cloud.inject(Call::ProveOff, silent());
+    let over = scene.attempt_with(new, &Outlived).await;
+    assert_eq!(over.result, StepResult::LeaseOver);
+    scene.fleet.ok(Command::Progress(over));
+    scene.cloud.inject(Call::ProveOff, silent());
+    let kept = scene.attempt_with(new, &Outlived).await;
+    assert_eq!(kept.result, StepResult::Kept);
+    assert_eq!(scene.cloud.instances().len(), 1, "it was not destroyed");
+    // With a proof it is destroyed, at once and without a lease having to end.
+    scene.cloud.mend();
+    scene.fleet.ok(Command::Progress(kept));
+    let made = scene.attempt(new).await;
+    assert!(
+        matches!(made.result, StepResult::Provisioned(_)),
+        "{made:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ mod demands;
 mod effect;
 mod found;
 mod groups;
+mod lease;
 mod operators;
 mod orders;
 mod orphans;
@@ -150,6 +151,8 @@ impl FleetState {
             } => self.refound(context, generation, seat, machine),
             Command::RecordAddress { machine, addr } => self.record_address(context, machine, addr),
             Command::RecordOrphans(orphans) => self.record_orphans(context, orphans),
+            Command::BindLease { machine, terms } => self.bind_lease(context, machine, terms),
+            Command::RecordFencing(changes) => self.record_fencing(context, changes),
             Command::Approve { decision } => self.approve(context, decision),
             Command::Ask(asked) => self.ask(context, *asked),
             Command::Withdraw { demand } => self.withdraw(context, demand),

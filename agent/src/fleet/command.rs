@@ -12,6 +12,7 @@ use super::OperationId;
 use super::decision::{DecisionId, Proposal, Would};
 use super::demand::DemandId;
 use super::intent::Step;
+use super::lease::LeaseTerms;
 use super::machine::Instance;
 use super::names::{GroupId, MachineName, Member};
 use super::orphan::Orphan;
@@ -186,6 +187,15 @@ pub enum Command {
     },
     /// Which instances nobody runs on, as far as provisioners can say: all that are known now.
     RecordOrphans(Vec<Orphan>),
+    /// A machine promises to run its workload under a lease only, or is released from that.
+    BindLease {
+        /// Which machine.
+        machine: MachineId,
+        /// Under which terms; `None` to release it.
+        terms: Option<LeaseTerms>,
+    },
+    /// Whether the pets' machines could be fenced today, for those of which that has changed.
+    RecordFencing(Vec<(MachineId, Option<Text>)>),
     /// A person approves what a decision proposed. It is done if it still passes every rule.
     Approve {
         /// Which decision.
@@ -254,6 +264,8 @@ impl Command {
             Self::FreeSeat { .. } => "free seat",
             Self::RecordAddress { .. } => "record address",
             Self::RecordOrphans(_) => "record orphans",
+            Self::BindLease { .. } => "bind lease",
+            Self::RecordFencing(_) => "record fencing",
             Self::Approve { .. } => "approve",
             Self::Ask(_) => "ask",
             Self::Withdraw { .. } => "withdraw",
@@ -354,6 +366,10 @@ pub struct Progress {
 pub enum StepResult {
     /// Well.
     Done,
+    /// The old machine's lease, and its time to stop, are over, and nobody can prove it off. For `Fence`.
+    LeaseOver,
+    /// The old machine's instance is left as it is, since nobody can prove it off. For `Destroy`.
+    Kept,
     /// Well, and this is what was made. For `Provision` only, and required there.
     Provisioned(Instance),
     /// Wrong; to be tried again.

@@ -96,6 +96,14 @@ kinds! {
     Retiring = "retiring",
     /// A pet's old machine was proved off.
     Fenced = "fenced",
+    /// A pet's old machine, which outlived its lease unproved, was left as it is.
+    Kept = "kept",
+    /// A machine runs its workload under a lease only, or does so no more.
+    Leased = "leased",
+    /// A pet's successor could not be started safely if its machine failed now.
+    NotHealable = "not_healable",
+    /// A pet's successor could be started safely again.
+    Healable = "healable",
     /// A machine was drained.
     Drained = "drained",
     /// A machine's instance was destroyed.

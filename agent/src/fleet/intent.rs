@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::OperationId;
 use super::decision::DecisionId;
 use super::demand::DemandId;
+use super::lease::Fenced;
 use super::limits::{DRAIN_ATTEMPTS_MAX, RUNG_ATTEMPTS_MAX, STEP_ATTEMPTS_MAX};
 use super::machine::{Machine, Phase};
 use super::names::{GroupId, MachineName, Member};
@@ -41,6 +42,8 @@ pub struct Intent {
     pub plan: Vec<StepRecord>,
     /// The decision that ordered it.
     pub decision: DecisionId,
+    /// How it is known that the old machine's workload runs no more; `None` before that, and for cattle.
+    pub fenced: Option<Fenced>,
     /// Whether it was paid for from the group's heal budget.
     pub paid: bool,
     /// The order by hand that it carries out; `None` for what the fleet does by itself.

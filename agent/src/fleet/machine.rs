@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use muster_mesh::identity::{Generation, MachineId};
 use serde::{Deserialize, Serialize};
 
+use super::lease::LeaseTerms;
 use super::names::{GroupId, MachineName, Member};
 use super::rung::Treatments;
 use super::spec::{Labels, SpecRevision};
+use super::text::Text;
 use super::token::{KeyHash, SecretHash, TokenId};
 use super::{InstanceId, OperationId, Properties};
 
@@ -51,6 +53,11 @@ pub struct Machine {
     pub condemned: bool,
     /// What was done to it in its place.
     pub treatments: Treatments,
+    /// The lease under which alone it runs its workload, since it promised so; `None` when it runs it without.
+    pub lease: Option<LeaseTerms>,
+    /// Why its successor could not be started safely if it failed today; `None` for cattle, and while nothing is known
+    /// against it.
+    pub unfenceable: Option<Text>,
 }
 
 impl Machine {

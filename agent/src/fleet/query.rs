@@ -7,7 +7,7 @@ use muster_mesh::identity::{ClusterId, MachineId};
 
 use super::decision::{Decision, DecisionId, Subject};
 use super::demand::{Demand, DemandId};
-use super::intent::Intent;
+use super::intent::{Intent, Step};
 use super::limits::APPROVAL_MS;
 use super::machine::{Machine, Phase, Place};
 use super::names::{GroupId, MachineName, Member};
@@ -17,6 +17,14 @@ use super::state::{Approval, Cluster, Concern, FleetState};
 use super::{Group, OperationId};
 
 impl FleetState {
+    /// Whether a machine's workload is to run no more: the machine is being taken away, and past being drained.
+    pub fn is_being_fenced(&self, machine: &Machine) -> bool {
+        let intent = machine.intent.as_ref().and_then(|op| self.intents.get(op));
+        let removing = intent.filter(|intent| intent.action.removes() == Some(machine.id));
+        let step = removing.and_then(Intent::current).map(|record| record.step);
+        step.is_some_and(|step| step != Step::Drain)
+    }
+
     /// Which fleet this is; `None` until it is founded.
     pub fn cluster(&self) -> Option<&Cluster> {
         self.cluster.as_ref()

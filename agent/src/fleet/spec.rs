@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::lease::LeaseTerms;
 use super::limits::{MINUTE_MS, SECOND_MS};
 use super::names::{GroupId, MachineName};
 use super::{Attachment, Properties};
@@ -178,6 +179,8 @@ pub struct HealPolicy {
     pub unreachable_after_ms: u64,
     /// How many replacements.
     pub budget: BudgetPolicy,
+    /// Under what lease its pets run their workloads; `None` for none.
+    pub lease: Option<LeaseTerms>,
 }
 
 /// `process` machines are processes: what takes a minute has failed.
@@ -192,7 +195,7 @@ const UNREACHABLE_AFTER_MS: u64 = 5 * SECOND_MS;
 
 impl HealPolicy {
     /// The defaults for machines that `provisioner` makes: heal by itself; boot grace 60 s for `process` and
-    /// 10 min for everything else; change grace 60 s; unreachable after 5 s; budget by size.
+    /// 10 min for everything else; change grace 60 s; unreachable after 5 s; budget by size; no lease.
     pub fn defaults(provisioner: &str) -> Self {
         Self {
             mode: HealMode::Auto,
@@ -204,6 +207,7 @@ impl HealPolicy {
             change_grace_ms: CHANGE_GRACE_MS,
             unreachable_after_ms: UNREACHABLE_AFTER_MS,
             budget: BudgetPolicy::default(),
+            lease: None,
         }
     }
 }

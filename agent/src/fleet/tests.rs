@@ -3,6 +3,7 @@
 mod admission;
 mod groups;
 mod healing;
+mod leases;
 mod records;
 
 use super::testing::{Fleet, START_MS, cattle, found, pets};

@@ -75,6 +75,13 @@ fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     }
 }
 
+/// The time of day, as in `14:03:20 UTC`.
+pub fn clock_time(at_ms: u64) -> String {
+    let seconds = at_ms / 1000 % 86_400;
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02} UTC", seconds % 60)
+}
+
 /// `1 machine`, `3 machines`.
 pub fn count(number: usize, noun: &str) -> String {
     if number == 1 {

@@ -97,6 +97,7 @@ fn value_of(subject: Subject, sample: &Sample) -> Option<f64> {
         Subject::ReadOnly => sample.read_only.map(flag),
         Subject::DataDir => sample.data_dir_lost.map(flag),
         Subject::OutOfMemory => sample.memory_ran_out.map(flag),
+        Subject::Lease => sample.lease_lost.map(flag),
         Subject::Workload => match sample.workload {
             Workload::Unknown => None,
             Workload::Healthy => Some(flag(false)),
@@ -180,7 +181,11 @@ impl Limits {
             Subject::Clock => (millis(config.clock_warning), millis(config.clock_critical)),
             // Facts, not measurements: there is nothing to smooth, and the flavor's command
             // has its own retries.
-            Subject::ReadOnly | Subject::DataDir | Subject::Workload | Subject::Unsteady => {
+            Subject::ReadOnly
+            | Subject::DataDir
+            | Subject::Workload
+            | Subject::Unsteady
+            | Subject::Lease => {
                 return Rule::fact(Level::Critical);
             }
             // Whatever was ended may not be missed; what it means for the workload, its check says.
@@ -284,6 +289,7 @@ impl Tracked {
                 | Subject::Workload
                 | Subject::OutOfMemory
                 | Subject::Unsteady
+                | Subject::Lease
         );
         let finding = Finding {
             subject,

@@ -65,11 +65,13 @@ pub enum Subject {
     OutOfMemory,
     /// The verdict keeps changing: what is told is the worst of the last seconds. Has no value.
     Unsteady,
+    /// The workload does not run, because its machine has no lease. Has no value.
+    Lease,
 }
 
 impl Subject {
     /// All subjects, in the order of the encoding.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Cpu,
         Self::Load,
         Self::Memory,
@@ -84,6 +86,7 @@ impl Subject {
         Self::DataDir,
         Self::OutOfMemory,
         Self::Unsteady,
+        Self::Lease,
     ];
 
     /// The name in metrics and JSON.
@@ -103,6 +106,7 @@ impl Subject {
             Self::DataDir => "data_dir",
             Self::OutOfMemory => "out_of_memory",
             Self::Unsteady => "unsteady",
+            Self::Lease => "lease",
         }
     }
 }
@@ -148,6 +152,9 @@ impl fmt::Display for Finding {
             Subject::Unsteady => {
                 return f
                     .write_str("health keeps changing (this is the worst of the last seconds)");
+            }
+            Subject::Lease => {
+                return f.write_str("it has no lease, so its workload does not run");
             }
         };
         f.write_str(what)?;

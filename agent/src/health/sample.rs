@@ -27,6 +27,8 @@ pub struct Sample {
     pub memory_ran_out: Option<bool>,
     /// How far this clock is ahead of the peers', in milliseconds; negative when behind. Filled in by the caller.
     pub clock_offset_ms: Option<i64>,
+    /// Whether its workload does not run because it has no lease. Filled in by the caller.
+    pub lease_lost: Option<bool>,
     /// What the flavor's health command said last. Filled in by the caller.
     pub workload: Workload,
 }

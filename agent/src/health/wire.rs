@@ -112,7 +112,8 @@ impl Readings {
             | Subject::Workload
             | Subject::DataDir
             | Subject::OutOfMemory
-            | Subject::Unsteady => None,
+            | Subject::Unsteady
+            | Subject::Lease => None,
         }
     }
 }

@@ -25,15 +25,20 @@ use crate::replay;
 
 use backing::Backing;
 use evidence::{Observed, Observer};
+use leases::Leases;
 use orders::Orders;
 use pace::{Glimpse, LOOKS_APART};
+
+pub(super) use leases::LeaseDesk;
 
 mod addresses;
 mod attention;
 mod authority;
 mod background;
 mod backing;
+mod drift;
 mod evidence;
+mod leases;
 mod lists;
 mod orders;
 mod pace;
@@ -100,11 +105,12 @@ struct Reign {
     term: u64,
     since_ms: u64,
     backing: Arc<Backing>,
+    leases: Arc<Leases>,
     observer: Observer,
     orders: Orders,
     recorder: Recorder,
-    /// Keeps the coordinators' seats, for as long as the reign lasts.
-    seats: JoinSet<()>,
+    /// Keeps the coordinators' seats, and the leases, for as long as the reign lasts.
+    keepers: JoinSet<()>,
     /// What was to be seen of the mesh at the last look.
     glimpse: Glimpse,
     /// Whether there is news that was not judged yet.
@@ -116,19 +122,28 @@ struct Reign {
 impl Reign {
     fn new(shared: &Arc<Shared>, coordinator: Coordinator<FleetState>, term: u64) -> Self {
         let clock = Monotonic::start();
-        let mut seats = JoinSet::new();
-        seats.spawn(seats::keep(Arc::clone(shared), coordinator.clone(), clock));
+        let backing = Arc::new(Backing::new(shared, coordinator.clone(), term, clock));
+        let leases = Arc::new(Leases::new());
+        let mut keepers = JoinSet::new();
+        keepers.spawn(seats::keep(Arc::clone(shared), coordinator.clone(), clock));
+        keepers.spawn(leases::keep(
+            Arc::clone(shared),
+            Arc::clone(&backing),
+            Arc::clone(&leases),
+            term,
+        ));
         let now = Instant::now();
         Self {
             shared: Arc::clone(shared),
-            backing: Arc::new(Backing::new(shared, coordinator.clone(), term, clock)),
+            backing,
+            leases,
             coordinator,
             term,
             since_ms: unix_ms(),
             observer: Observer::default(),
             orders: Orders::default(),
             recorder: Recorder::new(shared.state_dir.file(recorder::DIRECTORY)),
-            seats,
+            keepers,
             glimpse: Glimpse::default(),
             news: true,
             judge_at: now,
@@ -170,9 +185,9 @@ impl Reign {
                     self.orders.commit(&self.shared, progress).await;
                     true
                 }
-                Some(ended) = self.seats.join_next() => {
-                    // Without it nobody would give out seats: let the next reign begin anew.
-                    tracing::error!(?ended, "keeping the coordinators' seats has ended");
+                Some(ended) = self.keepers.join_next() => {
+                    // Without it nobody would give out seats or leases: let the next reign begin anew.
+                    tracing::error!(?ended, "keeping the seats or the leases has ended");
                     return;
                 }
                 () = tokio::time::sleep_until(next_hint) => {
@@ -237,8 +252,9 @@ impl Reign {
             self.judge_at = Instant::now() + wait;
         }
         let proven_gone = self.observer.proven_gone();
+        self.leases.note_gone(&proven_gone);
         self.orders
-            .start_due(&self.shared, &self.backing, &proven_gone);
+            .start_due(&self.shared, &self.backing, &self.leases, &proven_gone);
         let judging = self.judge_at.saturating_duration_since(Instant::now());
         let due = [self.observer.due_in(), self.orders.due_in(&self.shared)];
         let due = due.into_iter().flatten().min().unwrap_or(IDLE_PERIOD);

@@ -17,6 +17,7 @@ use super::authority::{Answer, Ballot, Promise};
 use super::council::has_seat;
 use super::desk::{self, NodeDesk};
 use super::last_words::{self, LAST_WORDS};
+use super::lease::{LEASE, LeaseRequest};
 use super::places::Places;
 use super::refounding::answers::{self, Question};
 use super::route::Routed;
@@ -202,7 +203,7 @@ async fn machine_asks(
             let suspect = postcard::from_bytes(&body).map_err(|_| "that is no machine")?;
             Ok(witness(shared, suspect).await.encode().into())
         }
-        FORWARDED_JOIN | StreamKind::RENEW | StreamKind::CA_KEY => {
+        FORWARDED_JOIN | StreamKind::RENEW | StreamKind::CA_KEY | LEASE => {
             Ok(as_leader(shared, machine, kind, &body).await.encode())
         }
         LAST_WORDS => last_words::answer(shared, &body),
@@ -247,6 +248,13 @@ pub(super) async fn as_leader(
         StreamKind::RENEW => match admission::renew(shared, &ca, machine, body) {
             Ok(certificate) => Routed::Done(certificate),
             Err(why) => Routed::Refused(why),
+        },
+        LEASE => match LeaseRequest::decode(body) {
+            Some(request) => match shared.leases.ask(machine, request).await {
+                Some(answer) => Routed::Done(answer.encode()),
+                None => Routed::NotLeader(None),
+            },
+            None => refused("that is no question for a lease"),
         },
         StreamKind::CA_KEY if shared.replica.read(|state, _| has_seat(state, machine)) => {
             Routed::Done(ca.export().to_vec())

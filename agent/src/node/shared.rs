@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::council::Council;
+use super::leader::LeaseDesk;
+use super::lease::Leased;
 use super::local_events::LocalEvents;
 use super::mesh::Mesh;
 use super::refounding::Refounding;
@@ -49,6 +51,10 @@ pub(super) struct Shared {
     pub events: Arc<LocalEvents>,
     /// The provisioners that it can use.
     pub provisioners: Provisioners,
+    /// How this machine stands with its lease.
+    pub leased: Leased,
+    /// Where a leader takes questions for leases.
+    pub leases: LeaseDesk,
     /// What this machine has promised to leaders.
     pub promised: Promised,
     /// What it knows of founding the log anew.

@@ -36,6 +36,7 @@ pub(super) async fn run(
     let mut steadier = Steadier::default();
     let mut publisher = Publisher::new(config);
     let mut offsets = Offsets::default();
+    let mut leased = shared.leased.watch();
     let clock = Monotonic::start();
     let mut ticks = tokio::time::interval(config.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -44,10 +45,13 @@ pub(super) async fn run(
             () = shared.stop.cancelled() => return,
             _ = ticks.tick() => {}
             changed = workload.changed() => if changed.is_err() { return },
+            changed = leased.changed() => if changed.is_err() { return },
         }
         offsets.compare_if_due(&shared, clock.now()).await;
         let mut sample = sampler.sample();
         sample.clock_offset_ms = offsets.median();
+        leased.mark_unchanged();
+        sample.lease_lost = Some(!shared.leased.may_run());
         sample.workload = workload.borrow_and_update().clone();
         let report = judge.handle_sample(&sample);
         shared.mesh.flights().note_own(&shared, (&report).into());

@@ -12,9 +12,10 @@ use muster_flavors::{self as flavors, Flavor, Health, HealthStatus, Registry};
 use muster_provisioners::Deadline;
 use tokio::sync::watch;
 
+use super::lease::{self, Leased};
 use super::shared::Shared;
 use crate::execute::peers;
-use crate::fleet::Template;
+use crate::fleet::{LeaseTerms, Template};
 use crate::health::Workload;
 use crate::spec::for_flavor;
 
@@ -41,21 +42,33 @@ pub(super) async fn run(shared: Arc<Shared>, verdict: watch::Sender<Workload>) {
         };
         tokio::select! {
             () = shared.stop.cancelled() => return,
-            () = watch_one(&bound, &verdict) => {}
+            () = watch_one(&bound, &shared.leased, &verdict) => {}
             () = rebound(&shared, &bound, &mut applied) => {}
         }
     }
 }
 
 /// A flavor with the template that it came from.
-struct Bound {
-    template: Template,
+pub(super) struct Bound {
+    pub(super) template: Template,
+    pub(super) allocation: flavors::Allocation,
     flavor: Arc<dyn Flavor>,
-    workload: flavors::Workload,
+    pub(super) workload: flavors::Workload,
+    /// The lease under which the group wants it to run; `None` where its flavor can't start and stop it.
+    pub(super) lease: Option<LeaseTerms>,
+    /// Whether it is on record that it runs under a lease only.
+    pub(super) bound: bool,
+}
+
+impl Bound {
+    /// Whether its flavor starts it.
+    pub(super) fn can_start(&self) -> bool {
+        self.flavor.start_command().is_some()
+    }
 }
 
 /// This machine's flavor; `None` when it belongs to no group.
-fn bind(shared: &Shared) -> Option<Bound> {
+pub(super) fn bind(shared: &Shared) -> Option<Bound> {
     shared.replica.read(|state, _| {
         let machine = state.machines.get(&shared.me)?;
         let place = machine.place.as_ref()?;
@@ -82,8 +95,16 @@ fn bind(shared: &Shared) -> Option<Bound> {
             environment,
             peers: peers(state, place),
         };
+        let leasable = flavor.can_stop() && flavor.start_command().is_some();
         Some(Bound {
+            lease: group
+                .spec
+                .heal
+                .lease
+                .filter(|_| leasable && machine.is_pet()),
+            bound: machine.lease.is_some(),
             template,
+            allocation,
             flavor,
             workload,
         })
@@ -91,7 +112,7 @@ fn bind(shared: &Shared) -> Option<Bound> {
 }
 
 /// Looks at the workload as often as its plan says, for ever; for ever at nothing when there is no plan.
-async fn watch_one(bound: &Bound, verdict: &watch::Sender<Workload>) {
+async fn watch_one(bound: &Bound, leased: &Leased, verdict: &watch::Sender<Workload>) {
     let Some(plan) = bound.flavor.health_plan() else {
         return std::future::pending().await;
     };
@@ -101,7 +122,13 @@ async fn watch_one(bound: &Bound, verdict: &watch::Sender<Workload>) {
     loop {
         ticks.tick().await;
         let health = streak.observe(&plan, bound.flavor.healthy(&bound.workload).await);
-        let now = judged(&health);
+        // What was stopped because its lease ran out has not failed.
+        let now = if leased.may_run() {
+            judged(&health)
+        } else {
+            streak = flavors::Streak::new();
+            Workload::Unknown
+        };
         verdict.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;
@@ -157,6 +184,9 @@ pub(super) async fn drain(shared: &Shared, deadline: Deadline) -> Result<(), Str
 /// # Errors
 /// Why it did not.
 pub(super) async fn restart(shared: &Shared, deadline: Deadline) -> Result<(), String> {
+    if let Some(restarted) = lease::restart(shared, deadline.remaining()).await {
+        return restarted;
+    }
     let bound = bind(shared).ok_or("this machine has no flavor")?;
     if !bound.flavor.can_restart() {
         return Err("its flavor has no command that restarts it".to_owned());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::group::{FLAVOR_DEFAULT, PROVISIONER_DEFAULT, implied_attachments};
+use crate::fleet::LeaseTerms;
 use crate::fleet::names::MachineName;
 use crate::fleet::spec::{Allocation, GroupSpec, HealPolicy, PetSpec};
 
@@ -117,6 +118,11 @@ fn heal(heal: &HealPolicy, defaults: &HealPolicy) -> Map<String, Value> {
         ),
     ] {
         table.extend(some(key, (value != default).then(|| duration(value))));
+    }
+    if let Some(LeaseTerms { lease_ms, stop_ms }) = heal.lease {
+        let written = stop_ms != LeaseTerms::stop_ms_default(lease_ms);
+        table.extend(some("lease", Some(duration(lease_ms))));
+        table.extend(some("stop_within", written.then(|| duration(stop_ms))));
     }
     let mut budget = some("at_once", heal.budget.at_once.map(|count| json!(count)));
     budget.extend(some(

@@ -18,6 +18,7 @@ use crate::fleet::spec::{
     Allocation, BudgetPolicy, FlavorSpec, GroupSpec, HealMode, HealPolicy, InstanceSpec, Labels,
     PetSpec, Placement,
 };
+use crate::fleet::{LEASE_MS_MAX, LEASE_MS_MIN, LeaseTerms};
 
 /// The provisioner of groups that name none: the one that every agent has.
 pub(super) const PROVISIONER_DEFAULT: &str = "process";
@@ -64,6 +65,11 @@ pub(super) fn read(
         &instance,
         &flavor,
     );
+    if let (Some(Allocation::Cattle { .. }), Some(_)) = (&allocation, &heal.lease) {
+        let what = "cattle run without leases: nothing is lost when two of them do";
+        let remedy = "remove it, or name the machines: members = [\"db-1\"]";
+        fields.problem(node.locate("heal.lease"), "heal.lease", what, remedy);
+    }
     let span = id.as_ref().map_or(0..0, |id| id.span.clone());
     let spec = id.zip(allocation).map(|(id, allocation)| GroupSpec {
         id: id.value,
@@ -444,13 +450,47 @@ fn read_heal(fields: &mut Fields<'_, '_>, defaults: &HealPolicy) -> HealPolicy {
         defaults.unreachable_after_ms,
     );
     let budget = fields.object("budget", |budget| read_budget(budget, mode));
+    let lease = read_lease(fields);
     HealPolicy {
         mode,
         boot_grace_ms,
         change_grace_ms,
         unreachable_after_ms,
         budget: budget.unwrap_or(defaults.budget),
+        lease,
     }
+}
+
+/// `lease = "10s"` and `stop_within = "5s"`; none without the first.
+fn read_lease(fields: &mut Fields<'_, '_>) -> Option<LeaseTerms> {
+    let lease = fields.duration_ms("lease", "\"10s\"");
+    let stop = fields.duration_ms("stop_within", "\"5s\"");
+    let Some(lease) = lease else {
+        if let Some(stop) = stop {
+            let what = "nothing is stopped in time without a lease";
+            fields.problem(stop.span, "stop_within", what, "write lease = \"10s\" too");
+        }
+        return None;
+    };
+    if !(LEASE_MS_MIN..=LEASE_MS_MAX).contains(&lease.value) {
+        let what = "not between 5s, in which a leader can be elected, and 10m";
+        fields.problem(lease.span, "lease", what, "write lease = \"10s\"");
+        return None;
+    }
+    let stop_ms = match stop {
+        Some(stop) if stop.value >= lease.value => {
+            let what = "stopping takes longer than the lease, so nothing could ever be started";
+            let remedy = "write a shorter stop_within, or a longer lease";
+            fields.problem(stop.span, "stop_within", what, remedy);
+            return None;
+        }
+        Some(stop) => stop.value,
+        None => LeaseTerms::stop_ms_default(lease.value),
+    };
+    Some(LeaseTerms {
+        lease_ms: lease.value,
+        stop_ms,
+    })
 }
 
 fn read_budget(fields: &mut Fields<'_, '_>, mode: HealMode) -> BudgetPolicy {

@@ -55,6 +55,8 @@ boot_grace = "5m"
 change_grace = "0s"
 unreachable_after = "1m 30s"
 budget = { at_once = 1, per_hour = 4 }
+lease = "20s"
+stop_within = "4s"
 "#;
 
 // === what is accepted ===
@@ -111,6 +113,8 @@ fn every_key_is_read() {
     assert_eq!(spec.heal.mode, HealMode::Approve);
     assert_eq!(spec.heal.unreachable_after_ms, 90_000);
     assert_eq!(spec.heal.budget.at_once, Some(1));
+    let lease = spec.heal.lease.expect("written");
+    assert_eq!((lease.lease_ms, lease.stop_ms), (20_000, 4_000));
 }
 
 #[test]
@@ -197,6 +201,22 @@ fn contradictory_and_unhealable_specs_are_refused() {
         (
             "id = 'a'\nsize = 1\nheal = { boot_grace = '1s' }",
             "shorter than 6s",
+        ),
+        (
+            "id = 'a'\nsize = 1\nheal = { lease = '10s' }",
+            "cattle run without leases",
+        ),
+        (
+            "id = 'a'\nmembers = ['b']\nheal = { lease = '1s' }",
+            "not between 5s",
+        ),
+        (
+            "id = 'a'\nmembers = ['b']\nheal = { lease = '10s', stop_within = '10s' }",
+            "stopping takes longer than the lease",
+        ),
+        (
+            "id = 'a'\nmembers = ['b']\nheal = { stop_within = '10s' }",
+            "without a lease",
         ),
         (
             "id = 'a'\nsize = 1\nheal = { unreachable_after = '1s' }",

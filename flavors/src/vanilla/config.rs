@@ -37,6 +37,8 @@ pub struct VanillaConfig {
     pub attachments: Vec<Attachment>,
     /// How the health of the workload is judged.
     pub health: Option<HealthCheck>,
+    /// What starts the workload, or is it.
+    pub start: Option<CommandLine>,
     /// How the workload hands over its duties.
     pub drain: Option<Task>,
     /// How the workload is stopped.
@@ -89,6 +91,7 @@ impl VanillaConfig {
             tags: read_tags(&mut fields),
             attachments: read_attachments(&mut fields, allocation),
             health: fields.object("health", read_health).flatten(),
+            start: read_start(&mut fields),
             drain: fields.object("drain", read_task).flatten(),
             stop: fields.object("stop", read_task).flatten(),
             restart: fields.object("restart", read_task).flatten(),
@@ -242,9 +245,19 @@ fn read_quorum(fields: &mut Fields<'_>) -> Quorum {
     }
 }
 
+fn read_start(fields: &mut Fields<'_>) -> Option<CommandLine> {
+    fields.written("start")?;
+    read_line(fields, "start")
+}
+
 fn read_command(fields: &mut Fields<'_>) -> Option<CommandLine> {
-    let example = "write command = \"…\" (a line for sh), or a list of program and arguments";
-    let command = match fields.value("command") {
+    read_line(fields, "command")
+}
+
+fn read_line(fields: &mut Fields<'_>, name: &str) -> Option<CommandLine> {
+    let example =
+        format!("write {name} = \"…\" (a line for sh), or a list of program and arguments");
+    let command = match fields.value(name) {
         Some(Value::String(line)) => CommandLine::Shell(line.clone()),
         Some(Value::Array(items)) => {
             let words: Option<Vec<_>> = items
@@ -254,17 +267,17 @@ fn read_command(fields: &mut Fields<'_>) -> Option<CommandLine> {
             match words {
                 Some(words) => CommandLine::Program(words),
                 None => {
-                    fields.problem("command", "not all of its words are texts", example);
+                    fields.problem(name, "not all of its words are texts", &example);
                     return None;
                 }
             }
         }
         Some(_) => {
-            fields.problem("command", "neither a text nor a list", example);
+            fields.problem(name, "neither a text nor a list", &example);
             return None;
         }
         None => {
-            fields.problem("command", "there is no command", example);
+            fields.problem(name, "there is no command", &example);
             return None;
         }
     };
@@ -273,11 +286,11 @@ fn read_command(fields: &mut Fields<'_>) -> Option<CommandLine> {
         CommandLine::Program(words) => (words.first(), words.as_slice()),
     };
     if first.is_none_or(|first| first.trim().is_empty()) {
-        fields.problem("command", "the command is empty", example);
+        fields.problem(name, "the command is empty", &example);
         return None;
     }
     if all.iter().any(|word| word.contains('\0')) {
-        fields.problem("command", "it contains a NUL character", "remove it");
+        fields.problem(name, "it contains a NUL character", "remove it");
         return None;
     }
     Some(command)

@@ -21,6 +21,9 @@ pub(super) struct ProcessProperties {
     pub(super) args: Vec<String>,
     /// The label `zone` of the machine, unless the group's placement gives it one.
     pub(super) zone: Option<String>,
+    /// Whether the provisioner plays one that has lost sight of the machine's host: it says that the machine runs, and can
+    /// neither prove it off nor end it. To try out what healing does then.
+    pub(super) out_of_reach: bool,
 }
 
 impl ProcessProperties {
@@ -31,6 +34,7 @@ impl ProcessProperties {
             env: read_env(&mut fields),
             args: read_args(&mut fields),
             zone: read_zone(&mut fields),
+            out_of_reach: fields.boolean("out_of_reach").unwrap_or(false),
         };
         let problems = fields.finish();
         if problems.is_empty() {

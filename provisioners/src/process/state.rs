@@ -12,10 +12,33 @@ use super::files::{Lock, now_ms};
 use super::identity::{Host, Liveness, ProcessIdentity};
 use super::layout::Place;
 use super::log;
+use super::properties::ProcessProperties;
 use super::record::{ProcessRecord, Record, StartOrder};
 use crate::{
     Deadline, Instance, InstanceId, InstanceState, Proof, Properties, ProvisionError, Tags,
 };
+
+/// What is said of a machine that the provisioner plays not to reach.
+const OUT_OF_REACH: &str = "its properties say that it is out of reach";
+
+/// Whether nothing is to be known of an instance, nor done to it.
+fn is_out_of_reach(record: &Record) -> bool {
+    let read = ProcessProperties::read(&record.spec.properties);
+    read.is_ok_and(|properties| properties.out_of_reach)
+}
+
+/// Fails if an instance is one that can't be stopped, restarted or destroyed.
+pub(super) fn reach(inner: &Inner, id: &InstanceId) -> Result<(), ProvisionError> {
+    let record = if is_ours(id) {
+        Record::read(&inner.root.instance(id))?
+    } else {
+        None
+    };
+    match record.is_some_and(|record| is_out_of_reach(&record)) {
+        true => Err(ProvisionError::unavailable(OUT_OF_REACH)),
+        false => Ok(()),
+    }
+}
 
 /// What can be seen of an instance's processes.
 enum Sight {
@@ -134,6 +157,10 @@ fn instance(
             InstanceState::Unknown
         }
     };
+    let state = match is_out_of_reach(&record) {
+        true => InstanceState::Running,
+        false => state,
+    };
     // It may have moved to the graveyard while we looked, and then what we saw is worth nothing.
     if !exists(place.path())? {
         return Ok(None);
@@ -186,6 +213,13 @@ pub(super) fn prove_off(
     if locked.is_none() {
         let how = "it was destroyed, or never was, and there is no process of it";
         return Ok(judge(&viewer.members(&place, None)?, how));
+    }
+    if let Some(record) = Record::read(&place)?
+        && is_out_of_reach(&record)
+    {
+        return Ok(Proof::Unknown {
+            why: OUT_OF_REACH.to_owned(),
+        });
     }
     if StartOrder::read(&place).is_some() && !exists(&place.stopped())? {
         return Ok(Proof::Unknown {

@@ -143,6 +143,8 @@ impl FleetState {
                 joined_ms: Some(context.now_ms),
                 condemned: false,
                 treatments: Treatments::default(),
+                lease: None,
+                unfenceable: None,
             },
         );
         let detail = format!("from {}, with token {}", admit.addr, admit.token);

@@ -68,6 +68,7 @@ impl FleetState {
             }),
             plan: plan(action, pet, asked.is_some(), context.now_ms),
             decision,
+            fenced: None,
             paid,
             asked,
             opened_ms: context.now_ms,
@@ -131,6 +132,8 @@ impl FleetState {
             joined_ms: None,
             condemned: false,
             treatments: Treatments::default(),
+            lease: None,
+            unfenceable: None,
         };
         self.machines.insert(order.machine, machine);
     }

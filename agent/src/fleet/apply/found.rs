@@ -74,6 +74,8 @@ impl FleetState {
                 joined_ms: Some(context.now_ms),
                 condemned: false,
                 treatments: Treatments::default(),
+                lease: None,
+                unfenceable: None,
             },
         );
         self.last_seat = Seat::FIRST;

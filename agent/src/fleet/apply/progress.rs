@@ -7,6 +7,7 @@ use super::super::command::{Progress, StepResult};
 use super::super::decision::DecisionId;
 use super::super::event::EventKind;
 use super::super::intent::{Action, Held, Intent, IntentState, Step, StepRecord};
+use super::super::lease::Fenced;
 use super::super::limits::{INTENTS_ENDED_MAX, RESTART_MS, RETRY_MS_MAX};
 use super::super::machine::{Instance, Machine, Phase};
 use super::super::refusal::Refusal;
@@ -43,6 +44,8 @@ impl FleetState {
         }
         match result {
             StepResult::Done => self.step_done(context, &op, step),
+            StepResult::LeaseOver => self.lease_over(context, &op, step),
+            StepResult::Kept => self.kept(context, &op, step),
             StepResult::Provisioned(instance) => self.provisioned(context, &op, step, instance),
             StepResult::Error { error, retry_ms } => {
                 self.step_failed(context, &op, error, retry_ms)
@@ -97,7 +100,12 @@ impl FleetState {
             self.note(context, kind, about.decided(decision));
         }
         match step {
-            Step::Fence => self.condemn(context, found),
+            Step::Fence => {
+                self.condemn(context, found);
+                if let Some(intent) = self.intents.get_mut(op) {
+                    intent.fenced = Some(Fenced::Off);
+                }
+            }
             Step::Destroy => self.remove_machine(context, found),
             _ => {}
         }
@@ -302,7 +310,7 @@ impl FleetState {
     }
 
     /// The current step is done.
-    fn advance(&mut self, context: &Context<'_>, op: &OperationId) {
+    pub(super) fn advance(&mut self, context: &Context<'_>, op: &OperationId) {
         let Some(intent) = self.intents.get_mut(op) else {
             return;
         };

@@ -60,6 +60,15 @@ fn check_heal(spec: &GroupSpec) -> Result<(), Refusal> {
             )));
         }
     }
+    if let Some(terms) = heal.lease {
+        let pets = matches!(spec.allocation, Allocation::Pets { .. });
+        if !pets || !terms.is_sane() {
+            return Err(invalid(format!(
+                "group {}: leases are for pets, of 5 s to 10 min, and longer than stopping takes",
+                spec.id
+            )));
+        }
+    }
     if heal.budget.at_once == Some(0) || heal.budget.per_hour == Some(0) {
         return Err(invalid(format!(
             "group {} could never be healed with a budget of 0; to only watch, use heal mode `observe`",

@@ -1,7 +1,7 @@
 //! `fence`: two copies of a pet never run.
 
 use super::Question;
-use crate::fleet::{ProviderWord, Rule};
+use crate::fleet::{LeaseTerms, ProviderWord, Rule, span};
 use crate::heal::gate::Gate;
 
 pub(super) fn fence(question: &Question<'_>) -> Gate {
@@ -20,30 +20,45 @@ pub(super) fn fence(question: &Question<'_>) -> Gate {
         .order
         .as_ref()
         .map(|_| question.group.spec.instance.provisioner.as_str());
-    let Some(provisioner) = made_by.or(ordered) else {
-        let margin = format!(
-            "no provisioner made it, so none can prove it off: turn it off, then `muster forget {}`",
-            machine.name
-        );
-        return Gate::hold(rule, margin);
-    };
     let seen = question.board.situation.machines.get(&machine.id);
     let provider = seen.and_then(|seen| seen.provider.as_ref());
-    match provider {
-        None => Gate::hold(rule, format!("`{}` has not been asked yet", provisioner)),
-        Some(provider) => match &provider.word {
-            ProviderWord::CannotSay { why } => {
-                let margin = format!("`{}` can't say whether it is off: {why}", provisioner);
-                Gate::hold(rule, margin)
-            }
-            _ if provider.can_prove_off => Gate::pass(
-                rule,
-                "it is destroyed and proved off before its successor is made",
-            ),
-            _ => Gate::hold(
-                rule,
-                format!("`{}` can't prove a machine off while it runs", provisioner),
-            ),
+    let proof = match (made_by.or(ordered), provider) {
+        (None, _) => Err(format!(
+            "no provisioner made it, so none can prove it off: turn it off, then `muster forget {}`",
+            machine.name
+        )),
+        (Some(provisioner), None) => Err(format!("`{provisioner}` has not been asked yet")),
+        (Some(provisioner), Some(provider)) => match &provider.word {
+            ProviderWord::CannotSay { why } => Err(format!(
+                "`{provisioner}` can't say whether it is off: {why}"
+            )),
+            _ if provider.can_prove_off => Ok(()),
+            _ => Err(format!(
+                "`{provisioner}` can't prove a machine off while it runs"
+            )),
         },
+    };
+    match (proof, machine.lease) {
+        (Ok(()), None) => {
+            let margin = "it is destroyed and proved off before its successor is made";
+            Gate::pass(rule, margin)
+        }
+        (Ok(()), Some(terms)) => {
+            let over = over(terms);
+            let margin = format!("its successor is made once it is proved off, or {over}");
+            Gate::pass(rule, margin)
+        }
+        (Err(why), Some(terms)) => {
+            let over = over(terms);
+            let margin =
+                format!("{why}; but it runs under a lease, and its successor is made {over}");
+            Gate::pass(rule, margin)
+        }
+        (Err(why), None) => Gate::hold(rule, why),
     }
+}
+
+fn over(terms: LeaseTerms) -> String {
+    let long = span(terms.over_ms());
+    format!("{long} after it last got one")
 }

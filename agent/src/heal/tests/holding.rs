@@ -360,6 +360,34 @@ fn approval_lets_all_other_rules_decide() {
 }
 
 #[test]
+fn a_pet_that_runs_under_a_lease_needs_no_proof() {
+    let mut world = World::new(&[pets("db", &["db-1", "db-2", "db-3"])]);
+    let id = world.silence("db-1");
+    let terms = LeaseTerms {
+        lease_ms: 10_000,
+        stop_ms: 3_000,
+    };
+    world.fleet.ok(Command::BindLease {
+        machine: id,
+        terms: Some(terms),
+    });
+    world.pass(HOUR_MS);
+    let seen = world.seen.get_mut(&id).unwrap();
+    seen.provider.as_mut().unwrap().can_prove_off = false;
+    world.settle();
+    assert!(world.replacing(id));
+    let decisions = world.fleet.decisions_on("db-1");
+    let fence = decisions
+        .iter()
+        .flat_map(|decision| &decision.proposal.checks);
+    let mut fence = fence.filter(|check| check.rule == Rule::Fence);
+    assert!(
+        fence.any(|check| check.margin.contains("13 s after it last got one")),
+        "{decisions:#?}"
+    );
+}
+
+#[test]
 fn a_pet_that_cannot_be_proved_off_is_kept() {
     let mut world = World::new(&[pets("db", &["db-1", "db-2", "db-3"])]);
     let id = world.silence("db-1");

@@ -14,10 +14,11 @@ use tokio::time::Instant;
 
 use super::background::Background;
 use super::backing::Backing;
+use super::leases::Leases;
 use super::removals::Company;
 use crate::execute::{self, Helpers, Job, Surroundings};
 use crate::fleet::{
-    Check, Command, FleetState, Intent, Progress, Refusal, Rule, Step, StepResult, Text,
+    Check, Command, FleetState, Intent, LeaseTerms, Progress, Refusal, Rule, Step, StepResult, Text,
 };
 use crate::node::propose::{ProposeFailure, propose};
 use crate::node::services::{DRAIN, RESTART_WORKLOAD};
@@ -55,6 +56,7 @@ impl Orders {
         &mut self,
         shared: &Arc<Shared>,
         backing: &Arc<Backing>,
+        leases: &Arc<Leases>,
         proven_gone: &BTreeMap<MachineId, u64>,
     ) {
         let Some(ca) = shared.council.ca() else {
@@ -97,6 +99,7 @@ impl Orders {
                     let helpers = MeshHelpers {
                         shared: Arc::clone(&shared),
                         backing,
+                        leases: Arc::clone(leases),
                         proven_gone: proven_gone.clone(),
                     };
                     self.under_way.start(job.op.clone(), async move {
@@ -254,6 +257,7 @@ fn seeds(shared: &Shared) -> Vec<std::net::SocketAddr> {
 struct MeshHelpers {
     shared: Arc<Shared>,
     backing: Arc<Backing>,
+    leases: Arc<Leases>,
     proven_gone: BTreeMap<MachineId, u64>,
 }
 
@@ -288,6 +292,10 @@ impl Helpers for MeshHelpers {
             .await
             .map(|_| ())
             .map_err(|error| format!("the workload of {name} was not restarted: {error}"))
+    }
+
+    fn lease_left(&self, machine: MachineId, terms: LeaseTerms) -> Duration {
+        self.leases.left(machine, terms)
     }
 
     async fn permit(&self) -> Result<(), Check> {

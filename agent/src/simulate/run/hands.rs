@@ -191,10 +191,13 @@ impl Run<'_> {
                 self.works_again(*machine);
                 return StepResult::Done;
             }
+            Work::AwaitLease { .. } => StepResult::LeaseOver,
             Work::Fence { .. } | Work::Destroy { .. } if left_out == Some(Safeguard::Proof) => {
                 StepResult::Done
             }
-            Work::Fence { instance, .. } | Work::Destroy { instance, .. } => {
+            Work::Fence { instance, .. }
+            | Work::Destroy { instance, .. }
+            | Work::DestroyIfOff { instance, .. } => {
                 self.end_instance(errand, instance);
                 StepResult::Done
             }

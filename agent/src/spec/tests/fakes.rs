@@ -61,6 +61,14 @@ impl Flavor for Nothing {
         Ok(())
     }
 
+    fn can_stop(&self) -> bool {
+        false
+    }
+
+    fn start_command(&self) -> Option<&muster_flavors::run::CommandLine> {
+        None
+    }
+
     fn can_restart(&self) -> bool {
         false
     }

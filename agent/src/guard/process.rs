@@ -1,0 +1,298 @@
+//! The guard itself: `muster lease-guard DIRECTORY`, with its [`Charge`] on standard input.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_flavors::run::CommandLine;
+use muster_flavors::{Flavor, Registry};
+use muster_mesh::clock::boot_ms;
+use muster_provisioners::Deadline;
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setsid};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::unix::pipe;
+use tokio::process::Child;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::charge::{Charge, Ending, Place, Standing, this_boot};
+use super::marked::{self, MARK};
+use super::timers::{Alarm, Executioner};
+
+/// The subcommand that has to call [`run`].
+pub const GUARD_COMMAND: &str = "lease-guard";
+
+/// The subcommand that has to call [`become_workload`].
+pub const EXEC_COMMAND: &str = "lease-exec";
+
+/// How long before the end the flavor's `stop` is given up and what is left is killed, in milliseconds.
+const KILL_MS: u64 = 500;
+
+/// A charge is a flavor's properties and a few names.
+const CHARGE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A moment that never comes, in milliseconds since the boot: for a workload that is released from its lease. The kernel's
+/// timers reach 292 years far.
+const NEVER_MS: u64 = 100 * 366 * 24 * 3600 * 1000;
+
+/// What a guard answers when it has begun.
+pub(super) const READY: &str = "ready";
+
+/// Guards a workload until that is stopped. To be called by the subcommand [`GUARD_COMMAND`].
+pub fn run(directory: &Path) -> ExitCode {
+    // Whoever ends the agent's session or terminal must not end this.
+    let _ = setsid();
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .and_then(|runtime| runtime.block_on(guard(&Place::new(directory))));
+    match ended {
+        Ok(Ending::Failed(why)) => fail(&why),
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    say(why);
+    ExitCode::FAILURE
+}
+
+/// Into the agent's log, which standard error is.
+fn say(words: &str) {
+    eprintln!("muster {GUARD_COMMAND}: {words}");
+}
+
+/// Becomes the workload, as the child that the kernel kills with the guard `parent`. To be called by the subcommand
+/// [`EXEC_COMMAND`], early; returns only if that fails.
+pub fn become_workload(parent: u32, words: &[String]) -> ExitCode {
+    let [program, arguments @ ..] = words else {
+        return fail("there is no command to start");
+    };
+    // A session of its own: otherwise the kernel would wake what is stopped when the guard dies.
+    let _ = setsid();
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+        return fail(&format!("binding the workload to its guard: {error}"));
+    }
+    let guard = getppid().map(Pid::as_raw_nonzero);
+    if guard.is_none_or(|guard| u32::try_from(guard.get()) != Ok(parent)) {
+        // It died before it was bound to.
+        return ExitCode::FAILURE;
+    }
+    let error = Command::new(program).args(arguments).exec();
+    fail(&format!("starting {program}: {error}"))
+}
+
+/// A guard at work.
+struct Guarding {
+    place: Place,
+    charge: Charge,
+    flavor: Arc<dyn Flavor>,
+    executioner: Executioner,
+    alarm: Alarm,
+    until_ms: u64,
+}
+
+async fn guard(place: &Place) -> io::Result<Ending> {
+    let _lock = lock(place)?;
+    let mut charge = Vec::new();
+    io::stdin()
+        .take(CHARGE_BYTES_MAX)
+        .read_to_end(&mut charge)?;
+    let charge: Charge = serde_json::from_slice(&charge)?;
+    let mut orders = orders(place)?;
+    let mut told_to_end = signal(SignalKind::terminate())?;
+    let built = Registry::builtin().build(
+        &charge.flavor.name,
+        &charge.flavor.properties,
+        &charge.allocation,
+    );
+    let flavor = built.map_err(|_| io::Error::other("the flavor refuses its properties"))?;
+    let mut guarding = Guarding {
+        place: place.clone(),
+        until_ms: 0,
+        flavor,
+        executioner: Executioner::new()?,
+        alarm: Alarm::new()?,
+        charge,
+    };
+    let begins = guarding.charge.until_ms > stops_before(boot_ms(), &guarding.charge);
+    let mut workload = None;
+    if begins {
+        guarding.extend(guarding.charge.until_ms)?;
+        workload = guarding.start()?;
+    } else {
+        guarding.put(Ending::Runs)?;
+    }
+    writeln!(io::stdout(), "{READY}")?;
+    while begins {
+        tokio::select! {
+            biased;
+            rang = guarding.alarm.rings() => {
+                rang?;
+                say("the lease was not renewed; the workload is stopped");
+                break;
+            }
+            _ = told_to_end.recv() => {
+                say("told to end; the workload is stopped");
+                break;
+            }
+            order = orders.next_line() => {
+                if !guarding.obey(order?.as_deref())? {
+                    break;
+                }
+            }
+            ended = ending_of(&mut workload) => {
+                workload = None;
+                say(&format!("the command that starts the workload has ended: {ended}"));
+            }
+        }
+    }
+    guarding.stop(begins).await
+}
+
+/// From when on a workload is stopped that may run until the charge's end; what begins after that is not started at all.
+fn stops_before(now_ms: u64, charge: &Charge) -> u64 {
+    now_ms.saturating_add(charge.terms.stop_ms)
+}
+
+fn lock(place: &Place) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(place.lock())?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| io::Error::other(format!("another guard holds {}", place.lock().display())))?;
+    Ok(file)
+}
+
+/// The pipe through which the agent speaks. It is open for writing here too, so that it never ends.
+fn orders(place: &Place) -> io::Result<Lines<BufReader<pipe::Receiver>>> {
+    let path = place.pipe();
+    match nix::unistd::mkfifo(
+        &path,
+        nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR,
+    ) {
+        Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let receiver = pipe::OpenOptions::new()
+        .read_write(true)
+        .open_receiver(path)?;
+    Ok(BufReader::new(receiver).lines())
+}
+
+async fn ending_of(child: &mut Option<Child>) -> String {
+    match child {
+        Some(child) => match child.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+impl Guarding {
+    /// The workload may run until then.
+    fn extend(&mut self, until_ms: u64) -> io::Result<()> {
+        self.until_ms = until_ms.min(NEVER_MS);
+        self.executioner.set(self.until_ms)?;
+        self.alarm
+            .set(self.until_ms.saturating_sub(self.charge.terms.stop_ms))?;
+        self.put(Ending::Runs)
+    }
+
+    /// Does what the agent says; `false` when that is to stop. What is not understood is left out.
+    fn obey(&mut self, order: Option<&str>) -> io::Result<bool> {
+        let Some(order) = order else { return Ok(false) };
+        match order.split_once(' ') {
+            Some(("until", rest)) => {
+                let (at_ms, stop_ms) = rest.split_once(' ').unwrap_or_default();
+                if let (Ok(at_ms), Ok(stop_ms)) = (at_ms.parse(), stop_ms.parse()) {
+                    self.charge.terms.stop_ms = stop_ms;
+                    // No lease gets shorter by a renewal that arrives late.
+                    let released = self.until_ms == NEVER_MS;
+                    self.extend(if released {
+                        at_ms
+                    } else {
+                        self.until_ms.max(at_ms)
+                    })?;
+                }
+            }
+            None if order == "stop" => return Ok(false),
+            None if order == "free" => {
+                self.extend(NEVER_MS)?;
+                std::fs::remove_file(self.place.standing())?;
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// Starts the workload, as a process that the kernel kills with this one.
+    fn start(&self) -> io::Result<Option<Child>> {
+        let Some(command) = self.flavor.start_command() else {
+            return Ok(None);
+        };
+        let words = match command {
+            CommandLine::Shell(line) => vec!["/bin/sh", "-c", line.as_str()],
+            CommandLine::Program(words) => words.iter().map(String::as_str).collect(),
+        };
+        let mut child = tokio::process::Command::new("/proc/self/exe");
+        child
+            .args([EXEC_COMMAND, &std::process::id().to_string(), "--"])
+            .args(words)
+            .envs(self.charge.workload.variables())
+            .env(MARK, self.place.directory())
+            .stdin(Stdio::null())
+            .stdout(io::stderr().as_fd().try_clone_to_owned()?);
+        if let Some(directory) = &self.charge.workload.directory {
+            child.current_dir(directory);
+        }
+        child.spawn().map(Some)
+    }
+
+    /// Stops the workload and kills what is left of it. Where it was never begun there is no deadline but its own.
+    async fn stop(&mut self, begun: bool) -> io::Result<Ending> {
+        let end_ms = if begun && self.until_ms < NEVER_MS {
+            self.until_ms
+        } else {
+            boot_ms().saturating_add(self.charge.terms.stop_ms.max(2 * KILL_MS))
+        };
+        let polite_ms = end_ms.saturating_sub(KILL_MS).saturating_sub(boot_ms());
+        let deadline = Deadline::after(Duration::from_millis(polite_ms));
+        let stopped = self.flavor.stop(&self.charge.workload, deadline).await;
+        let directory = self.place.directory().to_owned();
+        // Beyond the end only the kernel ends this process: until then it goes on killing.
+        let killing = tokio::task::spawn_blocking(move || marked::kill_all(&directory, end_ms));
+        let killed = killing.await.map_err(io::Error::other)??;
+        let ending = match (stopped, killed) {
+            (Ok(()), true) => Ending::Stopped,
+            (Err(error), _) => Ending::Failed(error.to_string()),
+            (Ok(()), false) => Ending::Failed("its processes could not be killed in time".into()),
+        };
+        self.put(ending.clone())?;
+        Ok(ending)
+    }
+
+    /// Writes the file. It has to survive this process, not the computer: what ran does not survive that either.
+    fn put(&self, ending: Ending) -> io::Result<()> {
+        let standing = Standing {
+            boot: this_boot(),
+            until_ms: self.until_ms,
+            ending,
+        };
+        let path = self.place.standing();
+        let new = path.with_extension("new");
+        std::fs::write(&new, serde_json::to_vec(&standing)?)?;
+        std::fs::rename(new, path)
+    }
+}

@@ -1,0 +1,141 @@
+//! Leases: whether a pet could run under its group's, and stop within it.
+
+use muster_flavors::vanilla::VanillaConfig;
+
+use super::Case;
+use super::Severity::{Error, Note, Warning};
+use super::tasks::{ms, vanilla};
+use crate::fleet::limits::SECOND_MS;
+use crate::fleet::{Allocation, GroupSpec, LeaseTerms, span};
+use crate::heal::timing::DETECTION_MS;
+
+/// Until the coordinators have another leader, in milliseconds, as a rule. A lease that does not outlast it stops every
+/// pet at each change of leadership.
+const ELECTION_MS: u64 = 4 * SECOND_MS;
+
+/// A pet's successor should be started within this time of its silence where nobody can prove it off.
+const SAFE_START_MS: u64 = 20 * SECOND_MS;
+
+pub(super) fn look(case: &mut Case<'_>) {
+    for (at, spec) in case.specs.iter().enumerate() {
+        let config = vanilla(spec);
+        match spec.heal.lease {
+            Some(terms) => {
+                if let Some(config) = &config {
+                    commands(case, at, &terms, config);
+                }
+                times(case, at, &terms);
+            }
+            None => without(case, at, spec, config.as_ref()),
+        }
+    }
+}
+
+/// Whether the flavor can do what a lease needs.
+fn commands(case: &mut Case<'_>, at: usize, terms: &LeaseTerms, config: &VanillaConfig) {
+    let place = (at, "flavor.properties");
+    let Some(stop) = &config.stop else {
+        let what = "there is no command that stops the workload, so its machines get no lease";
+        case.find(
+            Error,
+            "lease-without-stop",
+            place,
+            what,
+            "write stop = { command = \"...\" }",
+        );
+        return;
+    };
+    if config.start.is_none() {
+        let what = "there is no command that starts the workload, so its machines get no lease";
+        case.find(
+            Error,
+            "lease-without-start",
+            place,
+            what,
+            "write start = \"...\"",
+        );
+    }
+    let (takes_ms, within_ms) = (ms(stop.timeout), terms.stop_ms);
+    if takes_ms > within_ms {
+        let (takes, within) = (span(takes_ms), span(within_ms));
+        let what = format!(
+            "stopping may take {takes}, and is cut short after {within}, when the lease ends"
+        );
+        let remedy = "write a longer heal.stop_within, or a shorter timeout";
+        case.find(
+            Warning,
+            "lease-cuts-stop",
+            (at, "heal.stop_within"),
+            what,
+            remedy,
+        );
+    }
+}
+
+fn times(case: &mut Case<'_>, at: usize, terms: &LeaseTerms) {
+    let LeaseTerms { lease_ms, stop_ms } = *terms;
+    let spare_ms = lease_ms.saturating_sub(stop_ms);
+    if spare_ms < terms.renew_ms() + ELECTION_MS {
+        let (lease, stop) = (span(lease_ms), span(stop_ms));
+        let needed = span(terms.renew_ms() + ELECTION_MS);
+        let what = format!(
+            "of a lease of {lease}, stopping takes {stop}; renewing it and electing a leader takes {needed}, so a change \
+             of leadership stops the workload"
+        );
+        let remedy = "write a longer lease, or a shorter stop_within";
+        case.find(
+            Warning,
+            "lease-ends-in-election",
+            (at, "heal.lease"),
+            what,
+            remedy,
+        );
+    }
+    if stop_ms < SECOND_MS {
+        let what = format!(
+            "{} are too short for stopping anything; the rest is killed",
+            span(stop_ms)
+        );
+        case.find(
+            Warning,
+            "stop-too-short",
+            (at, "heal.stop_within"),
+            what,
+            "write stop_within = \"3s\"",
+        );
+    }
+    let start_ms = terms.over_ms().max(DETECTION_MS);
+    if start_ms > SAFE_START_MS {
+        let what = format!(
+            "where nobody can prove a pet off, its successor starts {} after the last renewal",
+            span(start_ms)
+        );
+        case.find(
+            Note,
+            "lease-slow",
+            (at, "heal.lease"),
+            what,
+            "write lease = \"10s\" where that is too long",
+        );
+    }
+}
+
+/// What only makes sense with a lease.
+fn without(case: &mut Case<'_>, at: usize, spec: &GroupSpec, config: Option<&VanillaConfig>) {
+    let pets = matches!(spec.allocation, Allocation::Pets { .. });
+    if config.is_some_and(|config| config.start.is_some()) {
+        let what =
+            "nothing runs `start` in a group without a lease: its workload starts with the machine";
+        let remedy = match pets {
+            true => "write heal.lease, or put the line into init",
+            false => "put the line into init",
+        };
+        case.find(
+            Warning,
+            "start-without-lease",
+            (at, "flavor.properties.start"),
+            what,
+            remedy,
+        );
+    }
+}

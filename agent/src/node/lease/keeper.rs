@@ -1,0 +1,312 @@
+//! Keeping this machine's lease alive, and its workload running as long as that lasts.
+//!
+//! The keeper renews; the guard holds the deadline. So nothing has to be done here for a workload to be stopped in time:
+//! it is enough that nothing is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use muster_mesh::clock::boot_ms;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::wire::{LEASE, LeaseAnswer, LeaseRequest};
+use crate::fleet::LeaseTerms;
+use crate::guard::{Charge, Guard, GuardError};
+use crate::node::route::{RouteError, ask_leader};
+use crate::node::shared::Shared;
+use crate::node::workload::{self, Bound};
+
+/// The pause before a lease is asked for again that was not given.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The longest that one question may take.
+const ASK_MAX: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether this machine's workload has got to run under a lease.
+const FREE_PERIOD: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether a guard that stops a workload is done.
+const STOPPING_PERIOD: Duration = Duration::from_millis(50);
+
+/// What part of a lease must be left, besides the time to stop, for a workload to be started under it, in milliseconds.
+const WORTH_STARTING_MS: u64 = 1000;
+
+/// How this machine stands with its lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::node) enum LeaseState {
+    /// Its workload runs without one.
+    #[default]
+    Free,
+    /// It has one.
+    Held,
+    /// It has none, or its workload could not be started or stopped, and why.
+    Lost(String),
+}
+
+/// What the rest of the agent knows of the lease.
+#[derive(Debug, Default)]
+pub(in crate::node) struct Leased {
+    state: watch::Sender<LeaseState>,
+    /// Somebody had the workload stopped, for it to be started anew.
+    restart: Notify,
+}
+
+impl Leased {
+    /// How this machine stands with its lease.
+    pub(in crate::node) fn watch(&self) -> watch::Receiver<LeaseState> {
+        self.state.subscribe()
+    }
+
+    /// Whether the workload runs as it should, as far as leases go.
+    pub(in crate::node) fn may_run(&self) -> bool {
+        !matches!(*self.state.borrow(), LeaseState::Lost(_))
+    }
+}
+
+/// Keeps the lease until the agent stops. The guard is left as it is then: an agent that comes back in time goes on with it.
+pub(in crate::node) async fn run(shared: Arc<Shared>) {
+    let guard = Guard::in_directory(shared.state_dir.path());
+    let mut applied = shared.replica.watch();
+    let mut keeper = Keeper {
+        shared: Arc::clone(&shared),
+        guard,
+        until_ms: 0,
+        reported: String::new(),
+    };
+    loop {
+        let wait = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            wait = keeper.step() => wait,
+        };
+        let free = *shared.leased.state.borrow() == LeaseState::Free;
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            changed = applied.changed(), if free => if changed.is_err() { return },
+            () = shared.leased.restart.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Stops the leased workload of this machine and has it started again, if it runs under a lease; `None` if it does not.
+///
+/// # Errors
+/// Why it does not run again.
+pub(in crate::node) async fn restart(
+    shared: &Shared,
+    within: Duration,
+) -> Option<Result<(), String>> {
+    if *shared.leased.state.borrow() == LeaseState::Free {
+        return None;
+    }
+    let end = Instant::now() + within;
+    let guard = Guard::in_directory(shared.state_dir.path());
+    guard.stop();
+    let mut stopped = false;
+    while Instant::now() < end {
+        match guard.runs() {
+            Ok(false) => {
+                stopped = true;
+                shared.leased.restart.notify_one();
+            }
+            Ok(true) if stopped => return Some(Ok(())),
+            Ok(true) => {}
+            Err(error) => return Some(Err(error.to_string())),
+        }
+        tokio::time::sleep(STOPPING_PERIOD).await;
+    }
+    let why = match &*shared.leased.state.borrow() {
+        LeaseState::Lost(why) => why.clone(),
+        _ => "it was not started again in time".to_owned(),
+    };
+    Some(Err(why))
+}
+
+struct Keeper {
+    shared: Arc<Shared>,
+    guard: Guard,
+    /// Until when the lease is good, in milliseconds since the boot; 0 where there never was one in this life.
+    until_ms: u64,
+    /// What was last said in the log.
+    reported: String,
+}
+
+impl Keeper {
+    /// Does what is to be done now, and says after how long to look again.
+    async fn step(&mut self) -> Duration {
+        let Some(bound) = workload::bind(&self.shared) else {
+            // Off the roster, or not on it yet. What is guarded ends by itself.
+            return if self.guard.is_bound() {
+                RETRY
+            } else {
+                FREE_PERIOD
+            };
+        };
+        let terms = bound.lease;
+        if terms.is_none() && !bound.bound && !self.guard.is_bound() {
+            self.publish(LeaseState::Free);
+            return FREE_PERIOD;
+        }
+        match self.keep(&bound, terms).await {
+            Ok(wait) => wait,
+            Err(error) => {
+                self.publish(LeaseState::Lost(error.to_string()));
+                RETRY
+            }
+        }
+    }
+
+    async fn keep(
+        &mut self,
+        bound: &Bound,
+        terms: Option<LeaseTerms>,
+    ) -> Result<Duration, GuardError> {
+        let runs = self.guard.runs()?;
+        if let Some(standing) = self.guard.standing().filter(|_| runs) {
+            self.until_ms = self.until_ms.max(standing.until_ms);
+        }
+        if !runs && !self.guard.has_stopped() && terms.is_some() {
+            // Whatever runs, runs unguarded: nothing is promised before it is known to be stopped.
+            self.clear(bound, terms).await?;
+            if !self.guard.has_stopped() {
+                self.publish(LeaseState::Lost(
+                    "its workload could not be stopped".to_owned(),
+                ));
+                return Ok(RETRY);
+            }
+        }
+        let sent_ms = boot_ms();
+        let request = LeaseRequest { terms, sent_ms };
+        let patience = terms.map_or(ASK_MAX, |terms| {
+            Duration::from_millis(terms.renew_ms()).min(ASK_MAX)
+        });
+        let body = Bytes::from(request.encode());
+        let answer = ask_leader(&self.shared, LEASE, body, patience).await;
+        let answer = answer.map(|bytes| LeaseAnswer::decode(&bytes));
+        match (answer, terms) {
+            (Ok(Some(LeaseAnswer::Granted)), Some(terms)) => {
+                self.until_ms = sent_ms.saturating_add(terms.lease_ms);
+                self.carry_on(bound, terms).await?;
+                let next_ms = sent_ms.saturating_add(terms.renew_ms());
+                Ok(Duration::from_millis(next_ms.saturating_sub(boot_ms())))
+            }
+            (Ok(Some(LeaseAnswer::Released)), None) => {
+                self.release(bound).await?;
+                Ok(FREE_PERIOD)
+            }
+            (Ok(Some(LeaseAnswer::Refused { why, stop })), _) => {
+                if stop && runs {
+                    tracing::warn!(why, "told to stop the workload");
+                    self.guard.stop();
+                }
+                self.go_without(terms, &why);
+                Ok(RETRY)
+            }
+            (Ok(_), _) => {
+                self.go_without(terms, "the leader's answer was none to this question");
+                Ok(RETRY)
+            }
+            (Err(error), _) => {
+                self.go_without(terms, &said(&error));
+                Ok(RETRY)
+            }
+        }
+    }
+
+    /// The lease is good: the workload goes on, or is started.
+    async fn carry_on(&mut self, bound: &Bound, terms: LeaseTerms) -> Result<(), GuardError> {
+        if self.guard.runs()? {
+            self.guard.extend(self.until_ms, terms.stop_ms);
+            self.publish(LeaseState::Held);
+            return Ok(());
+        }
+        let worth_ms = boot_ms() + terms.stop_ms + WORTH_STARTING_MS;
+        if self.guard.has_stopped() && self.until_ms > worth_ms {
+            self.guard
+                .start(&charge(bound, terms, self.until_ms))
+                .await?;
+            tracing::info!("the workload is started under its lease");
+            self.publish(LeaseState::Held);
+        }
+        Ok(())
+    }
+
+    /// Runs a guard that only stops what may be there, and waits until it is done.
+    async fn clear(&self, bound: &Bound, terms: Option<LeaseTerms>) -> Result<(), GuardError> {
+        let Some(terms) = terms else { return Ok(()) };
+        self.guard.start(&charge(bound, terms, 0)).await?;
+        // It gives itself the time to stop; as long again is for a machine that is busy.
+        let end = Instant::now() + 2 * Duration::from_millis(terms.stop_ms.max(1000));
+        while self.guard.runs()? && Instant::now() < end {
+            tokio::time::sleep(STOPPING_PERIOD).await;
+        }
+        Ok(())
+    }
+
+    /// The workload may run without a lease from now on.
+    async fn release(&mut self, bound: &Bound) -> Result<(), GuardError> {
+        if !self.guard.runs()? && bound.can_start() {
+            let terms = LeaseTerms {
+                lease_ms: u64::MAX,
+                stop_ms: crate::fleet::STOP_MS,
+            };
+            self.guard.start(&charge(bound, terms, u64::MAX)).await?;
+        }
+        self.guard.release()?;
+        tracing::info!("the workload runs without a lease from now on");
+        self.publish(LeaseState::Free);
+        Ok(())
+    }
+
+    /// There is no new lease. The old one may be good for a while.
+    fn go_without(&mut self, terms: Option<LeaseTerms>, why: &str) {
+        let stop_ms = terms.map_or(0, |terms| terms.stop_ms);
+        if boot_ms().saturating_add(stop_ms) < self.until_ms {
+            tracing::debug!(why, "the lease was not renewed");
+            return;
+        }
+        self.publish(LeaseState::Lost(why.to_owned()));
+    }
+
+    /// Tells the rest of the agent how the machine stands, and the log when that is news.
+    fn publish(&mut self, state: LeaseState) {
+        let said = format!("{state:?}");
+        if said != self.reported {
+            match &state {
+                LeaseState::Lost(why) => {
+                    tracing::error!(why, "this machine has no lease; its workload does not run");
+                }
+                LeaseState::Held => tracing::info!("this machine has its lease"),
+                LeaseState::Free => {}
+            }
+            self.reported = said;
+        }
+        self.shared.leased.state.send_if_modified(|before| {
+            let news = *before != state;
+            *before = state;
+            news
+        });
+    }
+}
+
+fn charge(bound: &Bound, terms: LeaseTerms, until_ms: u64) -> Charge {
+    Charge {
+        flavor: bound.template.flavor.clone(),
+        allocation: bound.allocation.clone(),
+        workload: bound.workload.clone(),
+        terms,
+        until_ms,
+    }
+}
+
+/// A sentence that stays the same while nothing changes.
+fn said(error: &RouteError) -> String {
+    match error {
+        RouteError::NoLeader(_) => {
+            "no coordinator leads, as far as this machine can see".to_owned()
+        }
+        error => error.to_string(),
+    }
+}
