@@ -8,6 +8,7 @@
 
 mod attachments;
 mod budget;
+mod leases;
 mod never_heals;
 mod tasks;
 mod times;
@@ -112,6 +113,7 @@ pub fn lint(sources: &[Source], registries: &Registries) -> Vec<LintFinding> {
         budget::look,
         times::look,
         tasks::look,
+        leases::look,
         zones::look,
         attachments::look,
         never_heals::look,

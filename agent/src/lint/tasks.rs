@@ -108,13 +108,13 @@ fn starting(case: &mut Case<'_>, at: usize, spec: &GroupSpec, plan: &HealthPlan)
     }
 }
 
-fn vanilla(spec: &GroupSpec) -> Option<VanillaConfig> {
+pub(super) fn vanilla(spec: &GroupSpec) -> Option<VanillaConfig> {
     let allocation = for_flavor(&spec.allocation);
     (spec.flavor.name == muster_flavors::vanilla::KIND.name)
         .then(|| VanillaConfig::read(&spec.flavor.properties, &allocation).ok())
         .flatten()
 }
 
-fn ms(duration: std::time::Duration) -> u64 {
+pub(super) fn ms(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
