@@ -49,6 +49,8 @@ pub struct AgentConfig {
     pub metrics: MetricsConfig,
     /// `[log]`: what is logged, and how.
     pub log: LogConfig,
+    /// `[watchdog]`: what resets this machine when its workload outlives its lease.
+    pub watchdog: WatchdogConfig,
     /// `[process]`: machines that are processes on this one.
     pub process: ProcessConfig,
 }
@@ -80,7 +82,7 @@ impl AgentConfig {
     }
 
     /// The sections by name, in the order of the reference. The keys of the first stand before any header.
-    fn sections(&self) -> [(&'static str, &dyn Section); 8] {
+    fn sections(&self) -> [(&'static str, &dyn Section); 9] {
         [
             ("", &self.machine),
             ("instance", &self.instance),
@@ -89,12 +91,13 @@ impl AgentConfig {
             ("health", &self.health),
             ("metrics", &self.metrics),
             ("log", &self.log),
+            ("watchdog", &self.watchdog),
             ("process", &self.process),
         ]
     }
 
     /// The same sections, to be changed.
-    fn sections_mut(&mut self) -> [(&'static str, &mut dyn Section); 8] {
+    fn sections_mut(&mut self) -> [(&'static str, &mut dyn Section); 9] {
         [
             ("", &mut self.machine),
             ("instance", &mut self.instance),
@@ -103,6 +106,7 @@ impl AgentConfig {
             ("health", &mut self.health),
             ("metrics", &mut self.metrics),
             ("log", &mut self.log),
+            ("watchdog", &mut self.watchdog),
             ("process", &mut self.process),
         ]
     }
@@ -251,6 +255,15 @@ section! {
         pub level: String = "info".to_owned(),
         /// `human` for people, `json` for one object a line.
         pub format: LogFormat = LogFormat::Human,
+    }
+}
+
+section! {
+    /// What resets this machine when the workload of a pet can't be stopped in time, or nothing runs any more to stop it.
+    pub struct WatchdogConfig {
+        /// The watchdog's device. It is fed by the agent alone, and must bite within the group's `stop_within`: its driver
+        /// is told so when it is loaded (`softdog soft_margin=3`). Default: none.
+        pub device: Option<PathBuf> = None => "\"/dev/watchdog\"",
     }
 }
 

@@ -68,6 +68,7 @@ mod start;
 mod statistics;
 mod succession;
 mod vitality;
+mod watchdog;
 mod workload;
 
 /// Inbound messages that wait for the mesh task.
@@ -336,6 +337,7 @@ async fn spawn_tasks(
     tasks.spawn(revocations::run(Arc::clone(shared), revoke));
     tasks.spawn(profile::run(Arc::clone(shared)));
     tasks.spawn(lease::run(Arc::clone(shared)));
+    tasks.spawn(watchdog::run(Arc::clone(shared)));
     tasks.spawn(workload::run(Arc::clone(shared), verdict));
     tasks.spawn(vitality::run(Arc::clone(shared), workload, latest));
     let until = shared.stop.clone();

@@ -44,6 +44,8 @@ pub struct Standing {
     pub boot: String,
     /// Until when the workload may run, in milliseconds since that boot.
     pub until_ms: u64,
+    /// How long stopping it may take, in milliseconds.
+    pub stop_ms: u64,
     /// How it ended.
     pub ending: Ending,
 }

@@ -123,36 +123,16 @@ async fn guard(place: &Place) -> io::Result<Ending> {
         charge,
     };
     let begins = guarding.charge.until_ms > stops_before(boot_ms(), &guarding.charge);
-    let mut workload = None;
     if begins {
         guarding.extend(guarding.charge.until_ms)?;
-        workload = guarding.start()?;
+        let workload = guarding.start()?;
+        writeln!(io::stdout(), "{READY}")?;
+        guarding
+            .watch(workload, &mut orders, &mut told_to_end)
+            .await?;
     } else {
-        guarding.put(Ending::Runs)?;
-    }
-    writeln!(io::stdout(), "{READY}")?;
-    while begins {
-        tokio::select! {
-            biased;
-            rang = guarding.alarm.rings() => {
-                rang?;
-                say("the lease was not renewed; the workload is stopped");
-                break;
-            }
-            _ = told_to_end.recv() => {
-                say("told to end; the workload is stopped");
-                break;
-            }
-            order = orders.next_line() => {
-                if !guarding.obey(order?.as_deref())? {
-                    break;
-                }
-            }
-            ended = ending_of(&mut workload) => {
-                workload = None;
-                say(&format!("the command that starts the workload has ended: {ended}"));
-            }
-        }
+        // What the file says of an earlier guard stands until this one has made it so.
+        writeln!(io::stdout(), "{READY}")?;
     }
     guarding.stop(begins).await
 }
@@ -201,6 +181,38 @@ async fn ending_of(child: &mut Option<Child>) -> String {
 }
 
 impl Guarding {
+    /// Returns when the workload is to be stopped.
+    async fn watch(
+        &mut self,
+        mut workload: Option<Child>,
+        orders: &mut Lines<BufReader<pipe::Receiver>>,
+        told_to_end: &mut tokio::signal::unix::Signal,
+    ) -> io::Result<()> {
+        loop {
+            tokio::select! {
+                biased;
+                rang = self.alarm.rings() => {
+                    rang?;
+                    say("the lease was not renewed; the workload is stopped");
+                    return Ok(());
+                }
+                _ = told_to_end.recv() => {
+                    say("told to end; the workload is stopped");
+                    return Ok(());
+                }
+                order = orders.next_line() => {
+                    if !self.obey(order?.as_deref())? {
+                        return Ok(());
+                    }
+                }
+                ended = ending_of(&mut workload) => {
+                    workload = None;
+                    say(&format!("the command that starts the workload has ended: {ended}"));
+                }
+            }
+        }
+    }
+
     /// The workload may run until then.
     fn extend(&mut self, until_ms: u64) -> io::Result<()> {
         self.until_ms = until_ms.min(NEVER_MS);
@@ -288,6 +300,7 @@ impl Guarding {
         let standing = Standing {
             boot: this_boot(),
             until_ms: self.until_ms,
+            stop_ms: self.charge.terms.stop_ms,
             ending,
         };
         let path = self.place.standing();

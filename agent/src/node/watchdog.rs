@@ -1,0 +1,252 @@
+//! The hardware watchdog: resets the machine when a leased workload can't be stopped, or nothing runs any more that could.
+//!
+//! It is fed while the workload may run, and while none does. Where a lease has ended and the workload is not known to be
+//! stopped, it is not fed, and bites within its own time. Its device has to have been told that time by whoever loaded its
+//! driver (`softdog soft_margin=3`, or the firmware): it has to be within the group's `stop_within`, and what a machine waits
+//! for is said in its log where it is not.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_mesh::clock::boot_ms;
+
+use super::shared::Shared;
+use crate::guard::{Ending, Guard};
+
+/// How often a watchdog is fed. The shortest time that drivers allow is a second.
+const PERIOD: Duration = Duration::from_millis(300);
+
+/// How often opening the device is tried again that was not there, or was held by another program.
+const OPEN_PERIOD: Duration = Duration::from_secs(30);
+
+/// What a leased workload may be doing on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Footing {
+    /// Nothing: none was started since the machine booted, or it was stopped.
+    Nothing,
+    /// It may run.
+    Runs {
+        /// Until when it has got its lease, in milliseconds since the boot.
+        until_ms: u64,
+        /// How long stopping may take, in milliseconds.
+        stop_ms: u64,
+    },
+}
+
+impl Footing {
+    /// As the guard's file says, which whoever lived last has written.
+    fn of(guard: &Guard) -> Self {
+        match guard.standing() {
+            Some(standing) if standing.ending != Ending::Stopped => Self::Runs {
+                until_ms: standing.until_ms,
+                stop_ms: standing.stop_ms,
+            },
+            _ => Self::Nothing,
+        }
+    }
+
+    /// Whether nothing runs that must not.
+    fn is_safe(self, now_ms: u64) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Runs { until_ms, .. } => now_ms < until_ms,
+        }
+    }
+}
+
+/// Something that resets the machine unless it is fed.
+pub(super) trait Watchdog: Send {
+    /// Puts it off for once more its time.
+    ///
+    /// # Errors
+    /// When it could not be fed.
+    fn feed(&mut self) -> io::Result<()>;
+
+    /// Tells it not to bite any more, because the agent stops on purpose.
+    ///
+    /// # Errors
+    /// When it could not be told: then it will.
+    fn disarm(&mut self) -> io::Result<()>;
+}
+
+/// A watchdog device of Linux: any byte feeds it, and a `V` before it is closed disarms it.
+pub(super) struct Device(File);
+
+impl Device {
+    fn open(path: &Path) -> io::Result<Self> {
+        OpenOptions::new().write(true).open(path).map(Self)
+    }
+}
+
+impl Watchdog for Device {
+    fn feed(&mut self) -> io::Result<()> {
+        self.0.write_all(&[0])
+    }
+
+    fn disarm(&mut self) -> io::Result<()> {
+        self.0.write_all(b"V")
+    }
+}
+
+/// Feeds the configured watchdog until the agent stops; nothing where none is configured.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let Some(path) = shared.config.watchdog.device.clone() else {
+        return shared.stop.cancelled().await;
+    };
+    let opened = tokio::select! {
+        () = shared.stop.cancelled() => return,
+        opened = open(&path) => opened,
+    };
+    tracing::info!(device = %path.display(), timeout = ?timeout_of(&path), "the watchdog is armed");
+    let guard = Guard::in_directory(shared.state_dir.path());
+    let stopped = shared.stop.cancelled();
+    serve(
+        opened,
+        stopped,
+        || Footing::of(&guard),
+        || timeout_of(&path),
+    )
+    .await;
+}
+
+async fn open(path: &Path) -> Device {
+    let mut said = false;
+    loop {
+        match Device::open(path) {
+            Ok(device) => return device,
+            Err(error) if !said => {
+                let device = path.display();
+                tracing::error!(%device, %error, "the watchdog can't be used; trying again");
+                said = true;
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(OPEN_PERIOD).await;
+    }
+}
+
+/// Feeds a watchdog as long as the machine's footing allows, and disarms it in the end if it does then.
+async fn serve(
+    mut watchdog: impl Watchdog,
+    stopped: impl Future<Output = ()>,
+    footing: impl Fn() -> Footing,
+    timeout: impl Fn() -> Option<Duration>,
+) {
+    let mut stopped = std::pin::pin!(stopped);
+    let (mut starved, mut compared) = (false, None);
+    loop {
+        let now = footing();
+        let safe = now.is_safe(boot_ms());
+        if starved == safe {
+            starved = !safe;
+            if starved {
+                tracing::error!(
+                    "the workload outlives its lease; the watchdog is not fed any more"
+                );
+            }
+        }
+        if safe && let Err(error) = watchdog.feed() {
+            tracing::error!(%error, "the watchdog was not fed");
+        }
+        if let Footing::Runs { stop_ms, .. } = now
+            && compared != Some(stop_ms)
+        {
+            compared = Some(stop_ms);
+            let within = Duration::from_millis(stop_ms);
+            if let Some(takes) = timeout().filter(|takes| *takes > within) {
+                tracing::error!(
+                    ?takes,
+                    ?within,
+                    "the watchdog bites later than the group's `stop_within`: set it shorter where its driver is loaded"
+                );
+            }
+        }
+        tokio::select! {
+            () = &mut stopped => break,
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+    // A workload that goes on under its guard needs the watchdog no less than before.
+    if matches!(footing(), Footing::Nothing)
+        && let Err(error) = watchdog.disarm()
+    {
+        tracing::error!(%error, "the watchdog could not be disarmed");
+    }
+}
+
+/// How long the device waits to be fed, as the kernel says; `None` where it does not.
+fn timeout_of(path: &Path) -> Option<Duration> {
+    let name = std::fs::canonicalize(path).ok()?;
+    let name = match name.file_name()?.to_str()? {
+        // The old name of the first one.
+        "watchdog" => "watchdog0",
+        name => name,
+    }
+    .to_owned();
+    let file: PathBuf = ["/sys/class/watchdog", &name, "timeout"].iter().collect();
+    let seconds = std::fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Fake {
+        fed: Arc<AtomicU32>,
+        disarmed: Arc<AtomicU32>,
+    }
+
+    impl Watchdog for Fake {
+        fn feed(&mut self) -> io::Result<()> {
+            self.fed.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn disarm(&mut self) -> io::Result<()> {
+            self.disarmed.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    /// How often it is fed in ten seconds on that footing, and whether it is disarmed in the end.
+    async fn fed(footing: Footing) -> (u32, bool) {
+        let fake = Fake::default();
+        let stopped = tokio::time::sleep(Duration::from_secs(10));
+        serve(fake.clone(), stopped, || footing, || None).await;
+        let disarmed = fake.disarmed.load(Ordering::Relaxed) > 0;
+        (fake.fed.load(Ordering::Relaxed), disarmed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_fed_while_the_workload_may_run_or_none_does_and_starves_otherwise() {
+        let (many, disarmed) = fed(Footing::Nothing).await;
+        assert!(many > 30 && disarmed, "{many}");
+        let until_ms = boot_ms() + 3_600_000;
+        let runs = |until_ms| Footing::Runs {
+            until_ms,
+            stop_ms: 3000,
+        };
+        let (many, disarmed) = fed(runs(until_ms)).await;
+        assert!(many > 30, "{many}");
+        assert!(!disarmed, "its workload goes on, and the agent does not");
+        assert_eq!(fed(runs(1)).await, (0, false));
+    }
+
+    #[test]
+    fn a_device_is_fed_by_any_byte_and_disarmed_by_a_letter() {
+        let file = tempfile::NamedTempFile::new().expect("made");
+        let mut device = Device::open(file.path()).expect("opened");
+        device.feed().expect("fed");
+        device.feed().expect("fed");
+        device.disarm().expect("disarmed");
+        assert_eq!(std::fs::read(file.path()).expect("read"), [0, 0, b'V']);
+        assert_eq!(timeout_of(file.path()), None);
+    }
+}
