@@ -22,6 +22,7 @@ mod observe;
 mod orphans;
 mod quorum;
 mod recovery;
+mod rehearsal;
 mod repair;
 mod scale;
 mod situation;
@@ -34,6 +35,7 @@ pub use gate::Gate;
 pub use observe::{Domain, Listing, Proofs, Suspect, choose_witnesses, strangers, suspects};
 pub use orphans::OrphanWatch;
 pub use quorum::quorum;
+pub use rehearsal::{Rehearsal, rehearsable, rehearsed};
 pub use situation::{Authority, MachineEvidence, Situation, Stranger};
 
 #[cfg(test)]

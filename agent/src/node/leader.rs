@@ -43,6 +43,7 @@ mod lists;
 mod orders;
 mod pace;
 mod patrol;
+mod rehearsal;
 mod removals;
 mod seats;
 
@@ -87,9 +88,11 @@ async fn lead_when_elected(shared: &Arc<Shared>, coordinator: &Coordinator<Fleet
         if role == Role::Leader {
             tracing::info!(term, "this machine leads");
             let mut reign = Reign::new(shared, coordinator.clone(), term);
+            let leases = Arc::clone(&reign.leases);
             tokio::select! {
                 () = reign.run(&mut status) => {}
                 () = patrol::run(shared, term) => {}
+                () = rehearsal::run(shared, &leases, term) => {}
             }
             tracing::info!(term, "this machine does not lead any more");
         } else if status.changed().await.is_err() {

@@ -29,14 +29,13 @@ fn is_out_of_reach(record: &Record) -> bool {
 
 /// Fails if an instance is one that can't be stopped, restarted or destroyed.
 pub(super) fn reach(inner: &Inner, id: &InstanceId) -> Result<(), ProvisionError> {
-    let record = if is_ours(id) {
-        Record::read(&inner.root.instance(id))?
-    } else {
-        None
-    };
-    match record.is_some_and(|record| is_out_of_reach(&record)) {
-        true => Err(ProvisionError::unavailable(OUT_OF_REACH)),
-        false => Ok(()),
+    // Of one whose record is damaged nothing of the kind is known.
+    let record = is_ours(id).then(|| Record::read(&inner.root.instance(id)));
+    match record {
+        Some(Ok(Some(record))) if is_out_of_reach(&record) => {
+            Err(ProvisionError::unavailable(OUT_OF_REACH))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -214,7 +213,7 @@ pub(super) fn prove_off(
         let how = "it was destroyed, or never was, and there is no process of it";
         return Ok(judge(&viewer.members(&place, None)?, how));
     }
-    if let Some(record) = Record::read(&place)?
+    if let Ok(Some(record)) = Record::read(&place)
         && is_out_of_reach(&record)
     {
         return Ok(Proof::Unknown {

@@ -24,7 +24,7 @@ fn start(scratch: &tempfile::TempDir, unreachable_after: &str) -> Fleet {
         r#"
 [[group]]
 id = "web"
-size = 4
+size = 8
 
 [[group]]
 id = "db"

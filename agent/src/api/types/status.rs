@@ -186,6 +186,9 @@ pub struct MachineRow {
     pub diagnosis: Option<String>,
     /// How it feels; `null` until it has said so.
     pub health: Option<HealthLevel>,
+    /// Why its successor could not be started safely if it failed now; `null` for cattle, and where nothing speaks against it.
+    #[serde(default)]
+    pub not_healable: Option<String>,
     /// Whether it is a coordinator.
     #[serde(default)]
     pub coordinator: bool,

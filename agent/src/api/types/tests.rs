@@ -23,6 +23,7 @@ fn machine(name: &str, status: MachineState) -> MachineRow {
         status,
         diagnosis: None,
         health: Some(HealthLevel::Ok),
+        not_healable: None,
         coordinator: true,
         cordoned: None,
         labels: BTreeMap::new(),

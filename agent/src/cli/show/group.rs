@@ -3,7 +3,7 @@
 use super::super::grid::{Grid, bold, maybe, plain};
 use super::super::output::{Output, Tone};
 use super::super::time;
-use super::{answered, group_tone, heading, holds, orphans, pairs};
+use super::{answered, group_tone, heading, holds, not_healable, orphans, pairs};
 use crate::api::types::{GroupDetail, GroupStatus, HealMode, IntentRow, Listed};
 use crate::spec;
 
@@ -99,6 +99,7 @@ pub(in crate::cli) fn group(detail: &GroupDetail, out: &Output) -> String {
     let mut text = table(std::slice::from_ref(&detail.group), out);
     text += &failed(&detail.group, out);
     text += &holds(&detail.group.id, &detail.group.holds, out);
+    text += &not_healable(&detail.machines, out);
     text += &orphans(&detail.orphans, out);
     text.push('\n');
     text += &pairs(&facts);

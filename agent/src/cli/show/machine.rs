@@ -143,6 +143,9 @@ fn identity(machine: &MachineRow, out: &Output) -> Vec<Fact> {
     if let Some(level) = machine.health {
         facts.push(("health", paint.tone(health_tone(level), level.to_string())));
     }
+    if let Some(why) = &machine.not_healable {
+        facts.push(("not healable", paint.tone(Tone::Bad, why)));
+    }
     if let Some(group) = &machine.group {
         let member = machine.member.as_deref().unwrap_or("-");
         facts.push((

@@ -4,7 +4,10 @@ use super::super::grid::{Grid, bold, dim, maybe, plain};
 use super::super::output::{Output, Tone};
 use super::super::time;
 use super::hand::{cordons, orders};
-use super::{answered, diagnosis_tone, health_tone, holds, orphans, own_holds, pairs, state_tone};
+use super::{
+    answered, diagnosis_tone, health_tone, holds, not_healable, orphans, own_holds, pairs,
+    state_tone,
+};
 use crate::api::types::{MachineRow, MemberCounts, Status};
 
 /// The fleet at a glance.
@@ -52,6 +55,7 @@ pub(in crate::cli) fn status(status: &Status, out: &Output) -> String {
     }
     text += &cordons(&status.machines, out);
     text += &orders(&status.orders, out);
+    text += &not_healable(&status.machines, out);
     text += &orphans(&status.orphans, out);
     text += &answered(&status.as_of, out);
     text

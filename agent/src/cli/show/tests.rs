@@ -42,6 +42,7 @@ fn machine(name: &str, state: MachineState, diagnosis: &str) -> MachineRow {
         status: state,
         diagnosis: Some(diagnosis.into()),
         health: Some(HealthLevel::Ok),
+        not_healable: None,
         coordinator: name == "web-1",
         cordoned: None,
         labels: BTreeMap::from([("zone".into(), "a".into())]),

@@ -25,6 +25,7 @@ fn machine(name: &str, status: MachineState, diagnosis: &str) -> MachineRow {
         status,
         diagnosis: Some(diagnosis.into()),
         health: Some(HealthLevel::Ok),
+        not_healable: None,
         coordinator: name == "web-1" || name == "db-1",
         cordoned: None,
         labels: BTreeMap::new(),

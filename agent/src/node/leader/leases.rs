@@ -104,14 +104,22 @@ impl Leases {
         over.saturating_duration_since(Instant::now())
     }
 
+    /// Whether this leader has granted a machine a lease that is still good.
+    pub(super) fn holds(&self, machine: MachineId, terms: LeaseTerms) -> bool {
+        let granted = lock(&self.book).granted.get(&machine).copied();
+        granted.is_some_and(|at| at.elapsed() < Duration::from_millis(terms.lease_ms))
+    }
+
     /// Grants a machine its lease if the state lets it have one at this moment. What is read and what is taken down are one
     /// step, so that [`Self::left`] never misses a grant that the state it was asked in would have allowed.
-    fn grant(&self, shared: &Shared, machine: MachineId, request: LeaseRequest) -> LeaseAnswer {
+    fn grant(
+        &self,
+        may_have: impl FnOnce() -> Verdict,
+        machine: MachineId,
+        request: LeaseRequest,
+    ) -> LeaseAnswer {
         let mut book = lock(&self.book);
-        let verdict = shared
-            .replica
-            .read(|state, _| may_have(state, machine, request.terms));
-        if let Verdict::Answer(answer) = verdict {
+        if let Verdict::Answer(answer) = may_have() {
             return answer;
         }
         let drift = book.drifts.entry(machine).or_default();
@@ -175,7 +183,11 @@ async fn answer_one(
             return refused(format!("its promise was not put on record: {error}"));
         }
     }
-    leases.grant(shared, machine, request)
+    let may_have = || {
+        let replica = &shared.replica;
+        replica.read(|state, _| may_have(state, machine, request.terms))
+    };
+    leases.grant(may_have, machine, request)
 }
 
 /// What has to be put on record before a machine is answered: the terms that it holds itself to, or that it does not any more.
@@ -240,6 +252,9 @@ fn refused(why: String) -> LeaseAnswer {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod histories;
 
 #[cfg(test)]
 mod tests {

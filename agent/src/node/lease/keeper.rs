@@ -4,6 +4,7 @@
 //! it is enough that nothing is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,8 +50,10 @@ pub(in crate::node) enum LeaseState {
 #[derive(Debug, Default)]
 pub(in crate::node) struct Leased {
     state: watch::Sender<LeaseState>,
-    /// Somebody had the workload stopped, for it to be started anew.
-    restart: Notify,
+    /// Whether somebody has the workload stopped, for it to be started anew: until it is, none is started.
+    stopping: AtomicBool,
+    /// The workload has been stopped for that.
+    stopped: Notify,
 }
 
 impl Leased {
@@ -84,7 +87,7 @@ pub(in crate::node) async fn run(shared: Arc<Shared>) {
         tokio::select! {
             () = shared.stop.cancelled() => return,
             changed = applied.changed(), if free => if changed.is_err() { return },
-            () = shared.leased.restart.notified() => {}
+            () = shared.leased.stopped.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }
@@ -101,27 +104,33 @@ pub(in crate::node) async fn restart(
     if *shared.leased.state.borrow() == LeaseState::Free {
         return None;
     }
-    let end = Instant::now() + within;
     let guard = Guard::in_directory(shared.state_dir.path());
+    shared.leased.stopping.store(true, Ordering::Relaxed);
     guard.stop();
-    let mut stopped = false;
+    let end = Instant::now() + within;
+    let stopped = wait(&guard, false, end).await;
+    shared.leased.stopping.store(false, Ordering::Relaxed);
+    shared.leased.stopped.notify_one();
+    if let Err(why) = stopped {
+        return Some(Err(why));
+    }
+    let started = wait(&guard, true, end).await;
+    Some(started.map_err(|why| match &*shared.leased.state.borrow() {
+        LeaseState::Lost(why) => why.clone(),
+        _ => why,
+    }))
+}
+
+/// Waits until a guard runs, or runs no more.
+async fn wait(guard: &Guard, runs: bool, end: Instant) -> Result<(), String> {
     while Instant::now() < end {
-        match guard.runs() {
-            Ok(false) => {
-                stopped = true;
-                shared.leased.restart.notify_one();
-            }
-            Ok(true) if stopped => return Some(Ok(())),
-            Ok(true) => {}
-            Err(error) => return Some(Err(error.to_string())),
+        if guard.runs().map_err(|error| error.to_string())? == runs {
+            return Ok(());
         }
         tokio::time::sleep(STOPPING_PERIOD).await;
     }
-    let why = match &*shared.leased.state.borrow() {
-        LeaseState::Lost(why) => why.clone(),
-        _ => "it was not started again in time".to_owned(),
-    };
-    Some(Err(why))
+    let what = if runs { "started again" } else { "stopped" };
+    Err(format!("its workload was not {what} in time"))
 }
 
 struct Keeper {
@@ -223,7 +232,8 @@ impl Keeper {
             return Ok(());
         }
         let worth_ms = boot_ms() + terms.stop_ms + WORTH_STARTING_MS;
-        if self.guard.has_stopped() && self.until_ms > worth_ms {
+        let awaited = self.shared.leased.stopping.load(Ordering::Relaxed);
+        if self.guard.has_stopped() && self.until_ms > worth_ms && !awaited {
             self.guard
                 .start(&charge(bound, terms, self.until_ms))
                 .await?;

@@ -63,6 +63,8 @@ pub struct GroupStats {
     pub paused: bool,
     /// Whether so much failed in it that nothing more is tried.
     pub failed: bool,
+    /// Pets whose successors could not be started safely if they failed now.
+    pub not_healable: u64,
 }
 
 /// This machine's own health.
@@ -177,7 +179,7 @@ impl FleetStats {
 
     fn export_groups(&self, out: &mut Exposition) {
         type Figure = fn(&GroupStats) -> f64;
-        let families: [(&'static str, &str, Figure); 5] = [
+        let families: [(&'static str, &str, Figure); 6] = [
             (
                 "muster_group_desired",
                 "Machines that the group should have.",
@@ -202,6 +204,11 @@ impl FleetStats {
                 "muster_group_failed",
                 "Whether so much failed in the group that nothing more is tried.",
                 |group| f64::from(u8::from(group.failed)),
+            ),
+            (
+                "muster_group_not_healable",
+                "Pets whose successors could not be started safely.",
+                |group| group.not_healable as f64,
             ),
         ];
         for (name, help, figure) in families {

@@ -56,6 +56,7 @@ fn all_parts_together_make_one_valid_text() {
         running: 2,
         budget_left: 0.5,
         failed: true,
+        not_healable: 2,
         paused: false,
     };
     let fleet = FleetStats {
@@ -91,6 +92,7 @@ fn all_parts_together_make_one_valid_text() {
         ("muster_members{status=\"alive\"}", 4.0),
         ("muster_group_running{group=\"web\"}", 2.0),
         ("muster_group_budget_left{group=\"web\"}", 0.5),
+        ("muster_group_not_healable{group=\"web\"}", 2.0),
         ("muster_holds{rule=\"quorum\"}", 2.0),
         ("muster_decisions{outcome=\"act\"}", 7.0),
         ("muster_health_level", 1.0),
