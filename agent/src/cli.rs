@@ -25,7 +25,7 @@ use clap::Parser;
 pub(crate) use args::Cli;
 pub use commands::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, Joined, Progress};
 
-use args::Command;
+use args::{Command, HiddenCommand};
 use failure::Failure;
 use output::{Output, Paint};
 
@@ -35,15 +35,15 @@ use output::{Output, Paint};
 pub fn main(agent: &dyn Agent) -> ExitCode {
     // Prints help and usage errors itself, and exits with 0 or 2.
     let cli = Cli::parse();
-    if let Command::ProcessLaunch { dir } = &cli.command {
+    if let Command::Hidden(command) = &cli.command {
         // Becomes another program, so it comes before anything that starts threads.
-        return muster_provisioners::process::launch(dir);
-    }
-    if let Command::LeaseGuard { dir } = &cli.command {
-        return crate::guard::run(dir);
-    }
-    if let Command::LeaseExec { parent, words } = &cli.command {
-        return crate::guard::become_workload(*parent, words);
+        return match command {
+            HiddenCommand::ProcessLaunch { dir } => muster_provisioners::process::launch(dir),
+            HiddenCommand::LeaseGuard { dir } => crate::guard::run(dir),
+            HiddenCommand::LeaseExec { parent, words } => {
+                crate::guard::become_workload(*parent, words)
+            }
+        };
     }
     let out = Output::new(cli.global.json, cli.global.color);
     let paint = Paint::new(cli.global.color, std::io::stderr().is_terminal());

@@ -12,6 +12,7 @@ use crate::replay::Change;
 mod dev;
 mod group;
 mod hand;
+mod hidden;
 mod pause;
 mod secrets;
 mod simulate;
@@ -19,6 +20,7 @@ mod simulate;
 pub(crate) use dev::{DevArgs, DevCommand};
 pub(crate) use group::GroupCommand;
 pub(crate) use hand::HandArgs;
+pub(crate) use hidden::HiddenCommand;
 pub(crate) use pause::{PauseArgs, PauseCommand, ResumeArgs};
 pub(crate) use secrets::{OperatorCommand, TokenCommand};
 pub(crate) use simulate::SimulateArgs;
@@ -403,29 +405,9 @@ pub(crate) enum Command {
         out: Option<PathBuf>,
     },
 
-    /// Starts a machine of the `process` provisioner; not for people.
-    #[command(hide = true)]
-    ProcessLaunch {
-        /// The machine's directory.
-        dir: PathBuf,
-    },
-
-    /// Guards the workload of a pet that runs under a lease; not for people.
-    #[command(hide = true)]
-    LeaseGuard {
-        /// The agent's data directory.
-        dir: PathBuf,
-    },
-
-    /// Becomes such a workload; not for people.
-    #[command(hide = true)]
-    LeaseExec {
-        /// The guard's process ID.
-        parent: u32,
-        /// The command.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        words: Vec<String>,
-    },
+    /// What the agent runs itself.
+    #[command(flatten)]
+    Hidden(HiddenCommand),
 }
 
 /// `muster init`.

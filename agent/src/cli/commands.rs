@@ -134,9 +134,7 @@ pub(super) async fn run(cli: Cli, out: Output, agent: &dyn Agent) -> Result<(), 
         Command::Completions { shell } => meta::completions(shell),
         Command::Man { out } => meta::man(out.as_deref()),
         // Handled before there is a second thread; see `main`.
-        Command::ProcessLaunch { .. } | Command::LeaseGuard { .. } | Command::LeaseExec { .. } => {
-            Ok(())
-        }
+        Command::Hidden(_) => Ok(()),
     }
 }
 

@@ -216,7 +216,7 @@ impl Cloud {
         };
         ProviderEvidence {
             word,
-            can_prove_off: true,
+            can_prove_off: !self.model.blind,
             can_reboot: true,
             can_power_cycle: true,
             list_lag_ms: self.lag_ms(),
@@ -230,7 +230,7 @@ impl Cloud {
         let shown = |at_ms: u64| at_ms.saturating_add(self.lag_ms()) <= now_ms;
         if !shown(made.made_ms) || made.destroyed_ms.is_some_and(shown) {
             ProviderWord::Unknown
-        } else if made.stopped_ms.is_some_and(shown) {
+        } else if made.stopped_ms.is_some_and(shown) && !self.model.blind {
             ProviderWord::Stopped
         } else {
             ProviderWord::Running

@@ -4,6 +4,7 @@ mod begin;
 mod faults;
 mod hands;
 mod lead;
+mod leases;
 mod seen;
 
 use std::cmp::Reverse;
@@ -28,6 +29,7 @@ use crate::fleet::{
 use faults::Active;
 use hands::Errand;
 use lead::Lead;
+use leases::Leases;
 
 /// A leader looks so soon after news, in milliseconds: what comes together is looked at together.
 const DEBOUNCE_MS: u64 = 20;
@@ -82,6 +84,7 @@ pub(super) struct Run<'a> {
     mesh: Mesh,
     cloud: Cloud,
     lead: Lead,
+    leases: Leases,
     under_way: BTreeSet<OperationId>,
     /// What a provider that is late has been asked for.
     late: Vec<Errand>,
@@ -160,6 +163,7 @@ impl Run<'_> {
             }
             Happening::Tick => {
                 self.tick();
+                self.renew_leases();
                 self.schedule(self.now_ms + SECOND_MS, Happening::Tick);
             }
             Happening::Elect => self.elect(),

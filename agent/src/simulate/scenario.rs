@@ -81,6 +81,9 @@ pub struct CloudModel {
     pub per_minute: Option<u32>,
     /// Share of instances that never come up. Default 0.
     pub duds: f64,
+    /// Whether it has lost sight of its hosts: it says that all instances run, and can neither prove one off nor end it.
+    /// Default false.
+    pub blind: bool,
 }
 
 impl Default for CloudModel {
@@ -93,6 +96,7 @@ impl Default for CloudModel {
             lies: 0.0,
             per_minute: None,
             duds: 0.0,
+            blind: false,
         }
     }
 }

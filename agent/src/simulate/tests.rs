@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::fleet::testing::{cattle, pets};
-use crate::fleet::{BudgetPolicy, HealMode};
+use crate::fleet::{BudgetPolicy, HealMode, LeaseTerms};
 
 const MINUTE: u64 = 60;
 
@@ -122,6 +122,45 @@ fn a_pet_is_never_run_twice_though_the_provider_lies() {
         scenario.cloud.errors = 0.2;
         sound(&scenario);
     }
+}
+
+/// Pets under leases, made by a provider that can neither prove one off nor end it.
+fn leased(seed: u64, faults: Vec<Fault>) -> Scenario {
+    let mut spec = pets(
+        "db",
+        &["db-1", "db-2", "db-3", "db-4", "db-5", "db-6", "db-7"],
+    );
+    spec.heal.lease = Some(LeaseTerms {
+        lease_ms: 12_000,
+        stop_ms: 3_000,
+    });
+    let mut scenario = scenario(seed, vec![spec], 40, faults);
+    scenario.cloud.blind = true;
+    scenario
+}
+
+#[test]
+fn a_pet_under_a_lease_is_replaced_without_a_proof_and_never_run_twice() {
+    for seed in 0..5 {
+        let pause = ["1s", "10s", "1m", "4m", "10m"][seed as usize];
+        let faults = vec![
+            fault(FaultKind::Silence, "db-1@1m"),
+            fault(FaultKind::Pause, &format!("db-2@5m+{pause}")),
+            fault(FaultKind::Kill, "leader@16m"),
+            fault(FaultKind::Partition, "any:2@20m+3m"),
+        ];
+        let report = sound(&leased(seed, faults));
+        assert!(report.healed >= 2, "seed {seed}: {report:#?}");
+        assert_eq!(report.groups[0].running, 7, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_pet_without_a_lease_is_not_replaced_where_nothing_can_be_proved() {
+    let mut scenario = leased(1, vec![fault(FaultKind::Silence, "db-1@1m")]);
+    scenario.specs[0].heal.lease = None;
+    let report = simulate(&scenario).expect("it can be simulated");
+    assert_eq!(report.healed, 0, "{report:#?}");
 }
 
 #[test]

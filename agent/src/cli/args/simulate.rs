@@ -164,6 +164,9 @@ pub(crate) struct CloudArgs {
     /// Share of new machines that never come up.
     #[arg(long, value_name = "SHARE", default_value = "0%")]
     duds: Percent,
+    /// It can neither prove an instance off nor end it, and says of each that it runs: what leases of pets are for.
+    #[arg(long)]
+    blind: bool,
     /// Instances that it makes a minute; no limit when absent.
     #[arg(long, value_name = "N")]
     per_minute: Option<u32>,
@@ -180,6 +183,7 @@ impl CloudArgs {
             lies: self.lies.0,
             per_minute: self.per_minute,
             duds: self.duds.0,
+            blind: self.blind,
         }
     }
 }

@@ -145,20 +145,15 @@ struct Keeper {
 impl Keeper {
     /// Does what is to be done now, and says after how long to look again.
     async fn step(&mut self) -> Duration {
-        let Some(bound) = workload::bind(&self.shared) else {
-            // Off the roster, or not on it yet. What is guarded ends by itself.
-            return if self.guard.is_bound() {
-                RETRY
-            } else {
-                FREE_PERIOD
-            };
-        };
-        let terms = bound.lease;
-        if terms.is_none() && !bound.bound && !self.guard.is_bound() {
+        // Without a group it has no terms, and asks to be released; who is off the roster is told to stop.
+        let bound = workload::bind(&self.shared);
+        let terms = bound.as_ref().and_then(|bound| bound.lease);
+        let promised = bound.as_ref().is_some_and(|bound| bound.bound);
+        if terms.is_none() && !promised && !self.guard.is_bound() {
             self.publish(LeaseState::Free);
             return FREE_PERIOD;
         }
-        match self.keep(&bound, terms).await {
+        match self.keep(bound.as_ref(), terms).await {
             Ok(wait) => wait,
             Err(error) => {
                 self.publish(LeaseState::Lost(error.to_string()));
@@ -169,14 +164,17 @@ impl Keeper {
 
     async fn keep(
         &mut self,
-        bound: &Bound,
+        bound: Option<&Bound>,
         terms: Option<LeaseTerms>,
     ) -> Result<Duration, GuardError> {
         let runs = self.guard.runs()?;
         if let Some(standing) = self.guard.standing().filter(|_| runs) {
             self.until_ms = self.until_ms.max(standing.until_ms);
         }
-        if !runs && !self.guard.has_stopped() && terms.is_some() {
+        if let (Some(bound), Some(terms)) = (bound, terms)
+            && !runs
+            && !self.guard.has_stopped()
+        {
             // Whatever runs, runs unguarded: nothing is promised before it is known to be stopped.
             self.clear(bound, terms).await?;
             if !self.guard.has_stopped() {
@@ -194,8 +192,8 @@ impl Keeper {
         let body = Bytes::from(request.encode());
         let answer = ask_leader(&self.shared, LEASE, body, patience).await;
         let answer = answer.map(|bytes| LeaseAnswer::decode(&bytes));
-        match (answer, terms) {
-            (Ok(Some(LeaseAnswer::Granted)), Some(terms)) => {
+        match (answer, bound.zip(terms)) {
+            (Ok(Some(LeaseAnswer::Granted)), Some((bound, terms))) => {
                 self.until_ms = sent_ms.saturating_add(terms.lease_ms);
                 self.carry_on(bound, terms).await?;
                 let next_ms = sent_ms.saturating_add(terms.renew_ms());
@@ -244,8 +242,7 @@ impl Keeper {
     }
 
     /// Runs a guard that only stops what may be there, and waits until it is done.
-    async fn clear(&self, bound: &Bound, terms: Option<LeaseTerms>) -> Result<(), GuardError> {
-        let Some(terms) = terms else { return Ok(()) };
+    async fn clear(&self, bound: &Bound, terms: LeaseTerms) -> Result<(), GuardError> {
         self.guard.start(&charge(bound, terms, 0)).await?;
         // It gives itself the time to stop; as long again is for a machine that is busy.
         let end = Instant::now() + 2 * Duration::from_millis(terms.stop_ms.max(1000));
@@ -256,8 +253,10 @@ impl Keeper {
     }
 
     /// The workload may run without a lease from now on.
-    async fn release(&mut self, bound: &Bound) -> Result<(), GuardError> {
-        if !self.guard.runs()? && bound.can_start() {
+    async fn release(&mut self, bound: Option<&Bound>) -> Result<(), GuardError> {
+        if let Some(bound) = bound.filter(|bound| bound.can_start())
+            && !self.guard.runs()?
+        {
             let terms = LeaseTerms {
                 lease_ms: u64::MAX,
                 stop_ms: crate::fleet::STOP_MS,

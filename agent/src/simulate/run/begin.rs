@@ -68,6 +68,7 @@ impl<'a> Run<'a> {
             mesh,
             cloud: Cloud::new(scenario.cloud),
             lead: Lead::new(founder, FOUNDED_MS),
+            leases: super::leases::Leases::default(),
             under_way: BTreeSet::new(),
             late: Vec::new(),
             full: BTreeSet::new(),

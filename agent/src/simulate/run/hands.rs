@@ -11,7 +11,8 @@ use super::{Happening, Run};
 use crate::execute::{Job, Surroundings, Target, Work, job};
 use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
-    Command, InstanceId, Intent, OperationId, Place, Progress, Reply, Rung, Step, StepResult,
+    Command, InstanceId, Intent, LeaseTerms, OperationId, Place, Progress, Reply, Rule, Rung, Step,
+    StepResult,
 };
 use crate::simulate::cloud::Making;
 use crate::simulate::invariants::{Call, Sight};
@@ -191,9 +192,16 @@ impl Run<'_> {
                 self.works_again(*machine);
                 return StepResult::Done;
             }
-            Work::AwaitLease { .. } => StepResult::LeaseOver,
             Work::Fence { .. } | Work::Destroy { .. } if left_out == Some(Safeguard::Proof) => {
                 StepResult::Done
+            }
+            Work::AwaitLease { lease } => self.outlived(*lease),
+            Work::Fence {
+                lease: Some(lease), ..
+            } if self.scenario.cloud.blind => self.outlived(*lease),
+            Work::DestroyIfOff { .. } if self.scenario.cloud.blind => StepResult::Kept,
+            Work::Fence { .. } | Work::Destroy { .. } if self.scenario.cloud.blind => {
+                return failed("its host does not answer the provider", wait_ms);
             }
             Work::Fence { instance, .. }
             | Work::Destroy { instance, .. }
@@ -218,6 +226,17 @@ impl Run<'_> {
             return failed("timed out", wait_ms);
         }
         result
+    }
+
+    /// Whether a lease is over; tried again while it is not.
+    fn outlived(&self, (machine, terms): (MachineId, LeaseTerms)) -> StepResult {
+        match self.lease_left_ms(machine, terms) {
+            0 => StepResult::LeaseOver,
+            _ => StepResult::Held {
+                rule: Rule::Fence,
+                detail: "its lease is not over yet".into(),
+            },
+        }
     }
 
     /// Doubles with each failure, give or take a fifth.
@@ -284,7 +303,7 @@ impl Run<'_> {
         let running: Vec<MachineId> = self
             .cloud
             .running(&place)
-            .filter(|other| *other != machine)
+            .filter(|other| *other != machine && self.may_write(*other))
             .collect();
         let before = self.cloud.made_by(&intent.op).cloned();
         let new = (machine, place.clone(), provisioner.to_owned());
@@ -313,7 +332,7 @@ impl Run<'_> {
     }
 
     /// Machines of the roster that the leader hears, and how many there are without those that are really gone.
-    fn stand_behind(&self, leader: MachineId) -> (usize, usize) {
+    pub(super) fn stand_behind(&self, leader: MachineId) -> (usize, usize) {
         let electors = || self.state.electors().map(|machine| machine.id);
         let heard = electors().filter(|id| self.mesh.hears(leader, *id)).count();
         let off = |id: &MachineId| {

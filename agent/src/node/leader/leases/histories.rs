@@ -30,7 +30,8 @@ struct Permitted {
     at_ms: u64,
     sent_ms: u64,
     leases: Arc<Leases>,
-    deposed: bool,
+    /// Once it is deposed: whether it had decided to replace the machine by then.
+    deposed: Option<bool>,
 }
 
 struct History {
@@ -93,7 +94,10 @@ impl History {
         if self.leases.is_some() && self.random.random_bool(0.002) {
             // Elected a while later than deposed; what it was permitted before it may still say.
             self.leases = None;
-            self.permitted.iter_mut().for_each(|one| one.deposed = true);
+            let fenced = self.fenced;
+            for one in &mut self.permitted {
+                one.deposed.get_or_insert(fenced);
+            }
             self.next_leader_ms = self.now_ms + self.random.random_range(100..8_000);
         } else if self.leases.is_none() && self.now_ms >= self.next_leader_ms {
             self.leases = Some(Arc::new(Leases::new()));
@@ -138,7 +142,7 @@ impl History {
                     at_ms,
                     sent_ms,
                     leases,
-                    deposed: false,
+                    deposed: None,
                 });
             }
         }
@@ -154,7 +158,7 @@ impl History {
         } in due
         {
             // One that was deposed does not know what was decided after it.
-            let fenced = self.fenced && !deposed;
+            let fenced = deposed.unwrap_or(self.fenced);
             let verdict = || match fenced {
                 true => Verdict::Answer(refused("it is being replaced".to_owned())),
                 false => Verdict::Grant,
