@@ -70,6 +70,7 @@ mod succession;
 mod vitality;
 mod watchdog;
 mod workload;
+mod workplace;
 
 /// Inbound messages that wait for the mesh task.
 const INBOUND_MAX: usize = 512;
@@ -108,6 +109,8 @@ pub async fn run(
         // Somebody who is to be let in may wait for long; whoever tells it to stop should not.
         () = stop.cancelled() => return Ok(Ended::Stopped),
         identity = async {
+            workplace::prepare(&state_dir)
+                .context("cannot make the directory that the machine's own commands run in")?;
             first_boot(&config, &state_dir).await?;
             start::identify(&config, &state_dir, founding).await
         } => identity?,

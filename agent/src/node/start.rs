@@ -18,6 +18,7 @@ use super::council;
 use super::joining::{self, Asking};
 use super::propose::propose;
 use super::shared::Shared;
+use super::workplace;
 use crate::config::{AgentConfig, Seed};
 use crate::fleet::{self, Command, Found, GroupId, KeyHash, MachineName, Member, Text};
 
@@ -467,18 +468,17 @@ fn route_source(towards: Option<SocketAddr>, bind: IpAddr) -> Option<IpAddr> {
 /// # Errors
 /// When it fails or takes too long; it is run again at the next start then.
 pub(super) async fn first_boot(script: &str, state_dir: &StateDir) -> anyhow::Result<()> {
-    let note = state_dir.file("first-boot");
+    let note = state_dir.file("booted");
     if FIRST_BOOT.read(&note)?.is_some() {
         return Ok(());
     }
     tracing::info!("running the first-boot script");
-    let directory = std::env::var_os("MUSTER_DATA").unwrap_or_else(|| state_dir.path().into());
     let mut shell = tokio::process::Command::new("/bin/sh");
     shell
         .arg("-e")
         .arg("-c")
         .arg(script)
-        .current_dir(directory)
+        .current_dir(workplace::workplace(state_dir))
         .kill_on_drop(true);
     let status = tokio::time::timeout(FIRST_BOOT_DEADLINE, shell.status())
         .await

@@ -4,7 +4,6 @@
 //! without anybody logging in.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +13,11 @@ use tokio::sync::watch;
 
 use super::lease::{self, Leased};
 use super::shared::Shared;
+use super::workplace::{self, DATA_VARIABLE};
 use crate::execute::peers;
 use crate::fleet::{LeaseTerms, Template};
 use crate::health::Workload;
 use crate::spec::for_flavor;
-
-/// The environment variable with the directory of a pet's disk, set by provisioners that have one.
-const DATA_VARIABLE: &str = "MUSTER_DATA";
 
 /// How often the state is looked at for a flavor while there is none to watch.
 const NO_FLAVOR_PAUSE: Duration = Duration::from_secs(30);
@@ -82,8 +79,7 @@ pub(super) fn bind(shared: &Shared) -> Option<Bound> {
             &allocation,
         );
         let flavor = built.ok()?;
-        let data = std::env::var_os(DATA_VARIABLE).map(PathBuf::from);
-        let environment: BTreeMap<String, String> = data
+        let environment: BTreeMap<String, String> = workplace::disk()
             .iter()
             .map(|data| (DATA_VARIABLE.to_owned(), data.display().to_string()))
             .collect();
@@ -91,7 +87,7 @@ pub(super) fn bind(shared: &Shared) -> Option<Bound> {
             machine: machine.name.to_string(),
             group: place.group.to_string(),
             member: place.member.to_string(),
-            directory: data,
+            directory: Some(workplace::workplace(&shared.state_dir)),
             environment,
             peers: peers(state, place),
         };
