@@ -53,7 +53,12 @@ impl ProcessProvisioner {
             .buffer_unordered(STOPS_AT_ONCE)
             .collect()
             .await;
-        results.into_iter().collect()
+        // Machines whose directories were deleted are on no list.
+        let ended = self.work("ending what is on no list", deadline, move |inner| {
+            end_strays(&inner.host, &inner.root, deadline)
+        });
+        let ended = ended.await;
+        results.into_iter().collect::<Result<(), _>>().and(ended)
     }
 
     /// Allows machines to be made and started again, and starts those that were not stopped one by one
@@ -142,8 +147,6 @@ fn clean_now(path: &Path, deadline: Deadline) -> Result<(), ProvisionError> {
     }
     write(&root.stopping(), b"", Lasting::Durably)?;
     let _lock = root::lock(&root, deadline)?;
-    let seen =
-        |error: std::io::Error| ProvisionError::failed(format!("looking at processes: {error}"));
     let host = Host::current().map_err(seen)?;
     for id in root.ids()? {
         let place = root.instance(&id);
@@ -163,10 +166,16 @@ fn clean_now(path: &Path, deadline: Deadline) -> Result<(), ProvisionError> {
             warn!(%id, ?doubtful, "leaving processes alone that may belong to it");
         }
     }
+    end_strays(&host, &root, deadline)?;
+    clear(root.path())
+}
+
+/// Ends every process that carries the mark of a machine below the root, whatever became of the machine's directory.
+fn end_strays(host: &Host, root: &Root, deadline: Deadline) -> Result<(), ProvisionError> {
     loop {
         let marked = Census::take()
             .map_err(seen)?
-            .marked_below(&host, root.path());
+            .marked_below(host, root.path());
         // Our own mark, if we run in a machine of this very root, is no reason to end ourselves half-way.
         let others: Vec<_> = marked
             .into_iter()
@@ -176,9 +185,13 @@ fn clean_now(path: &Path, deadline: Deadline) -> Result<(), ProvisionError> {
             break;
         }
         info!(processes = others.len(), "ending what is left of the fleet");
-        if !kill_all(&host, &others, deadline).map_err(seen)? || deadline.has_passed() {
+        if !kill_all(host, &others, deadline).map_err(seen)? || deadline.has_passed() {
             return Err(ProvisionError::timeout("ending what is left of the fleet"));
         }
     }
-    clear(root.path())
+    Ok(())
+}
+
+fn seen(error: std::io::Error) -> ProvisionError {
+    ProvisionError::failed(format!("looking at processes: {error}"))
 }

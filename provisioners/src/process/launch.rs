@@ -236,19 +236,26 @@ fn take_disks(
     }
     let mut census = None;
     for (id, other) in root.records()? {
-        let shared = match &other {
-            _ if id == record.id => None,
-            Ok(other) => disks.iter().find(|disk| other.disks().contains(disk)),
-            // Nobody knows what it holds.
-            Err(_) => disks.first(),
+        if id == record.id {
+            continue;
+        }
+        let holding = match other {
+            Ok(other) => disks
+                .iter()
+                .find(|disk| other.disks().contains(disk))
+                .map(|disk| ProvisionError::Held {
+                    attachment: (*disk).to_owned(),
+                    holder: id.clone(),
+                }),
+            Err(error) => Some(ProvisionError::failed(format!(
+                "{id} runs, and its record can't be read, so it may hold `{}`: {error}; stop that machine, or restore its record",
+                disks.join("`, `")
+            ))),
         };
-        if let Some(disk) = shared
+        if let Some(holding) = holding
             && may_run(host, &root.instance(&id), &mut census)?
         {
-            return Err(ProvisionError::Held {
-                attachment: (*disk).to_owned(),
-                holder: id,
-            });
+            return Err(holding);
         }
     }
     Ok(locks)

@@ -162,3 +162,12 @@ async fn two_fleets_do_not_know_each_other() {
     clean(&one.root(), soon()).await.expect("cleared away");
     other.until_processes(1).await;
 }
+
+#[tokio::test]
+async fn a_machine_that_lost_its_directory_is_stopped_with_the_others() {
+    let rig = Rig::new().await;
+    let (_listed, lost) = (rig.make(&spec("a")).await, rig.make(&spec("b")).await);
+    fs::remove_dir_all(rig.file(&lost, "")).expect("deleted");
+    rig.provisioner.shut_down(soon()).await.expect("shut down");
+    assert_eq!(rig.processes(), BTreeSet::new());
+}
