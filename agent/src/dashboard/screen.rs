@@ -1,12 +1,14 @@
 //! Owns the terminal while the view is on it.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use muster_mesh::clock::unix_ms;
+use ratatui::DefaultTerminal;
 use ratatui::backend::Backend as _;
 use tokio::sync::mpsc;
 
@@ -34,8 +36,8 @@ pub enum Ended {
 /// When the terminal can't be used.
 pub async fn run(feed: &mut Feed<'_>, stop: impl Future<Output = ()>) -> io::Result<Ended> {
     // Also installs a hook that gives the terminal back before a panic is reported.
-    let mut terminal = ratatui::try_init()?;
-    let _restored = Restored;
+    let mut screen = Screen(ManuallyDrop::new(ratatui::try_init()?));
+    let terminal = &mut *screen.0;
     // Whoever had the alternate screen before may have left something on it, by being killed for example. The backend
     // is asked, because the terminal's own `clear` waits for a cursor position, which not every terminal tells.
     terminal.backend_mut().clear()?;
@@ -77,12 +79,15 @@ fn is_quit(event: &Event) -> bool {
         }
 }
 
-/// Gives the terminal back when the view ends, on whichever way.
-struct Restored;
+/// The terminal, given back when the view ends, on whichever way.
+///
+/// What is owned here is not dropped: where the terminal is gone its own end would print that, and panic where nobody reads.
+struct Screen(ManuallyDrop<DefaultTerminal>);
 
-impl Drop for Restored {
+impl Drop for Screen {
     fn drop(&mut self) {
-        ratatui::restore();
+        let _ = self.0.show_cursor();
+        let _ = ratatui::try_restore();
     }
 }
 

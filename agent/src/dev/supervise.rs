@@ -158,13 +158,19 @@ async fn watch(
     }
     feed.snapshot_mut().begun_ms = Some(begun_ms);
     let ask = how_to_ask(&root.dir);
-    if out.json || !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+    if out.json || !is_screen() {
         return watch_lines(&mut feed, signals, Say::new(out), &ask).await;
     }
-    feed.snapshot_mut().leave = "Ctrl-C stops the fleet".into();
+    feed.snapshot_mut().leave = "q or Ctrl-C stops the fleet".into();
     feed.snapshot_mut().note = format!("elsewhere: {ask}");
     dashboard::run(&mut feed, signals.next()).await?;
     Ok(())
+}
+
+/// Whether a live view can be shown: on a terminal that can be drawn on, with somebody at it.
+fn is_screen() -> bool {
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
 }
 
 /// One event a line, until a signal.

@@ -132,7 +132,7 @@ fn snapshot() -> Snapshot {
             },
         }],
         note: "muster status --node /tmp/x".into(),
-        leave: "Ctrl-C stops the fleet".into(),
+        leave: "q or Ctrl-C stops the fleet".into(),
         ..Snapshot::default()
     };
     for seq in 1..=30 {
@@ -183,7 +183,7 @@ fn everything_is_on_a_small_terminal() {
     assert!(screen[22].ends_with("event number 30"), "{screen:#?}");
     assert_eq!(
         screen[23],
-        "Ctrl-C stops the fleet   muster status --node /tmp/x"
+        "q or Ctrl-C stops the fleet   muster status --node /tmp/x"
     );
 }
 
