@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use self::checked::FileKind;
+pub(crate) use self::durable::create_private_file;
 pub use self::durable::write_durably;
 pub use self::lock::DirLock;
 use crate::identity::Generation;
@@ -77,6 +78,14 @@ impl StateError {
             source,
         }
     }
+
+    /// What the operating system said, for those who name the file themselves.
+    pub(crate) fn into_io(self) -> io::Error {
+        match self {
+            Self::Io { source, .. } => source,
+            other => io::Error::other(other),
+        }
+    }
 }
 
 /// The counter that tells one life of the agent from the next.
@@ -96,12 +105,13 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Opens the directory, creating it for the owner only (0700) if need be, and locks it.
+    /// Opens the directory, creating it for the owner only (0700) if need be, and locks it. An existing one that is
+    /// empty, or an agent's, is made the owner's alone.
     ///
     /// # Errors
     /// [`StateError::Locked`] when another process has it; [`StateError::Io`] otherwise.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        durable::create_private_dir(path)?;
+        durable::create_private_dir(path, lock::FILE)?;
         Ok(Self {
             path: path.to_owned(),
             _lock: DirLock::take(path)?,

@@ -7,7 +7,7 @@
 //! put in its place, so that a crash leaves one or the other, whole.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use super::image::Image;
 use super::replica::Replica;
 use super::seal::{seal, unseal};
 use super::seat::At;
+use crate::state_dir::{StateError, write_durably};
 
 /// A changed replica is written after this time at the earliest.
 const EVERY: Duration = Duration::from_secs(30);
@@ -218,10 +219,5 @@ fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
         .filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let unfinished = path.with_extension("new");
-    let mut file = fs::File::create(&unfinished)?;
-    file.write_all(contents)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    fs::File::open(folder)?.sync_all()
+    write_durably(path, contents).map_err(StateError::into_io)
 }

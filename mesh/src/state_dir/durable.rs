@@ -1,8 +1,8 @@
 //! Replacing a small file so that a crash leaves the old content or the new.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::StateError;
@@ -17,19 +17,7 @@ use super::StateError;
 /// [`StateError::Io`] with the step that failed; the old content is then still in place.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     let neighbour = neighbour_of(path);
-    // Removed rather than reused: what a crash (or somebody else) left there may be readable by others.
-    match std::fs::remove_file(&neighbour) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(StateError::io("remove", &neighbour, error));
-        }
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&neighbour)
-        .map_err(|error| StateError::io("create", &neighbour, error))?;
+    let mut file = create_private_file(&neighbour)?;
     file.write_all(bytes)
         .and_then(|()| file.sync_all())
         .map_err(|error| StateError::io("write", &neighbour, error))?;
@@ -38,13 +26,47 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StateError> {
     sync_dir(parent_of(path))
 }
 
-/// Makes a directory for the owner only (0700), with its parents; an existing one is left as it is.
-pub(super) fn create_private_dir(path: &Path) -> Result<(), StateError> {
+/// Makes an empty file in the place of any that is there, readable by the owner only (0600), open for reading and
+/// writing.
+///
+/// # Errors
+/// [`StateError::Io`] with the step that failed.
+pub(crate) fn create_private_file(path: &Path) -> Result<File, StateError> {
+    // Removed rather than reused: what a crash (or somebody else) left there may be readable by others.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(StateError::io("remove", path, error));
+        }
+        _ => {}
+    }
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| StateError::io("create", path, error))
+}
+
+/// Makes a directory for the owner only (0700), with its parents. One that exists and is empty, or has `ours` in it,
+/// is made so; one with other things in it is somebody else's too and stays as it is, and the files in it that are ours
+/// are the owner's alone anyway.
+pub(super) fn create_private_dir(path: &Path, ours: &str) -> Result<(), StateError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|error| StateError::io("create directory", path, error))
+        .map_err(|error| StateError::io("create directory", path, error))?;
+    let looked = (|| {
+        let mode = std::fs::metadata(path)?.permissions().mode();
+        let open = mode & 0o077 != 0;
+        Ok(open && (path.join(ours).exists() || std::fs::read_dir(path)?.next().is_none()))
+    })();
+    if looked.map_err(|error| StateError::io("look into", path, error))? {
+        std::fs::set_permissions(path, Permissions::from_mode(0o700))
+            .map_err(|error| StateError::io("make private", path, error))?;
+    }
+    Ok(())
 }
 
 /// A rename is durable only once the directory that holds the name is.
@@ -86,6 +108,25 @@ mod tests {
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
+    }
+
+    #[test]
+    fn an_open_directory_is_closed_if_it_is_empty_or_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let open = || std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        open();
+        create_private_dir(&path, "lock").unwrap();
+        assert_eq!(mode(), 0o700, "it was empty");
+        open();
+        std::fs::write(path.join("thesis.tex"), "").unwrap();
+        create_private_dir(&path, "lock").unwrap();
+        assert_eq!(mode(), 0o755, "somebody else uses it");
+        std::fs::write(path.join("lock"), "").unwrap();
+        create_private_dir(&path, "lock").unwrap();
+        assert_eq!(mode(), 0o700, "an agent uses it");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use rustix::io::Errno;
 
 use super::StateError;
 
+/// The file that is locked.
+pub(super) const FILE: &str = "lock";
+
 /// Holds the lock of a directory; the kernel gives it back when the process ends, however it ends.
 #[derive(Debug)]
 pub struct DirLock {
@@ -22,8 +25,8 @@ impl DirLock {
     /// # Errors
     /// [`StateError::Locked`] with the owner's pid when somebody else has it.
     pub fn take(dir: &Path) -> Result<Self, StateError> {
-        let path = dir.join("lock");
-        let io = |doing| move |error| StateError::io(doing, &dir.join("lock"), error);
+        let path = dir.join(FILE);
+        let io = |doing| move |error| StateError::io(doing, &dir.join(FILE), error);
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

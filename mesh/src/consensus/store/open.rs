@@ -14,6 +14,7 @@ use super::{
 };
 use crate::consensus::raft::{LogId, SnapshotMeta, Vote};
 use crate::consensus::seal::OVERHEAD_BYTES;
+use crate::state_dir::create_private_file;
 
 /// redb's page cache. Small: what is read often is kept in memory by us or was just written.
 const CACHE_BYTES: usize = 1 << 20;
@@ -41,7 +42,9 @@ impl Store {
             // A crash in between leaves the other name, which nobody reads.
             let unfinished = path.with_extension("new");
             let io = |source| Failure::Io(source).at(path);
-            prepare(path, &unfinished).map_err(io)?;
+            fs::create_dir_all(folder_of(path)).map_err(io)?;
+            // Made here, because the database would let others read it; it takes an empty file for a new one.
+            create_private_file(&unfinished).map_err(|error| io(error.into_io()))?;
             let database = builder()
                 .create(&unfinished)
                 .map_err(|error| open_error(path, error))?;
@@ -136,14 +139,6 @@ fn open_error(path: &Path, error: DatabaseError) -> StoreError {
             path,
             detail: other.to_string(),
         },
-    }
-}
-
-fn prepare(path: &Path, unfinished: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder_of(path))?;
-    match fs::remove_file(unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

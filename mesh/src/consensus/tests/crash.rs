@@ -410,6 +410,22 @@ async fn a_store_is_opened_by_whom_it_belongs_to() {
 }
 
 #[tokio::test]
+async fn a_log_is_readable_by_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log.redb");
+    fs::write(
+        path.with_extension("new"),
+        "left by a start that was cut off",
+    )
+    .expect("written");
+    let store = Store::create(path.clone(), ABOUT, None).await;
+    store.expect("made");
+    let mode = fs::metadata(&path).expect("its file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
 async fn a_machine_that_lost_its_store_gets_no_second_vote() {
     let mut cluster = Cluster::of(3, 22).await;
     let last = cluster.propose("known").await;

@@ -390,6 +390,8 @@ async fn a_copy_survives_a_restart_and_damage_is_said() {
     assert_eq!(restored.seats(), replica.seats());
     assert_prefixes([&restored, &replica].into_iter());
 
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).expect("the file"));
+    assert_eq!(mode & 0o777, 0o600, "nobody else reads it");
     let sound = std::fs::read(&path).expect("the file");
     for damage in [0, 5, sound.len() / 2, sound.len() - 1] {
         let mut damaged = sound.clone();
