@@ -9,7 +9,7 @@ use std::time::Duration;
 use muster_mesh::clock::unix_ms;
 use muster_mesh::identity::{MachineId, Peer};
 
-use super::joining::resolve;
+use super::joining::{Resolved, resolve};
 use super::mesh::Input;
 use super::shared::Shared;
 use super::world::World;
@@ -130,7 +130,11 @@ async fn ask_seeds(shared: &Shared) {
         let alone = world.borrow_and_update().active().count() <= 1;
         if alone && !shared.config.machine.seeds.is_empty() {
             let mut found = Vec::new();
-            for addr in resolve(&shared.config.machine.seeds).await {
+            let Resolved { addrs, nameless } = resolve(&shared.config.machine.seeds).await;
+            for why in nameless {
+                tracing::warn!("a seed is not to be found: {why}");
+            }
+            for addr in addrs {
                 match shared.transport.identify(addr, IDENTIFY_DEADLINE).await {
                     Ok(peer) => found.push(peer),
                     Err(error) => tracing::debug!(%addr, %error, "a seed did not say who it is"),

@@ -1,6 +1,6 @@
 //! Getting in: a new machine with its token, and a member whose certificate ran out with its old key.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,13 +61,16 @@ impl Asking {
 /// which may be good for one machine only, is not used up.
 ///
 /// # Errors
-/// When there is no token, or the mesh refuses it, or nobody decides in time.
+/// When the address that its agent will serve can't be had, there is no token, the mesh refuses it, or nobody decides in
+/// time.
 pub(super) async fn join(
     config: &AgentConfig,
     state_dir: &StateDir,
     addr: SocketAddr,
     asking: Asking,
 ) -> anyhow::Result<Identity> {
+    // Held until the machine is in: one whose agent could not start afterwards should not be on the roster.
+    let _held = hold(config.machine.bind)?;
     let token = token(config)?;
     let key = LeafKey::waiting(&state_dir.file(KEY))?;
     let request = JoinRequest::New {
@@ -85,7 +88,12 @@ pub(super) async fn join(
     let body = encode(&request);
     let mut pace = Pace::of(asking);
     let welcome = loop {
-        let asked = async { ask_once(&resolve(seeds).await, token.ca_hash(), body.clone()).await };
+        let asked = async {
+            resolve(seeds)
+                .await
+                .ask(token.ca_hash(), body.clone())
+                .await
+        };
         match pace.within(asked).await? {
             Round::In(welcome) => break welcome,
             Round::Never(error) => return Err(error),
@@ -105,6 +113,16 @@ pub(super) async fn join(
         cluster_name: welcome.cluster_name,
         peers: welcome.peers,
         founding: None,
+    })
+}
+
+/// Takes the address that this machine's agent is to serve.
+fn hold(bind: SocketAddr) -> anyhow::Result<UdpSocket> {
+    UdpSocket::bind(bind).map_err(|error| {
+        anyhow::anyhow!(
+            "cannot serve the mesh on {bind}, so this machine does not join: {error}; \
+             set `bind` to a free address of this machine"
+        )
     })
 }
 
@@ -188,11 +206,11 @@ pub(super) async fn ask_back(
         let request = JoinRequest::Back {
             envelope: envelope.encode(),
         };
-        let mut addrs = known;
-        addrs.extend(resolve(seeds).await);
+        let mut asked = resolve(seeds).await;
+        asked.addrs.splice(..0, known);
         let mut seen = std::collections::BTreeSet::new();
-        addrs.retain(|addr| seen.insert(*addr));
-        anyhow::Ok((key, ask_once(&addrs, old.ca_hash(), encode(&request)).await))
+        asked.addrs.retain(|addr| seen.insert(*addr));
+        anyhow::Ok((key, asked.ask(old.ca_hash(), encode(&request)).await))
     };
     let (key, round) = match asked.await {
         Ok(asked) => asked,
@@ -302,19 +320,47 @@ fn encode(request: &JoinRequest) -> Bytes {
     Bytes::from(postcard::to_stdvec(request).expect("plain data serializes into memory"))
 }
 
+/// Where seeds are.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    /// Their addresses.
+    pub addrs: Vec<SocketAddr>,
+    /// Of each seed whose name stands for no address: that, and why.
+    pub nameless: Vec<String>,
+}
+
 /// The addresses of the seeds, names looked up anew each time: they may move.
-pub(super) async fn resolve(seeds: &[Seed]) -> Vec<SocketAddr> {
-    let mut addrs = Vec::new();
+pub(super) async fn resolve(seeds: &[Seed]) -> Resolved {
+    let mut resolved = Resolved::default();
     for seed in seeds {
         match seed.literal() {
-            Some(addr) => addrs.push(addr),
+            Some(addr) => resolved.addrs.push(addr),
             None => match tokio::net::lookup_host((seed.host.as_str(), seed.port)).await {
-                Ok(found) => addrs.extend(found),
-                Err(error) => tracing::warn!(%seed, %error, "cannot look up a seed"),
+                Ok(found) => resolved.addrs.extend(found),
+                Err(error) => resolved
+                    .nameless
+                    .push(format!("the name in `{seed}` does not resolve: {error}")),
             },
         }
     }
-    addrs
+    resolved
+}
+
+impl Resolved {
+    /// Asks at each address until one brings a decision; where none does, the names that don't resolve are part of why.
+    async fn ask(&self, pinned: CaHash, body: Bytes) -> Round<Welcome> {
+        if self.addrs.is_empty() && !self.nameless.is_empty() {
+            return Round::NotYet(self.nameless.join("; "));
+        }
+        match ask_once(&self.addrs, pinned, body).await {
+            Round::NotYet(why) => {
+                let mut reasons = vec![why];
+                reasons.extend_from_slice(&self.nameless);
+                Round::NotYet(reasons.join("; "))
+            }
+            decided => decided,
+        }
+    }
 }
 
 fn token(config: &AgentConfig) -> anyhow::Result<JoinToken> {
@@ -340,5 +386,46 @@ fn no_identity(config: &AgentConfig) -> ConfigError {
                 "found a mesh with `muster init`, or join one with `muster join ADDR... --token T`"
                     .to_owned(),
         }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_mesh::identity::ClusterId;
+    use muster_mesh::pki::ClusterCa;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_is_the_reason() {
+        // Longer than a name may be, so that nobody is asked for it.
+        let host = "x".repeat(64);
+        let seed = Seed {
+            host: host.clone(),
+            port: 1,
+        };
+        let resolved = resolve(&[seed]).await;
+        let ca = ClusterCa::create(ClusterId::new(1).expect("not zero"), unix_ms()).expect("made");
+        let Round::NotYet(why) = resolved.ask(ca.hash(), Bytes::new()).await else {
+            panic!("nobody can have decided");
+        };
+        let expected = format!("the name in `{host}:1` does not resolve: ");
+        assert!(why.starts_with(&expected), "{why}");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_by_a_machine_whose_address_is_in_use() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state_dir = StateDir::open(folder.path()).expect("opens");
+        let taken = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let mut config = AgentConfig::default();
+        config.machine.bind = taken.local_addr().expect("bound");
+        let asking = Asking::logged(Some(Duration::ZERO));
+        let joined = join(&config, &state_dir, config.machine.bind, asking).await;
+        let Err(error) = joined else {
+            panic!("it can't have joined");
+        };
+        let expected = format!("cannot serve the mesh on {}", config.machine.bind);
+        assert!(error.to_string().starts_with(&expected), "{error:#}");
     }
 }
