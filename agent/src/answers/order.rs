@@ -8,7 +8,7 @@ use super::refused::refused;
 use super::snapshot::{Snapshot, shorten};
 use super::{hand, issue, plan, specs};
 use crate::api::types::{ApplyRequest, Done, HealMode, Plan, ScaleRequest};
-use crate::api::{ApiError, Caller, Request, Response};
+use crate::api::{ApiError, Caller, ErrorKind, Request, Response};
 use crate::fleet::{
     self, Command, DecisionId, GroupId, Machine, MachineName, PauseScope, Reply, Text, TokenId,
     count, span,
@@ -201,6 +201,7 @@ fn about_machine(snapshot: &Snapshot<'_>, request: Request) -> Order {
         }
         Request::MachineForget { name } => {
             let machine = on_roster(snapshot, &name)?;
+            ensure_silent(snapshot, machine)?;
             let detail = format!("{} ({}) is off the roster", machine.name, machine.id);
             Ok((
                 Command::Forget {
@@ -218,6 +219,21 @@ fn about_machine(snapshot: &Snapshot<'_>, request: Request) -> Order {
         Request::Uncordon { name } => uncordon(snapshot, &name),
         other => Err(no_command(&other)),
     }
+}
+
+/// Refuses to forget a machine that answers: it would run on with nobody to look after it.
+fn ensure_silent(snapshot: &Snapshot<'_>, machine: &Machine) -> Result<(), ApiError> {
+    if !snapshot.world.is_active(machine.id) {
+        return Ok(());
+    }
+    let name = &machine.name;
+    Err(ApiError::new(
+        ErrorKind::Refused,
+        format!("{name} still answers, and forgetting it would not stop it"),
+    )
+    .remedy(format!(
+        "run `muster leave` on it, or shut it out with `muster revoke {name}`, or stop it and forget it once it is down"
+    )))
 }
 
 fn no_command(request: &Request) -> ApiError {

@@ -364,7 +364,8 @@ pub(crate) enum Command {
     /// Take a machine off the roster as it is
     #[command(
         after_help = "For a machine that you know to be gone where nobody can prove it. It is neither stopped nor \
-        destroyed; its group makes another one. Never use it for a machine that may still run."
+        destroyed; its group makes another one. Never use it for a machine that may still run; one that still answers \
+        is not forgotten: have it `leave`, `revoke` it, or stop it first."
     )]
     Forget {
         /// Its name or machine ID.

@@ -11,7 +11,8 @@ use crate::api::types::{ApplyRequest, Change, HealMode, Plan, ScaleRequest};
 use crate::api::{ApiError, Caller, ErrorKind, Request, Response};
 use crate::fleet::testing::{cattle, group, pets};
 use crate::fleet::{
-    self, Diagnosis, GroupSpec, HealPolicy, PauseKey, PauseScope, Refusal, SpecRevision, TokenId,
+    self, Diagnosis, GroupSpec, HealPolicy, MemberStatus, PauseKey, PauseScope, Refusal,
+    SpecRevision, TokenId,
 };
 
 fn apply(specs: &[GroupSpec]) -> Request {
@@ -257,13 +258,20 @@ async fn machines_are_shut_out_and_forgotten_by_name() {
         .await
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound);
-    done(
-        office
-            .ask(Request::MachineForget {
-                name: id.to_string(),
-            })
-            .await,
+    let forget = || Request::MachineForget {
+        name: id.to_string(),
+    };
+    let error = office.ask(forget()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Refused);
+    assert!(
+        error.message.starts_with("web-1 still answers"),
+        "{error:?}"
     );
+    let remedy = error.remedy.unwrap();
+    assert!(remedy.contains("`muster revoke web-1`"), "{remedy}");
+    assert!(office.scene().fleet.state.machines.contains_key(&id));
+    office.change(|scene| scene.see("web-1", MemberStatus::Down));
+    done(office.ask(forget()).await);
     assert!(!office.scene().fleet.state.machines.contains_key(&id));
     let error = office
         .ask(Request::Approve { decision: 4711 })
