@@ -57,6 +57,7 @@ mod lease;
 mod places;
 mod profile;
 mod propose;
+mod quorum;
 pub(crate) mod recorder;
 mod refounding;
 mod renewal;
@@ -288,10 +289,13 @@ async fn sit_down(
         Ok(Some((coordinator, ca))) => shared.council.seat(coordinator, ca),
         Ok(None) => {}
         // It can still answer, follow and work; what it must not do is vote from a damaged log.
-        Err(error) => tracing::error!(
-            error = format!("{error:#}"),
-            "this machine can't take its seat among the coordinators; it follows as an ordinary machine"
-        ),
+        Err(error) => {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "this machine can't take its seat among the coordinators; it follows as an ordinary machine"
+            );
+            shared.council.fail();
+        }
     }
     Ok(())
 }

@@ -21,12 +21,17 @@ pub(super) fn coordinators(snapshot: &Snapshot<'_>) -> Listed<CoordinatorRow> {
 
 fn row(snapshot: &Snapshot<'_>, seat: &Seat, role: &str) -> CoordinatorRow {
     let leads = role == "voter" && snapshot.leader == Some(seat.machine);
+    let role = match role {
+        _ if snapshot.world.has_no_log(seat.machine) => "failed",
+        _ if leads => "leader",
+        role => role,
+    };
     let last_index = snapshot.seats.last_index;
     CoordinatorRow {
         seat: seat.number,
         name: snapshot.name_of(seat.machine),
         machine_id: seat.machine,
-        role: if leads { "leader" } else { role }.to_owned(),
+        role: role.to_owned(),
         term: snapshot.term,
         log_index: seat.log_index,
         lag: last_index

@@ -4,12 +4,13 @@
 //! starts a coordinator when the state gives this machine a seat, and ends it when the seat is given up.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use muster_mesh::consensus::coordinator::{Compaction, Status, Timing};
+use muster_mesh::consensus::coordinator::{Compaction, Role, Status, Timing};
 use muster_mesh::consensus::{
     CallError, Coordinator, CoordinatorConfig, LogGeneration, Network, Replica, Seat, SeatNode,
 };
@@ -18,7 +19,7 @@ use muster_mesh::pki::{ClusterCa, KeyFile, open_ca, seal_ca};
 use muster_mesh::state_dir::{FileKind, StateDir};
 use muster_mesh::transport::{RequestError, StreamKind, Transport};
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::mesh::Mesh;
 use super::route::ask_leader;
@@ -50,6 +51,10 @@ pub(super) struct Council {
     /// The lowest generation of the log that this machine may coordinate.
     lowest: watch::Sender<LogGeneration>,
     ca: Arc<Mutex<Option<Arc<ClusterCa>>>>,
+    /// This machine had a seat, and its log can't be read or written.
+    failed: Arc<AtomicBool>,
+    /// In which term, and since when, nothing that is proposed here has been committed.
+    stuck: Arc<Mutex<Option<(u64, Instant)>>>,
 }
 
 impl Default for Council {
@@ -58,6 +63,8 @@ impl Default for Council {
             running: watch::Sender::new(None),
             lowest: watch::Sender::default(),
             ca: Arc::default(),
+            failed: Arc::default(),
+            stuck: Arc::default(),
         }
     }
 }
@@ -103,7 +110,40 @@ impl Council {
         let _ = running.wait_for(over).await;
     }
 
+    /// Whether this machine had a seat when its log could not be read or written any more, and has got no other since.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the log of this machine's seat can't be read or written. To be said before the coordinator is seen to
+    /// be gone, so that everybody who looks then knows why.
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that something was committed that this machine had proposed as the leader.
+    pub(super) fn committed(&self) {
+        *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Notes that what this machine proposed in `term`, beginning at `begun`, was not committed in time.
+    pub(super) fn not_committed(&self, term: u64, begun: Instant) {
+        let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        if stuck.is_none_or(|(before, _)| before != term) {
+            *stuck = Some((term, begun));
+        }
+    }
+
+    /// How long this machine has led, in the term of `status`, without having anything committed that it proposed;
+    /// `None` where it does not lead, has proposed nothing since, or all is well.
+    pub(super) fn stuck(&self, status: &Status) -> Option<Duration> {
+        let stuck = *self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        let (term, since) = stuck?;
+        (status.role == Role::Leader && status.term == term).then(|| since.elapsed())
+    }
+
     pub(super) fn seat(&self, coordinator: Coordinator<FleetState>, ca: Arc<ClusterCa>) {
+        self.failed.store(false, Ordering::Relaxed);
         *self.ca.lock().unwrap_or_else(PoisonError::into_inner) = Some(ca);
         self.running.send_replace(Some(coordinator));
     }
@@ -345,6 +385,7 @@ async fn end(shared: &Arc<Shared>, coordinator: Option<&Coordinator<FleetState>>
                 why,
                 "the coordinator has stopped; this machine follows the others until its log works again"
             );
+            shared.council.fail();
             vacate(shared).await;
             Ok(())
         }

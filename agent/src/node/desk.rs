@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use muster_mesh::clock::unix_ms;
-use muster_mesh::consensus::Seats;
 use muster_mesh::consensus::coordinator::Status;
 use muster_mesh::identity::MachineId;
 use muster_mesh::pki::ClusterCa;
@@ -17,20 +16,17 @@ use tokio::sync::watch;
 
 use super::last_words;
 use super::propose::{ProposeFailure, propose};
+use super::quorum::{self, Sight};
 use super::route::{RouteError, Routed, ask_leader};
 use super::shared::Shared;
-use super::world::World;
-use crate::answers::{Answers, Desk, Heard, LocalEvent, QuorumView, Seat, SeatsView, Snapshot};
+use crate::answers::{Answers, Desk, Heard, LocalEvent, Seat, SeatsView, Snapshot};
 use crate::api::server::{HungUp, LineSink, serve_one};
 use crate::api::types::Reply as ApiReply;
 use crate::api::{ApiError, Backend, Caller, ErrorKind, Request, Response};
-use crate::fleet::{Command, FleetState, Reply, Text};
+use crate::fleet::{Command, Reply, Text};
 
 /// How long the leader has for a request that was passed on to it.
 const FORWARD_DEADLINE: Duration = Duration::from_secs(12);
-
-/// A leader that said nothing for so long can't be counted on. Its word spreads with the probes, a few seconds behind.
-const LEADER_SILENCE_MAX_MS: u64 = 20_000;
 
 /// Characters of what another machine says of whom it asks for that are kept.
 const ASKER_CHARS_MAX: usize = 80;
@@ -88,20 +84,24 @@ pub(super) fn snapshot<R>(shared: &Shared, look: impl FnOnce(&Snapshot<'_>) -> R
         .coordinator()
         .map(|coordinator| coordinator.status());
     let status = status.as_ref().map(|status| status.borrow().clone());
-    // Whoever led and is known to be down leads no more.
-    let leader = shared.leader().filter(|leader| world.is_active(*leader));
+    // Whoever led and is known to be down, or to have no log, leads no more.
+    let leader = shared
+        .leader()
+        .filter(|leader| world.is_active(*leader) && !world.has_no_log(*leader));
     let now_ms = unix_ms();
     let name = shared.name(shared.me);
     shared.replica.read(|state, at| {
-        let quorum = quorum(
-            shared,
-            &seats,
+        let quorum = quorum::judge(&Sight {
             state,
-            &world,
+            seats: &seats,
+            world: &world,
             leader,
-            status.as_ref(),
-            now_ms,
-        );
+            silent_ms: silent_ms(shared, status.as_ref(), now_ms),
+            stuck: status
+                .as_ref()
+                .and_then(|status| shared.council.stuck(status)),
+            hold: shared.refounding.hold(),
+        });
         let seat = |seat: muster_mesh::consensus::Seat, machine: MachineId| Seat {
             number: seat.0,
             machine,
@@ -135,6 +135,20 @@ pub(super) fn snapshot<R>(shared: &Shared, look: impl FnOnce(&Snapshot<'_>) -> R
             quorum,
         })
     })
+}
+
+/// How long ago the leader was last sure that it leads, in milliseconds, by its own word where it is another machine;
+/// `None` where that was never heard.
+fn silent_ms(shared: &Shared, status: Option<&Status>, now_ms: u64) -> Option<u64> {
+    match status {
+        Some(status) if status.leading_since.is_some() => {
+            u64::try_from(status.quorum_silence().as_millis()).ok()
+        }
+        _ => {
+            let hint = *shared.hints.borrow();
+            hint.map(|hint| now_ms.saturating_sub(hint.leader_ms))
+        }
+    }
 }
 
 #[async_trait]
@@ -259,67 +273,6 @@ fn no_leader(why: impl Into<String>) -> ApiError {
     ApiError::new(ErrorKind::NoLeader, why).remedy(
         "wait for an election, a few seconds; `muster status` says whether there is a quorum",
     )
-}
-
-/// Whether the fleet can act, as far as this machine can tell.
-fn quorum(
-    shared: &Shared,
-    seats: &Seats,
-    state: &FleetState,
-    world: &World,
-    leader: Option<MachineId>,
-    status: Option<&Status>,
-    now_ms: u64,
-) -> QuorumView {
-    let voters = seats.voters.len();
-    let answering = seats
-        .voters
-        .values()
-        .filter(|node| world.is_active(node.machine))
-        .count();
-    let needed = voters / 2 + 1;
-    if answering < needed {
-        let detail = format!(
-            "{answering} of {voters} coordinators {}; {needed} are needed",
-            if answering == 1 { "answers" } else { "answer" }
-        );
-        let detail = match shared.refounding.hold() {
-            Some(why) => format!("{detail}; the log is not founded anew: {why}"),
-            None => detail,
-        };
-        return QuorumView { ok: false, detail };
-    }
-    let electors: Vec<_> = state.electors().map(|machine| machine.id).collect();
-    let present = electors
-        .iter()
-        .filter(|machine| world.is_active(**machine))
-        .count();
-    let half = electors.len() / 2 + 1;
-    if present < half {
-        let roster = electors.len();
-        let detail = format!(
-            "{present} of {roster} machines answer; more than half ({half}) must stand behind the leader"
-        );
-        return QuorumView { ok: false, detail };
-    }
-    let leads = leader.is_some();
-    let silent_ms = match (status, *shared.hints.borrow()) {
-        (Some(status), _) if status.leading_since.is_some() => {
-            u64::try_from(status.quorum_silence().as_millis()).unwrap_or(u64::MAX)
-        }
-        (_, Some(hint)) => now_ms.saturating_sub(hint.leader_ms),
-        (_, None) => u64::MAX,
-    };
-    if !leads || silent_ms > LEADER_SILENCE_MAX_MS {
-        let detail =
-            format!("{answering} of {voters} coordinators answer, and none of them leads yet");
-        return QuorumView { ok: false, detail };
-    }
-    let detail = format!(
-        "{answering} of {voters} coordinators and {present} of {} machines answer",
-        electors.len()
-    );
-    QuorumView { ok: true, detail }
 }
 
 /// Serves one API request that came over the mesh.

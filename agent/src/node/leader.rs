@@ -214,13 +214,15 @@ impl Reign {
         }
     }
 
-    /// Says how far the log is, if most coordinators have confirmed lately that this machine may say so.
+    /// Says how far the log is, if most coordinators have confirmed lately that this machine may say so, and it gets
+    /// committed what it proposes.
     async fn hint(&self) {
         let status = self.coordinator.status();
         let hint = {
             let status = status.borrow();
             let silent = status.quorum_silence() > 3 * HINT_PERIOD;
-            status.applied.filter(|_| !silent).map(|at| Hint {
+            let stuck = self.shared.council.stuck(&status).is_some();
+            status.applied.filter(|_| !silent && !stuck).map(|at| Hint {
                 generation: self.shared.replica.generation().0,
                 term: self.term,
                 index: at.index,

@@ -10,7 +10,7 @@ use muster_mesh::records::{Leaving, Profile, RecordSigner, RecordVerifier};
 use tokio::sync::watch;
 
 use super::mesh::Input;
-use super::mesh::paint::{API_ADDRESS, COORDINATOR, PID};
+use super::mesh::paint::{API_ADDRESS, COORDINATOR, FAILED_COORDINATOR, PID};
 use super::shared::Shared;
 
 /// What the signatures are for; a signature made for something else is none here.
@@ -44,6 +44,8 @@ pub(super) fn compose(shared: &Shared, leaving: Option<Leaving>) -> Profile {
     let config = &shared.config;
     let role = if shared.council.coordinator().is_some() {
         COORDINATOR
+    } else if shared.council.has_failed() {
+        FAILED_COORDINATOR
     } else {
         "member"
     };

@@ -5,6 +5,8 @@ use std::time::Duration;
 use muster_mesh::clock::unix_ms;
 use muster_mesh::consensus::coordinator::{ProposeError, Role};
 
+use tokio::time::Instant;
+
 use super::shared::Shared;
 use crate::fleet::{Command, Envelope, Refusal, Reply, Text};
 
@@ -68,9 +70,15 @@ pub(super) async fn propose_in(
         actor,
         command,
     };
+    let begun = Instant::now();
     let proposed = coordinator
         .propose(envelope.encode(), COMMIT_DEADLINE)
         .await;
+    match &proposed {
+        Ok(_) => shared.council.committed(),
+        Err(ProposeError::Unknown) => shared.council.not_committed(term, begun),
+        Err(_) => {}
+    }
     match proposed {
         Ok(proposed) => match Reply::decode(&proposed.reply) {
             Ok(reply) => reply.accepted().map_err(|refusal| {

@@ -182,7 +182,9 @@ pub(super) fn orphaned(shared: &Shared) -> bool {
             let away = seen.said.as_ref().and_then(|said| said.leaving);
             let expected =
                 matches!(away, Some(Leaving::Rebooting { until_ms }) if now_ms < until_ms);
-            matches!(seen.status, MemberStatus::Down | MemberStatus::Left) && !expected
+            let gone = matches!(seen.status, MemberStatus::Down | MemberStatus::Left) && !expected;
+            // Without its log it can neither lead nor vote, however well it answers.
+            gone || world.has_no_log(machine)
         }
     };
     let lost = seats

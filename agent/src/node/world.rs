@@ -68,6 +68,8 @@ pub struct Said {
     pub pid: Option<u32>,
     /// Whether it says that it coordinates.
     pub coordinates: bool,
+    /// Whether it says that it can't read or write the log of the coordinator's seat that it has or had.
+    pub log_failed: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// When that arrived here, in milliseconds since 1970.
@@ -112,6 +114,15 @@ impl World {
             self.status(machine),
             Some(MemberStatus::Alive | MemberStatus::Suspect)
         )
+    }
+
+    /// Whether a machine takes part and says that it can't use its log: whatever seat it has counts for nothing.
+    pub fn has_no_log(&self, machine: MachineId) -> bool {
+        let said = self
+            .members
+            .get(&machine)
+            .and_then(|seen| seen.said.as_ref());
+        self.is_active(machine) && said.is_some_and(|said| said.log_failed)
     }
 
     /// A machine's address, as the mesh last knew it.

@@ -122,6 +122,7 @@ pub(super) fn said(name: &str, received_ms: u64) -> Said {
         readings: Default::default(),
         pid: None,
         coordinates: false,
+        log_failed: false,
         labels: BTreeMap::from([("zone".into(), "a".into())]),
         received_ms,
     }

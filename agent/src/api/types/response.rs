@@ -127,7 +127,7 @@ pub struct CoordinatorRow {
     pub name: String,
     /// What the mesh calls it.
     pub machine_id: MachineId,
-    /// `leader`, `voter` or `learner`.
+    /// `leader`, `voter` or `learner`; `failed` where it can't read or write its log.
     pub role: String,
     /// The term that the answering machine knows.
     pub term: u64,

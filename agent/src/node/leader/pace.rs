@@ -152,6 +152,7 @@ mod tests {
             api: None,
             pid: None,
             coordinates: false,
+            log_failed: false,
             labels: BTreeMap::new(),
             received_ms: 0,
         }

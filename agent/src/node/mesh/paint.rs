@@ -16,6 +16,9 @@ use crate::node::world::{Said, Seen, World};
 /// The role of a machine that has a coordinator's seat.
 pub(crate) const COORDINATOR: &str = "coordinator";
 
+/// The role of a machine that had a coordinator's seat when it could not read or write the seat's log any more.
+pub(crate) const FAILED_COORDINATOR: &str = "failed coordinator";
+
 /// The key of the agent's process ID in a profile: it changes with every start, so only the machine itself knows it.
 pub(crate) const PID: &str = "pid";
 
@@ -90,6 +93,7 @@ impl MeshTask {
             api: profile.addresses.get(API_ADDRESS).cloned(),
             pid: profile.addresses.get(PID).and_then(|pid| pid.parse().ok()),
             coordinates: profile.role == COORDINATOR,
+            log_failed: profile.role == FAILED_COORDINATOR,
             labels: profile.labels.clone(),
             received_ms,
         })
