@@ -18,6 +18,8 @@ pub struct Status {
     pub quorum: bool,
     /// Members by condition.
     pub members: Members,
+    /// What stops the whole fleet.
+    pub holds: Vec<Hold>,
     /// The groups.
     pub groups: Vec<GroupRow>,
     /// The machines.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use muster_tests::Fleet;
+use muster_tests::{Fleet, MachineRow};
 
 #[test]
 fn a_fleet_that_was_stopped_comes_back_as_itself() {
@@ -39,4 +39,54 @@ fn a_fleet_that_lost_power_comes_back_as_itself() {
         fleet.events_of("replacing").is_empty(),
         "nothing was replaced"
     );
+}
+
+#[test]
+fn coordinators_with_damaged_logs_are_named_and_the_log_is_founded_anew() {
+    let mut fleet = Fleet::start();
+    let before = fleet.wait_whole();
+    let damaged: Vec<_> = before.coordinators[..2].to_vec();
+    fleet.stop_dev();
+    damage_log(before.machine(&damaged[0]), |_| b"rubbish".to_vec());
+    damage_log(before.machine(&damaged[1]), |mut log| {
+        log.truncate(log.len() / 2);
+        log
+    });
+    fleet.start_dev();
+    fleet.wait_for("it says which logs fail", |status| {
+        let mut details = status.holds.iter().map(|hold| hold.detail.as_str());
+        let names = format!("{} can't read or write their logs", damaged.join(" and "));
+        let other = format!(
+            "{} and {} can't read or write their logs",
+            damaged[1], damaged[0]
+        );
+        let said = details.any(|detail| {
+            detail.starts_with("1 of 3 coordinators answers")
+                && (detail.contains(&names) || detail.contains(&other))
+        });
+        if said && !status.quorum {
+            Ok(())
+        } else {
+            Err(format!("quorum {}, {:#?}", status.quorum, status.holds))
+        }
+    });
+    let after = fleet.wait_whole();
+    assert_eq!(after.cluster, before.cluster);
+    assert_eq!(after.identities(), before.identities());
+    assert_eq!(fleet.events_of("refounded").len(), 1);
+    assert!(
+        fleet.events_of("replacing").is_empty(),
+        "nothing was replaced"
+    );
+}
+
+/// Changes the log of a coordinator that does not run.
+fn damage_log(machine: &MachineRow, damage: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+    let files = fs::read_dir(machine.dir().join("state")).expect("it has a data directory");
+    let mut logs = files
+        .map(|file| file.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "redb"));
+    let log = logs.next().expect("a coordinator has a log");
+    let whole = fs::read(&log).expect("readable");
+    fs::write(&log, damage(whole)).expect("the directory is ours");
 }
