@@ -252,7 +252,7 @@ fn destroy(snapshot: &Snapshot<'_>, id: &str) -> Order {
 fn free(snapshot: &Snapshot<'_>, id: &str) -> Order {
     let group = existing(snapshot, id)?;
     let machines = machines_of(snapshot, &group);
-    let detail = format!("group {group} is forgotten; {machines} left running");
+    let detail = format!("group {group} is forgotten; {machines} left as they are");
     Ok((Command::FreeGroup { group }, detail))
 }
 

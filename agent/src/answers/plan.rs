@@ -12,7 +12,7 @@ use crate::spec::{self, Current};
 /// What making these specs come true would change.
 ///
 /// # Errors
-/// `conflict` where a group isn't at the revision that the asker expects.
+/// `conflict` where a group isn't at the revision that the asker expects, and what the fleet would refuse as a whole.
 pub(super) fn apply(
     snapshot: &Snapshot<'_>,
     specs: &[GroupSpec],
@@ -35,11 +35,16 @@ pub(super) fn apply(
         let plan = spec::plan(current(snapshot, &spec.id), spec);
         groups.push(unless_destroying(snapshot, &spec.id, plan));
     }
-    Ok(Plan {
+    let plan = Plan {
         as_of: snapshot.as_of(),
         applied: false,
         groups,
-    })
+    };
+    if plan.refusal().is_none() && !plan.is_empty() {
+        let checked = snapshot.state.check_specs(&changes(snapshot, specs));
+        checked.map_err(|refusal| refused(&refusal))?;
+    }
+    Ok(plan)
 }
 
 /// What giving a group another size would change.

@@ -104,6 +104,23 @@ async fn an_apply_from_an_old_plan_is_a_conflict() {
 }
 
 #[tokio::test]
+async fn a_plan_is_refused_where_the_apply_would_be() {
+    let office = Office::new();
+    for dry_run in [true, false] {
+        let request = Request::Apply(ApplyRequest {
+            specs: vec![pets("other", &["db-1"])],
+            dry_run,
+            expected: BTreeMap::new(),
+        });
+        let error = office.ask(request).await.unwrap_err();
+        assert!(
+            error.message.contains("db-1 is a member of group"),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_a_running_group_can_t_become_is_refused_whole() {
     let office = Office::new();
     let specs = [cattle("fine", 1), pets("web", &["web-a"])];
@@ -233,7 +250,7 @@ async fn groups_are_paused_resumed_freed_and_destroyed() {
     assert_eq!(mode, fleet::HealMode::Observe);
 
     let said = done(office.ask(Request::GroupFree { id: "db".into() }).await);
-    assert_eq!(said, "group db is forgotten; 2 machines left running");
+    assert_eq!(said, "group db is forgotten; 2 machines left as they are");
     done(office.ask(Request::GroupDestroy { id: "web".into() }).await);
     let error = office.ask(apply(&[cattle("web", 9)])).await.unwrap_err();
     assert!(error.message.contains("being destroyed"), "{error:?}");

@@ -14,6 +14,7 @@ use super::super::refusal::Refusal;
 use super::super::reply::{self, Reply};
 use super::super::spec::{Allocation, GroupSpec, HealMode, SpecRevision};
 use super::super::state::FleetState;
+use super::super::text::count;
 use super::specs::check_spec;
 use super::values::{at_most, invalid, too_many};
 use super::{About, Applied, Context};
@@ -24,9 +25,21 @@ impl FleetState {
         context: &Context<'_>,
         changes: Vec<SpecChange>,
     ) -> Applied {
+        self.check_specs(&changes)?;
+        let applied = changes
+            .into_iter()
+            .map(|change| self.put_spec(context, change.spec));
+        Ok(Reply::Applied(applied.collect()))
+    }
+
+    /// Whether groups can be declared like this, all of them together.
+    ///
+    /// # Errors
+    /// The refusal that the command would get.
+    pub fn check_specs(&self, changes: &[SpecChange]) -> Result<(), Refusal> {
         at_most("groups in one change", changes.len(), SPECS_PER_COMMAND_MAX)?;
         let mut ids = BTreeSet::new();
-        for change in &changes {
+        for change in changes {
             if !ids.insert(&change.spec.id) {
                 return Err(invalid(format!(
                     "group {} is declared twice",
@@ -41,11 +54,7 @@ impl FleetState {
             .count();
         at_most("groups", self.groups.len() + new, GROUPS_MAX)?;
         self.check_total(changes.iter().map(|change| &change.spec))?;
-        self.check_pet_names(&changes)?;
-        let applied = changes
-            .into_iter()
-            .map(|change| self.put_spec(context, change.spec));
-        Ok(Reply::Applied(applied.collect()))
+        self.check_pet_names(changes)
     }
 
     fn check_change(&self, SpecChange { spec, expected }: &SpecChange) -> Result<(), Refusal> {
@@ -224,8 +233,8 @@ impl FleetState {
             spec,
         };
         let detail = format!(
-            "{} machines wanted, as declared{}",
-            group.spec.desired(),
+            "{} wanted, as declared{}",
+            count(group.spec.desired(), "machine"),
             context.by_whom()
         );
         self.groups.insert(id.clone(), group);
@@ -313,8 +322,8 @@ impl FleetState {
     pub(super) fn destroy_group(&mut self, context: &Context<'_>, id: &GroupId) -> Applied {
         if let Some(group) = self.groups.get_mut(id).filter(|group| !group.destroying) {
             group.destroying = true;
-            let count = self.group_machines(id).count();
-            let detail = format!("{count} machines to go{}", context.by_whom());
+            let machines = count(self.group_machines(id).count(), "machine");
+            let detail = format!("{machines} to go{}", context.by_whom());
             self.note(
                 context,
                 EventKind::GroupDestroying,
@@ -368,8 +377,8 @@ impl FleetState {
         }
         self.drop_group(id);
         let detail = format!(
-            "{} machines stay as they are{}",
-            freed.len(),
+            "{} let go{}",
+            count(freed.len(), "machine"),
             context.by_whom()
         );
         self.note(context, EventKind::GroupFreed, About::group(id, detail));
