@@ -12,8 +12,8 @@ pub(crate) fn age(at_ms: u64, now_ms: u64) -> String {
 pub(crate) fn span(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
-        0..100 => format!("{seconds}s"),
-        100..6_000 => format!("{}m", seconds / 60),
+        0..120 => format!("{seconds}s"),
+        120..6_000 => format!("{}m", seconds / 60),
         6_000..172_800 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),
     }
@@ -36,8 +36,8 @@ pub(crate) fn until(at_ms: u64, now_ms: u64) -> String {
     // What was given 24 h a moment ago ends in 24 h, not in 23.
     let seconds = (at_ms - now_ms).div_ceil(1000);
     match seconds {
-        0..100 => format!("in {seconds}s"),
-        100..6_000 => format!("in {}m", (seconds + 30) / 60),
+        0..120 => format!("in {seconds}s"),
+        120..6_000 => format!("in {}m", (seconds + 30) / 60),
         6_000..172_800 => format!("in {}h", (seconds + 1_800) / 3_600),
         _ => format!("in {}d", (seconds + 43_200) / 86_400),
     }
@@ -83,15 +83,15 @@ mod tests {
             0,
             999,
             3_000,
-            99_999,
-            100_000,
+            119_999,
+            120_000,
             5_999_000,
             6_000_000,
             172_800_000,
         ]
         .map(|ms| age(0, ms))
         .to_vec();
-        assert_eq!(shown, ["0s", "0s", "3s", "99s", "1m", "99m", "1h", "2d"]);
+        assert_eq!(shown, ["0s", "0s", "3s", "119s", "2m", "99m", "1h", "2d"]);
         assert_eq!(age(10, 5), "0s");
         assert_eq!(until(5, 10), "over");
         assert_eq!(until(65_000, 5_000), "in 60s");

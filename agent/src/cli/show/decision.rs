@@ -8,6 +8,9 @@ use crate::api::types::{
     CheckRow, CheckVerdict, DecisionRow, EventRow, Explanation, Listed, Outcome, OutcomeKind,
 };
 
+/// So many decisions are explained in full, the latest; `explain` with its number does it for any other.
+const SHOWN_IN_FULL: usize = 3;
+
 /// The last decisions.
 pub(in crate::cli) fn decisions(decisions: &Listed<DecisionRow>, out: &Output) -> String {
     table(&decisions.items, out) + &answered(&decisions.as_of, out)
@@ -64,12 +67,19 @@ pub(crate) fn outcome(outcome: &Outcome) -> (Tone, String) {
 /// Why something was done or wasn't.
 pub(in crate::cli) fn explanation(explanation: &Explanation, out: &Output) -> String {
     let mut text = format!("{}\n", out.paint.tone(Tone::Bold, &explanation.summary));
-    for (index, decision) in explanation.decisions.iter().enumerate() {
+    let (full, earlier) = explanation
+        .decisions
+        .split_at(explanation.decisions.len().min(SHOWN_IN_FULL));
+    for (index, decision) in full.iter().enumerate() {
         text += &one(decision, out);
         // Of the older ones, JSON has it.
         if index == 0 {
             text += &what_would_have_changed(decision, out);
         }
+    }
+    if !earlier.is_empty() {
+        text += &heading("EARLIER DECISIONS", out);
+        text += &table(earlier, out);
     }
     if !explanation.events.is_empty() {
         text += &heading("EVENTS", out);
