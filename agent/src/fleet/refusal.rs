@@ -12,7 +12,7 @@ use super::names::{GroupId, MachineName, Member};
 use super::pause::PauseScope;
 use super::rule::Rule;
 use super::spec::{GroupKind, SpecRevision};
-use super::text::Text;
+use super::text::{Text, count};
 use super::token::TokenId;
 
 /// Why a command was refused.
@@ -119,7 +119,7 @@ pub enum Refusal {
     PetsHaveNoSize(GroupId),
     /// The group has work under way.
     #[error(
-        "group {group} has {open} intents under way; wait until they are done, or pause it and try again"
+        "group {group} has {} under way; wait until that is done, or pause it and try again", count(*.open as usize, "operation")
     )]
     GroupBusy {
         /// The group.

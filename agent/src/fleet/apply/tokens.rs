@@ -8,7 +8,7 @@ use super::super::names::GroupId;
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
 use super::super::state::FleetState;
-use super::super::text::{Text, span};
+use super::super::text::{Text, count, span};
 use super::super::token::{SecretHash, Token, TokenId};
 use super::values::{at_most, invalid};
 use super::{About, Applied, Context};
@@ -60,7 +60,8 @@ impl FleetState {
         at_most("join tokens", good + 1, TOKENS_MAX)?;
         self.tokens.retain(|_, token| is_good(token));
         let detail = format!(
-            "{id}, {uses} uses within {}{}: {note}",
+            "{id}, {} within {}{}: {note}",
+            count(uses as usize, "use"),
             span(lifetime_ms),
             context.by_whom()
         );
@@ -86,7 +87,11 @@ impl FleetState {
 
     pub(super) fn revoke_token(&mut self, context: &Context<'_>, id: TokenId) -> Applied {
         let token = self.tokens.remove(&id).ok_or(Refusal::TokenInvalid(id))?;
-        let detail = format!("{id}, used {} times{}", token.used, context.by_whom());
+        let detail = format!(
+            "{id}, used {}{}",
+            count(token.used as usize, "time"),
+            context.by_whom()
+        );
         let about = About {
             group: token.group.as_ref(),
             ..About::fleet(detail)
