@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::rows::{Condition, condition};
 use super::snapshot::Snapshot;
 use crate::api::types::Hold;
-use crate::fleet::{Concern, GroupId, Intent, Machine, Outcome, Rule, Subject, Would};
+use crate::fleet::{Concern, GroupId, Intent, Machine, Outcome, Rule, Subject, Would, span};
 
 /// The fleet sorted by group.
 #[derive(Debug, Default)]
@@ -72,8 +72,8 @@ impl<'a> Census<'a> {
 fn held_step(intent: &Intent) -> Option<(Rule, Hold)> {
     let record = intent.current()?;
     let held = record.held.as_ref()?;
-    let (action, name, step) = (intent.action.word(), &intent.name, record.step.word());
-    let detail = format!("{action} of {name} waits at `{step}`: {}", held.detail);
+    let (what, step) = (intent.words(), record.step.word());
+    let detail = format!("{what} waits at `{step}`: {}", held.detail);
     let rule = held.rule.to_string();
     Some((held.rule, Hold { rule, detail }))
 }
@@ -94,7 +94,10 @@ pub(super) fn hold(
         (Subject::Group(_), _) => String::new(),
     };
     let (rule, words) = match &concern.outcome {
-        Outcome::Hold { rule, detail } => (*rule, detail.to_string()),
+        Outcome::Hold { rule, detail, .. } => (
+            *rule,
+            held_words(detail, concern.outcome.until_ms(), snapshot.now_ms),
+        ),
         Outcome::Observe { would } => {
             let would = would_words(*would, &subject_name);
             (
@@ -122,6 +125,14 @@ pub(super) fn hold(
             detail,
         },
     ))
+}
+
+/// Why a rule holds, with the time that is left now: `it waits for 6 s (4 s left)`.
+pub(super) fn held_words(detail: &str, until_ms: Option<u64>, now_ms: u64) -> String {
+    match until_ms.filter(|until_ms| *until_ms > now_ms) {
+        Some(until_ms) => format!("{detail} ({} left)", span(until_ms - now_ms)),
+        None => detail.to_owned(),
+    }
 }
 
 /// What would be done to whom, such as `replace web-2`.

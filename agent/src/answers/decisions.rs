@@ -2,7 +2,7 @@
 
 use muster_mesh::identity::MachineId;
 
-use super::census::would_words;
+use super::census::{held_words, would_words};
 use super::intents::{action_words, concerns};
 use super::otherwise::otherwise;
 use super::snapshot::{Snapshot, at};
@@ -78,6 +78,12 @@ fn is_about(snapshot: &Snapshot<'_>, decision: &Decision, text: &str) -> bool {
 pub(super) fn involves(decision: &Decision, machine: MachineId) -> bool {
     decision.proposal.subject == Subject::Machine(machine)
         || matches!(decision.proposal.outcome, fleet::Outcome::Act { action, .. } if concerns(action, machine))
+}
+
+/// Whether a decision is what is on record about its subject today.
+pub(super) fn stands(snapshot: &Snapshot<'_>, decision: &Decision) -> bool {
+    let concern = snapshot.state.concerns.get(&decision.proposal.subject);
+    concern.is_some_and(|concern| concern.decision == decision.id)
 }
 
 /// Whether a decision is about a group or one of its machines.
@@ -160,10 +166,11 @@ fn outcome(snapshot: &Snapshot<'_>, decision: &Decision) -> Outcome {
             outcome.action = Some(action_words(snapshot, *action));
             outcome.op = Some(op.to_string());
         }
-        fleet::Outcome::Hold { rule, detail } => {
+        fleet::Outcome::Hold { rule, detail, .. } => {
             outcome.kind = OutcomeKind::Hold;
             outcome.rule = Some(rule.to_string());
-            outcome.detail = detail.to_string();
+            let left = stands(snapshot, decision).then(|| decision.proposal.outcome.until_ms());
+            outcome.detail = held_words(detail, left.flatten(), snapshot.now_ms);
         }
         fleet::Outcome::Observe { would } => {
             outcome.kind = OutcomeKind::Observe;

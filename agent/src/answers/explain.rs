@@ -1,8 +1,9 @@
 //! Why something was done, or was not.
 
-use super::decisions::{decision_row, involves, is_of, machine_name};
+use super::census::held_words;
+use super::decisions::{decision_row, involves, is_of, machine_name, stands};
 use super::events::log_row;
-use super::group::pause_words;
+use super::group::{pause_words, reboot_words};
 use super::intents::{action_words, progress_words};
 use super::machine::is_about;
 use super::remedy::what_ends;
@@ -11,8 +12,8 @@ use super::snapshot::{Snapshot, shorten};
 use crate::api::ApiError;
 use crate::api::types::{Explanation, MachineState};
 use crate::fleet::{
-    Decision, DecisionId, Event, Group, GroupId, Machine, MachineName, Outcome, Subject, count,
-    span,
+    Decision, DecisionId, Event, Group, GroupId, Machine, MachineName, Outcome, Phase, Subject,
+    count, span,
 };
 
 /// So many decisions are explained at once, the latest.
@@ -99,6 +100,17 @@ fn condition_words(snapshot: &Snapshot<'_>, machine: &Machine, condition: Condit
                 "{name} has not answered for {lasting} and may still object to being called down."
             )
         }
+        MachineState::Down if unheard(snapshot, machine) => {
+            let words = format!("{} has heard nothing of {name}", snapshot.name);
+            match snapshot.state.concern(machine.id) {
+                Some(_) => {
+                    format!("{words}, which has been missing for {lasting} by what is on record.")
+                }
+                None => format!(
+                    "{words} in the last {lasting}, since it began to listen or that one joined."
+                ),
+            }
+        }
         MachineState::Down => {
             let seen = snapshot.world.members.get(&machine.id);
             let how = seen.map(|seen| seen.how).filter(|how| !how.is_empty());
@@ -109,11 +121,22 @@ fn condition_words(snapshot: &Snapshot<'_>, machine: &Machine, condition: Condit
             )
         }
         MachineState::Left => format!("{name} left {lasting} ago."),
+        MachineState::Rebooting => {
+            format!(
+                "{name} said {lasting} ago that it restarts; {}.",
+                reboot_words(snapshot, machine)
+            )
+        }
         MachineState::Provisioning => {
             format!("{name} was ordered {lasting} ago and has not joined yet.")
         }
         MachineState::Destroying => format!("{name} has been on its way out for {lasting}."),
     }
+}
+
+/// Whether the mesh here knows nothing of a machine that joined.
+fn unheard(snapshot: &Snapshot<'_>, machine: &Machine) -> bool {
+    machine.phase == Phase::Joined && !snapshot.world.members.contains_key(&machine.id)
 }
 
 /// What it last said of itself, unless all was well.
@@ -162,6 +185,9 @@ fn nothing_decided(snapshot: &Snapshot<'_>, machine: &Machine, condition: Condit
             "it said goodbye, and belongs to no group that would miss it".to_owned()
         }
         MachineState::Provisioning => "it is still within the time that it may take".to_owned(),
+        MachineState::Rebooting => {
+            "it may take its time until then, and what follows is decided after that".to_owned()
+        }
         MachineState::Destroying => "what ordered that is no longer on record".to_owned(),
         MachineState::Down | MachineState::Left => why_no_decision(snapshot, machine),
     };
@@ -191,15 +217,21 @@ fn why_no_decision(snapshot: &Snapshot<'_>, machine: &Machine) -> String {
     }
 }
 
-/// A machine that is no longer on the roster, but on record.
+/// A machine that is no longer on the roster, or a group that is not declared any more, but on record.
 fn explain_past(snapshot: &Snapshot<'_>, subject: &str) -> Result<Explanation, ApiError> {
     let id = subject.parse().ok();
+    let is_group = |group: Option<&GroupId>| group.is_some_and(|group| group.as_str() == subject);
     let named = |name: Option<&MachineName>| name.is_some_and(|name| name.as_str() == subject);
     let is_relevant = |decision: &Decision| {
-        named(decision.name.as_ref()) || id.is_some_and(|id| involves(decision, id))
+        named(decision.name.as_ref())
+            || id.is_some_and(|id| involves(decision, id))
+            || is_group(decision.proposal.group.as_ref())
     };
-    let happened =
-        |event: &Event| named(event.name.as_ref()) || (id.is_some() && event.machine == id);
+    let happened = |event: &Event| {
+        named(event.name.as_ref())
+            || (id.is_some() && event.machine == id)
+            || is_group(event.group.as_ref())
+    };
     let mut found = explanation(snapshot, subject, String::new(), is_relevant, happened);
     if found.decisions.is_empty() && found.events.is_empty() {
         return Err(ApiError::not_found(format!(
@@ -212,7 +244,15 @@ fn explain_past(snapshot: &Snapshot<'_>, subject: &str) -> Result<Explanation, A
     }
     let mut decisions = snapshot.state.decisions.iter().rev();
     let last = decisions.find(|decision| is_relevant(decision));
-    found.summary = format!("{} is no longer on the roster.", shorten(subject));
+    let roster = snapshot.state.machines.values();
+    let left = roster.filter(|machine| is_group(machine.group())).count();
+    found.summary = match left {
+        0 => format!("{} is no longer on the roster.", shorten(subject)),
+        left => format!(
+            "Group {subject} is not declared any more; {} of it left as they are.",
+            count(left, "machine")
+        ),
+    };
     if let Some(decision) = last {
         found.summary.push(' ');
         found.summary.push_str(&decision_words(snapshot, decision));
@@ -233,6 +273,12 @@ fn explain_group(snapshot: &Snapshot<'_>, id: &GroupId, group: &Group) -> Explan
     )];
     if group.destroying {
         sentences.push("It is being destroyed.".to_owned());
+    }
+    if !snapshot.quorum.ok && row.holds.is_empty() {
+        sentences.push(format!(
+            "Should anything happen to it now, nothing can be decided: {}.",
+            snapshot.quorum.detail
+        ));
     }
     for orphan in super::status::orphans(snapshot, |group| group == Some(id.as_str())) {
         sentences.push(format!(
@@ -320,7 +366,9 @@ fn decision_words(snapshot: &Snapshot<'_>, decision: &Decision) -> String {
             }
             words.push('.');
         }
-        Outcome::Hold { rule, detail } => {
+        Outcome::Hold { rule, detail, .. } => {
+            let left = stands(snapshot, decision).then(|| proposal.outcome.until_ms());
+            let detail = held_words(detail, left.flatten(), snapshot.now_ms);
             words.push_str(&format!(
                 " Nothing is done, because rule `{rule}` holds: {detail}."
             ));
@@ -343,10 +391,4 @@ fn decision_words(snapshot: &Snapshot<'_>, decision: &Decision) -> String {
         }
     }
     words
-}
-
-/// Whether a decision is what is on record about its subject today.
-fn stands(snapshot: &Snapshot<'_>, decision: &Decision) -> bool {
-    let concern = snapshot.state.concerns.get(&decision.proposal.subject);
-    concern.is_some_and(|concern| concern.decision == decision.id)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::census::{Census, Tally};
 use super::intents::intent_row;
-use super::rows::{Condition, by_name, machine_row};
+use super::rows::{Condition, back_by_ms, by_name, machine_row};
 use super::snapshot::{Snapshot, number};
 use crate::api::ApiError;
 use crate::api::types::{
@@ -14,7 +14,7 @@ use crate::api::types::{
 use crate::fleet::limits::HOUR_MS;
 use crate::fleet::{
     self, Action, Backoff, Group, GroupId, Intent, Machine, Outcome, Pause, PauseKey, PauseScope,
-    Rule, span,
+    Phase, Rule, span,
 };
 
 /// All groups, without their machines.
@@ -115,7 +115,11 @@ fn state(
     } else if has_failures(tally) {
         GroupState::Healing
     } else if is_changing(group, tally) {
-        GroupState::Provisioning
+        if only_shrinks(group, tally) {
+            GroupState::Shrinking
+        } else {
+            GroupState::Provisioning
+        }
     } else {
         GroupState::Converged
     }
@@ -138,6 +142,18 @@ fn is_changing(group: &Group, tally: &Tally<'_>) -> bool {
         || !tally.intents.is_empty()
         || tally.machines.iter().any(on_its_way)
         || !group.is_made_of(&members)
+}
+
+/// Whether machines only go.
+fn only_shrinks(group: &Group, tally: &Tally<'_>) -> bool {
+    let being_made = |(machine, _): &&(&Machine, Condition)| machine.phase == Phase::Ordered;
+    let going = |(machine, _): &&(&Machine, Condition)| machine.phase == Phase::Retiring;
+    let going = tally.machines.iter().filter(going).count();
+    let there = tally.machines.len();
+    group.destroying
+        || !tally.machines.iter().any(|seen| being_made(&seen))
+            && there > group.desired()
+            && there - going >= group.desired()
 }
 
 fn has_failures(tally: &Tally<'_>) -> bool {
@@ -171,6 +187,7 @@ fn holds(
             hold(Rule::Backoff, backoff_words(backoff, snapshot.now_ms)),
         ));
     }
+    holds.extend(reboots(snapshot, tally));
     if !snapshot.quorum.ok && (has_failures(tally) || is_changing(group, tally)) {
         // What this machine sees now says more than what a leader saw then.
         holds.retain(|(rule, _)| *rule != Rule::Quorum);
@@ -180,6 +197,33 @@ fn holds(
         ));
     }
     holds
+}
+
+/// Machines that said that they restart: until their time is over that is no failure. What the fleet itself restarts is
+/// under way, and no hold.
+fn reboots(snapshot: &Snapshot<'_>, tally: &Tally<'_>) -> Vec<(Rule, Hold)> {
+    let waits = |(machine, condition): &&(&Machine, Condition)| {
+        condition.state == MachineState::Rebooting && machine.intent.is_none()
+    };
+    let machines = tally.machines.iter().filter(waits);
+    machines
+        .map(|(machine, _)| {
+            let left = reboot_words(snapshot, machine);
+            let detail = format!(
+                "{} (rebooting): it said that it restarts; {left}",
+                machine.name
+            );
+            (Rule::Evidence, hold(Rule::Evidence, detail))
+        })
+        .collect()
+}
+
+/// How long a machine that restarts still has: `it has 28 s left to be back`.
+pub(super) fn reboot_words(snapshot: &Snapshot<'_>, machine: &Machine) -> String {
+    let seen = snapshot.world.members.get(&machine.id);
+    let until_ms = seen.and_then(back_by_ms).unwrap_or(snapshot.now_ms);
+    let left = span(until_ms.saturating_sub(snapshot.now_ms));
+    format!("it has {left} left to be back")
 }
 
 fn hold(rule: Rule, detail: String) -> Hold {

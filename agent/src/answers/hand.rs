@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::census::held_words;
 use super::decisions::decision_row;
 use super::desk::Desk;
 use super::intents::{intent_row, progress_words};
@@ -186,7 +187,14 @@ fn progress(snapshot: &Snapshot<'_>, id: DemandId, demand: &Demand) -> (OrderSta
             let left = span(demand.until_ms.saturating_sub(snapshot.now_ms));
             let held = decision_on(snapshot, id).map(|decision| &decision.proposal.outcome);
             let why = match held {
-                Some(Outcome::Hold { rule, detail }) => format!("rule `{rule}` holds: {detail}"),
+                Some(Outcome::Hold {
+                    rule,
+                    detail,
+                    until_ms,
+                }) => {
+                    let why = held_words(detail, *until_ms, snapshot.now_ms);
+                    format!("rule `{rule}` holds: {why}")
+                }
                 _ if snapshot.quorum.ok => "the leader has not looked at it yet".to_owned(),
                 _ => format!("rule `quorum` holds: {}", snapshot.quorum.detail),
             };

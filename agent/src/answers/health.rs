@@ -48,6 +48,6 @@ pub(super) fn health_row(snapshot: &Snapshot<'_>, id: MachineId, seen: &Seen) ->
             Workload::Well => "ok".to_owned(),
             Workload::Failed { detail, .. } => format!("failed: {detail}"),
         }),
-        as_of_ms: as_of(snapshot, Some(seen), member_state(seen.status)),
+        as_of_ms: as_of(snapshot, seen, member_state(seen.status)),
     }
 }

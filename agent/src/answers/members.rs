@@ -2,7 +2,7 @@
 
 use muster_mesh::identity::MachineId;
 
-use super::rows::{as_of, member_state, natural};
+use super::rows::{as_of, mesh_condition, natural};
 use super::snapshot::Snapshot;
 use crate::api::types::{Listed, MemberRow};
 use crate::node::world::Seen;
@@ -29,20 +29,20 @@ pub(super) fn members(snapshot: &Snapshot<'_>) -> Listed<MemberRow> {
 /// The row of one member. Round-trip times are the transport's to know, and come in later.
 pub(super) fn member_row(snapshot: &Snapshot<'_>, id: MachineId, seen: &Seen) -> MemberRow {
     let said = seen.said.as_ref();
-    let status = member_state(seen.status);
+    let condition = mesh_condition(snapshot, seen);
     MemberRow {
         name: snapshot
             .name_on_roster(id)
             .or_else(|| said.map(|said| said.name.clone())),
         machine_id: id,
         address: seen.addr,
-        status,
-        since_ms: seen.since_ms,
+        status: condition.state,
+        since_ms: condition.since_ms,
         generation: seen.generation.0,
         version: said.map(|said| said.version.clone()),
         coordinator: snapshot.coordinates(id),
         rtt_ms: None,
         labels: said.map(|said| said.labels.clone()).unwrap_or_default(),
-        as_of_ms: as_of(snapshot, Some(seen), status),
+        as_of_ms: as_of(snapshot, seen, condition.state),
     }
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use super::snapshot::Snapshot;
 use crate::api::types::{HealthLevel, InstanceRow, MachineRow, MachineState};
-use crate::fleet::{Diagnosis, Instance, Machine, MemberStatus, Phase, Subject};
+use crate::fleet::{Diagnosis, Instance, Leaving, Machine, MemberStatus, Phase, Subject};
+use crate::heal::timing::REBOOT_MS_MAX;
 use crate::health::Level;
 use crate::node::world::Seen;
 
@@ -52,12 +53,55 @@ fn joined(snapshot: &Snapshot<'_>, machine: &Machine) -> Condition {
             MachineState::Alive,
             seen.map_or(joined_ms, |seen| seen.since_ms),
         ),
-        Some(seen) => Condition::new(member_state(seen.status), seen.since_ms),
+        Some(seen) => mesh_condition(snapshot, seen),
         None if snapshot.now_ms.saturating_sub(joined_ms) < SPREAD_MS => {
             Condition::new(MachineState::Provisioning, machine.ordered_ms)
         }
-        None => Condition::new(MachineState::Down, joined_ms),
+        None => Condition::new(MachineState::Down, unheard_since(snapshot, machine)),
     }
+}
+
+/// What the mesh says of a machine, and of one that does not answer what it said itself before: that it restarts. When
+/// it isn't back in time, that is no goodbye any more.
+pub(super) fn mesh_condition(snapshot: &Snapshot<'_>, seen: &Seen) -> Condition {
+    match (seen.status, back_by_ms(seen)) {
+        (MemberStatus::Alive, _) | (_, None) => {
+            Condition::new(member_state(seen.status), seen.since_ms)
+        }
+        (_, Some(until_ms)) if snapshot.now_ms < until_ms => {
+            Condition::new(MachineState::Rebooting, seen.since_ms)
+        }
+        (_, Some(until_ms)) => Condition::new(MachineState::Down, seen.since_ms.max(until_ms)),
+    }
+}
+
+/// Until when a machine said that it would be back, as far as that is waited for, in milliseconds since 1970; `None` if
+/// it said nothing of the kind.
+pub(super) fn back_by_ms(seen: &Seen) -> Option<u64> {
+    let said = seen.said.as_ref()?;
+    match said.leaving? {
+        Leaving::Rebooting { until_ms } => {
+            Some(until_ms.min(said.received_ms.saturating_add(REBOOT_MS_MAX)))
+        }
+        Leaving::ForGood => None,
+    }
+}
+
+/// Since when nobody here has heard of a machine: since it fell silent, where a leader has put that on record; else
+/// since it joined or, if that is later, since this machine looks.
+fn unheard_since(snapshot: &Snapshot<'_>, machine: &Machine) -> u64 {
+    fell_silent(snapshot, machine).unwrap_or_else(|| {
+        let mine = snapshot.world.members.get(&snapshot.me);
+        let looks_since_ms = mine.map_or(0, |seen| seen.since_ms);
+        let joined_ms = machine.joined_ms.unwrap_or(machine.ordered_ms);
+        joined_ms.max(looks_since_ms)
+    })
+}
+
+/// Since when something is the matter with a machine by what is on record, in milliseconds since 1970.
+fn fell_silent(snapshot: &Snapshot<'_>, machine: &Machine) -> Option<u64> {
+    let concern = snapshot.state.concern(machine.id)?;
+    concern.cause.since_ms()
 }
 
 fn retiring_since(snapshot: &Snapshot<'_>, machine: &Machine) -> u64 {
@@ -119,7 +163,10 @@ pub(super) fn machine_row(snapshot: &Snapshot<'_>, machine: &Machine) -> Machine
         cordoned: super::hand::cordon(snapshot, machine),
         labels,
         since_ms: condition.since_ms,
-        as_of_ms: as_of(snapshot, seen, condition.state),
+        as_of_ms: seen.map_or_else(
+            || on_record(snapshot, machine),
+            |seen| as_of(snapshot, seen, condition.state),
+        ),
     }
 }
 
@@ -167,6 +214,7 @@ pub(super) fn diagnosis(
         (MachineState::Alive, _) => Some(Diagnosis::Healthy),
         (MachineState::Suspect, _) => Some(Diagnosis::Suspected),
         (MachineState::Left, _) => Some(Diagnosis::Left),
+        (MachineState::Rebooting, _) => Some(Diagnosis::Rebooting),
         (MachineState::Provisioning, _) => Some(Diagnosis::Starting),
         (MachineState::Down, Phase::Lost { .. }) => Some(Diagnosis::NeverJoined),
         (MachineState::Down, _) => None,
@@ -200,13 +248,19 @@ fn api(
 
 /// The last sign of life that got here. Of a machine that is held to be alive that is now: the mesh tries it all
 /// the time, and would know of silence within seconds.
-pub(super) fn as_of(snapshot: &Snapshot<'_>, seen: Option<&Seen>, state: MachineState) -> u64 {
-    match (seen, state) {
-        (_, MachineState::Alive) => snapshot.now_ms,
-        (Some(seen), _) => {
-            let said_ms = seen.said.as_ref().map_or(0, |said| said.received_ms);
-            said_ms.max(seen.since_ms)
-        }
-        (None, _) => snapshot.as_of_ms,
+pub(super) fn as_of(snapshot: &Snapshot<'_>, seen: &Seen, state: MachineState) -> u64 {
+    if state == MachineState::Alive {
+        return snapshot.now_ms;
     }
+    let said_ms = seen.said.as_ref().map_or(0, |said| said.received_ms);
+    said_ms.max(seen.since_ms)
+}
+
+/// The last sign of life on record of a machine that the mesh here knows nothing of.
+fn on_record(snapshot: &Snapshot<'_>, machine: &Machine) -> u64 {
+    if machine.id == snapshot.me {
+        return snapshot.now_ms;
+    }
+    let joined_ms = machine.joined_ms.unwrap_or(machine.ordered_ms);
+    fell_silent(snapshot, machine).unwrap_or(joined_ms)
 }

@@ -110,8 +110,8 @@ pub(super) fn member_counts(snapshot: &Snapshot<'_>) -> MemberCounts {
 }
 
 fn count_member(counts: &mut MemberCounts, snapshot: &Snapshot<'_>, id: MachineId) {
-    if let Some(status) = snapshot.world.status(id) {
-        count(counts, super::rows::member_state(status));
+    if let Some(seen) = snapshot.world.members.get(&id) {
+        count(counts, super::rows::mesh_condition(snapshot, seen).state);
     }
 }
 
@@ -120,7 +120,8 @@ fn count(counts: &mut MemberCounts, state: MachineState) {
         MachineState::Alive => &mut counts.alive,
         MachineState::Suspect => &mut counts.suspect,
         MachineState::Down => &mut counts.down,
-        MachineState::Left => &mut counts.left,
+        // It said goodbye, if only for a while.
+        MachineState::Left | MachineState::Rebooting => &mut counts.left,
         MachineState::Provisioning | MachineState::Destroying => return,
     };
     *of_this_state += 1;

@@ -15,7 +15,7 @@ use super::names::{GroupId, MachineName, Member};
 use super::rule::{Check, Rule};
 use super::rung::Rung;
 use super::spec::SpecRevision;
-use super::text::Text;
+use super::text::{Text, count};
 use super::token::SecretHash;
 
 /// A decision's number: grows, and is never used twice.
@@ -172,9 +172,12 @@ impl fmt::Display for Cause {
             Self::Diagnosed {
                 diagnosis, summary, ..
             } => write!(f, "{diagnosis}: {summary}"),
-            Self::TooFew { desired, existing } => write!(f, "{existing} of {desired} machines"),
+            Self::TooFew { desired, existing } => {
+                write!(f, "{existing} of {}", count(*desired as usize, "machine"))
+            }
             Self::TooMany { desired, existing } => {
-                write!(f, "{existing} machines where {desired} are wanted")
+                let machines = count(*existing as usize, "machine");
+                write!(f, "{machines} where {desired} are wanted")
             }
             Self::Destroyed => f.write_str("the group is being destroyed"),
             Self::Asked {
@@ -214,6 +217,8 @@ pub enum Outcome {
         rule: Rule,
         /// Why, in plain words with numbers.
         detail: Text,
+        /// Until when, if nothing else changes, in milliseconds since 1970; `None` where time alone changes nothing.
+        until_ms: Option<u64>,
     },
     /// It would be done if the group were not in `observe` mode.
     Observe {
@@ -230,6 +235,23 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The hold of a rule that forbids it.
+    pub fn held_by(check: &Check) -> Self {
+        Self::Hold {
+            rule: check.rule,
+            detail: check.margin.clone(),
+            until_ms: check.until_ms,
+        }
+    }
+
+    /// Until when it holds, if nothing else changes, in milliseconds since 1970; `None` for what does not end with time.
+    pub fn until_ms(&self) -> Option<u64> {
+        match self {
+            Self::Hold { until_ms, .. } => *until_ms,
+            _ => None,
+        }
+    }
+
     /// Whether two outcomes are the same to someone who asks whether anything is new: numbers in texts aside.
     pub fn is_like(&self, other: &Self) -> bool {
         match (self, other) {

@@ -55,6 +55,15 @@ pub struct Intent {
 }
 
 impl Intent {
+    /// What it does, and to whom: `replacement by web-4`, `provision of web-5`.
+    pub fn words(&self) -> String {
+        match (&self.action, &self.member) {
+            // One of cattle gets another name.
+            (Action::Replace { .. }, Member::Cattle(_)) => format!("replacement by {}", self.name),
+            (action, _) => format!("{action} of {}", self.name),
+        }
+    }
+
     /// Whether it is under way.
     pub fn is_open(&self) -> bool {
         self.state == IntentState::Open

@@ -117,6 +117,9 @@ pub struct Check {
     pub verdict: Verdict,
     /// By how much, in plain words with numbers.
     pub margin: Text,
+    /// Until when it will go on holding if nothing else changes, in milliseconds since 1970; `None` where time alone
+    /// changes nothing. The words say no remaining time, which would be wrong a moment later.
+    pub until_ms: Option<u64>,
 }
 
 impl Check {
@@ -126,6 +129,7 @@ impl Check {
             rule,
             verdict: Verdict::Pass,
             margin: margin.into(),
+            until_ms: None,
         }
     }
 
@@ -135,6 +139,7 @@ impl Check {
             rule,
             verdict: Verdict::Hold,
             margin: margin.into(),
+            until_ms: None,
         }
     }
 

@@ -105,23 +105,28 @@ pub struct Concern {
 }
 
 impl Concern {
-    /// Whether a hold by the same rule is to be put on record anew, because its words are others and the old ones have
-    /// stood for long enough.
+    /// Whether a hold by the same rule is to be put on record anew: it says something else, and what it said has run out
+    /// or has stood for long enough.
     pub fn is_outdated(&self, outcome: &Outcome, now_ms: u64) -> bool {
         let (
             Outcome::Hold {
                 rule: old,
                 detail: said,
+                until_ms: until,
             },
             Outcome::Hold {
                 rule: new,
                 detail: says,
+                until_ms: then,
             },
         ) = (&self.outcome, outcome)
         else {
             return false;
         };
-        old == new && said != says && is_outdated(self.since_ms, self.recorded_ms, now_ms)
+        let ran_out = until.is_some_and(|until_ms| until_ms <= now_ms);
+        old == new
+            && (said, until) != (says, then)
+            && (ran_out || is_outdated(self.since_ms, self.recorded_ms, now_ms))
     }
 }
 

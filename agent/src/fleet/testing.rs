@@ -329,6 +329,7 @@ impl Fleet {
             outcome: Outcome::Hold {
                 rule,
                 detail: "not now".into(),
+                until_ms: None,
             },
             order: None,
         }

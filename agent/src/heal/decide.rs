@@ -116,8 +116,12 @@ fn clear(draft: &mut Draft<'_>, held: &BTreeSet<Subject>) {
                 let Some(finding) = draft.board.findings.get(id) else {
                     continue;
                 };
-                // Suspicion is no recovery.
-                if !finding.diagnosis.is_calm() || finding.diagnosis == Diagnosis::Suspected {
+                // Suspicion is no recovery, and neither is a reboot.
+                let open = matches!(
+                    finding.diagnosis,
+                    Diagnosis::Suspected | Diagnosis::Rebooting
+                );
+                if open || !finding.diagnosis.is_calm() {
                     continue;
                 }
                 diagnosed(finding)

@@ -185,7 +185,7 @@ impl<'a> Draft<'a> {
                 .and_then(|machine| machine.group())
                 .cloned(),
         };
-        if self.is_news(&subject, &cause, &outcome) {
+        if self.is_news(&subject, &cause, &checks, &outcome) {
             let mandate = self.board.mandate;
             let order = None;
             let proposal = Proposal {
@@ -202,14 +202,25 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn is_news(&self, subject: &Subject, cause: &Cause, outcome: &Outcome) -> bool {
+    fn is_news(
+        &self,
+        subject: &Subject,
+        cause: &Cause,
+        checks: &[Check],
+        outcome: &Outcome,
+    ) -> bool {
         let Some(concern) = self.state.concerns.get(subject) else {
             return true;
         };
         if concern.is_outdated(outcome, self.board.now_ms) {
             return true;
         }
-        let held = matches!(concern.outcome, Outcome::Hold { .. });
+        let still_held = match concern.outcome {
+            Outcome::Hold { rule, .. } => checks
+                .iter()
+                .any(|check| check.rule == rule && check.holds()),
+            _ => false,
+        };
         let settling = matches!(
             outcome,
             Outcome::Hold {
@@ -218,8 +229,8 @@ impl<'a> Draft<'a> {
             }
         );
         let same = concern.cause.is_like(cause)
-            // Every change of leadership has to settle; that is no news about a machine that was held before.
-            && (concern.outcome.is_like(outcome) || held && settling);
+            // Every change of leadership has to settle; that is no news about a machine that another rule holds as before.
+            && (concern.outcome.is_like(outcome) || still_held && settling);
         !same
     }
 

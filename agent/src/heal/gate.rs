@@ -26,10 +26,18 @@ impl Gate {
         }
     }
 
+    /// It holds until then.
     pub(super) fn hold_until(rule: Rule, margin: impl Into<Text>, until_ms: u64) -> Self {
+        let mut gate = Self::hold_and_look(rule, margin, until_ms);
+        gate.check.until_ms = Some(until_ms);
+        gate
+    }
+
+    /// It may hold for longer than that, but is to be asked again then.
+    pub(super) fn hold_and_look(rule: Rule, margin: impl Into<Text>, at_ms: u64) -> Self {
         Self {
             check: Check::hold(rule, margin),
-            until_ms: Some(until_ms),
+            until_ms: Some(at_ms),
         }
     }
 }

@@ -164,15 +164,17 @@ fn paused(question: &Question<'_>) -> Gate {
     let named = name
         .as_ref()
         .map_or_else(String::new, |name| format!(" by pause `{name}`"));
-    let reason = &pause.reason;
+    let reason = match &*pause.reason {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    };
     match pause.until_ms {
         Some(until_ms) => {
-            let left = span(until_ms.saturating_sub(now_ms));
-            let margin = format!("{scope} is paused{named} for another {left}: {reason}");
+            let margin = format!("{scope} is paused{named}{reason}");
             Gate::hold_until(Rule::Paused, margin, until_ms)
         }
         None => {
-            let margin = format!("{scope} is paused{named} until resumed: {reason}");
+            let margin = format!("{scope} is paused{named} until resumed{reason}");
             Gate::hold(Rule::Paused, margin)
         }
     }
@@ -230,15 +232,14 @@ fn backoff(question: &Question<'_>) -> Gate {
     match question.group.backoff(now_ms) {
         None => Gate::pass(Rule::Backoff, "no operation of the group failed lately"),
         Some(backoff) => {
-            let wait = span(backoff.until_ms.saturating_sub(now_ms));
             let failed = backoff.failed;
             let id = &question.group.spec.id;
             let margin = if backoff.suspended {
                 format!(
-                    "{failed} operations failed within the last hour; tried again in {wait}, or after `muster group resume {id}`"
+                    "{failed} operations failed within the last hour; nothing more is tried before that is over, or `muster group resume {id}`"
                 )
             } else {
-                format!("{failed} of the last operations failed; tried again in {wait}")
+                format!("{failed} of the last operations failed; the next try waits")
             };
             Gate::hold_until(Rule::Backoff, margin, backoff.until_ms)
         }

@@ -97,10 +97,7 @@ fn one(draft: &mut Draft<'_>, id: DemandId, demand: &Demand) {
         repair::treat(draft, &machine, &finding);
     }
     if draft.actions.len() == before {
-        let outcome = Outcome::Hold {
-            rule: check.rule,
-            detail: check.margin,
-        };
+        let outcome = Outcome::held_by(&check);
         draft.record(subject, cause, evidence, checks, outcome);
     }
 }

@@ -59,10 +59,9 @@ pub fn quorum(state: &FleetState, authority: &Authority, now_ms: u64) -> (Mandat
         Some(since_ms) => {
             let until_ms = since_ms.saturating_add(PROOF_STANDS_MS);
             let margin = format!(
-                "{short}. {} proved gone stop counting when that has stood for {}: {} left for them to return",
+                "{short}. {} proved gone stop counting when that has stood for {}; until then they may return",
                 ages.len(),
-                span(PROOF_STANDS_MS),
-                span(until_ms.saturating_sub(now_ms))
+                span(PROOF_STANDS_MS)
             );
             Gate::hold_until(Rule::Quorum, margin, until_ms)
         }

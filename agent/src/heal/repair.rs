@@ -104,10 +104,7 @@ pub(super) fn treat(draft: &mut Draft<'_>, machine: &Machine, finding: &Finding)
             HealMode::Approve => Outcome::AwaitApproval { would },
             _ => Outcome::Observe { would },
         },
-        (Some(check), _) => Outcome::Hold {
-            rule: check.rule,
-            detail: check.margin.clone(),
-        },
+        (Some(check), _) => Outcome::held_by(check),
         // The rule `ladder` holds where there is no cure.
         (None, None) => return,
     };

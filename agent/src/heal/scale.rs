@@ -256,10 +256,7 @@ fn shrink(draft: &mut Draft<'_>, id: &GroupId) -> bool {
 }
 
 fn hold(draft: &mut Draft<'_>, id: &GroupId, cause: Cause, checks: Vec<Check>, check: &Check) {
-    let outcome = Outcome::Hold {
-        rule: check.rule,
-        detail: check.margin.clone(),
-    };
+    let outcome = Outcome::held_by(check);
     let evidence = counted(&cause);
     draft.record(Subject::Group(id.clone()), cause, evidence, checks, outcome);
 }

@@ -324,7 +324,7 @@ impl World {
     /// The rule that holds a machine's healing.
     pub(crate) fn held(&self, id: MachineId) -> Option<(Rule, String)> {
         match &self.concern(id)?.outcome {
-            Outcome::Hold { rule, detail } => Some((*rule, detail.to_string())),
+            Outcome::Hold { rule, detail, .. } => Some((*rule, detail.to_string())),
             _ => None,
         }
     }

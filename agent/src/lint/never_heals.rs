@@ -99,7 +99,7 @@ fn held(
         .iter()
         .find(|proposal| proposal.subject == subject);
     match decided.map(|proposal| &proposal.outcome) {
-        Some(Outcome::Hold { rule, detail }) => Some((rule.to_string(), detail.to_string())),
+        Some(Outcome::Hold { rule, detail, .. }) => Some((rule.to_string(), detail.to_string())),
         _ => None,
     }
 }

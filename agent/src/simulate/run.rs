@@ -301,7 +301,7 @@ impl Run<'_> {
                 let paid = self.state.intents.get(op).is_some_and(|intent| intent.paid);
                 self.note_spending(proposal, paid);
             }
-            Outcome::Hold { rule, detail } => {
+            Outcome::Hold { rule, detail, .. } => {
                 self.account.held(*rule, detail);
                 self.account
                     .tell(at_ms, "hold", group, format!("held by {rule}"), names);

@@ -3,12 +3,15 @@
 use serde_json::{Value, json};
 
 use super::scene::Scene;
-use crate::answers::{Snapshot, figures, status};
+use crate::answers::members::members;
+use crate::answers::{Snapshot, explain, figures, status};
 use crate::api::types::{
     AsOf, GroupState, GroupStatus, MachineRow, MachineState, MemberCounts, Status,
 };
 use crate::fleet::testing::{START_MS, group, pets};
-use crate::fleet::{Command, Diagnosis, FleetState, MemberStatus, PauseScope, Phase, Rule};
+use crate::fleet::{
+    Cause, Command, Diagnosis, FleetState, Leaving, MemberStatus, Outcome, PauseScope, Phase, Rule,
+};
 
 fn seen(scene: &Scene) -> Status {
     scene.look(|snapshot| status(snapshot).unwrap())
@@ -286,7 +289,7 @@ fn pauses_show_until_they_end() {
 }
 
 #[test]
-fn a_group_that_grows_or_goes_is_provisioning() {
+fn a_group_that_grows_is_provisioning_and_one_that_goes_is_shrinking() {
     let mut scene = Scene::new();
     scene.fleet.ok(Command::ScaleGroup {
         group: group("web"),
@@ -300,8 +303,18 @@ fn a_group_that_grows_or_goes_is_provisioning() {
     let db = group_row(&scene, "db");
     assert_eq!(
         (db.state, db.desired, db.running),
-        (GroupState::Provisioning, 0, 2)
+        (GroupState::Shrinking, 0, 2)
     );
+    scene.fleet.ok(Command::ScaleGroup {
+        group: group("web"),
+        size: 0,
+    });
+    let mut calm = Scene::new();
+    calm.fleet.ok(Command::ScaleGroup {
+        group: group("web"),
+        size: 0,
+    });
+    assert_eq!(state(&calm, "web"), GroupState::Shrinking);
 }
 
 #[test]
@@ -362,6 +375,75 @@ fn a_machine_that_nobody_has_heard_of_for_long_is_down() {
     assert_eq!(row(&scene, "web-1").status, MachineState::Down);
     assert_eq!(seen(&scene).members.down, 1);
     assert_eq!(row(&scene, "web-1").health, None);
+}
+
+#[test]
+fn a_machine_that_is_down_for_longer_than_this_one_looks_says_no_more_than_is_known() {
+    let mut scene = Scene::new();
+    let (id, me) = (scene.fleet.id("web-1"), scene.fleet.id("seed-1"));
+    scene.world.members.remove(&id);
+    let joined_ms = scene.fleet.state.machines[&id].joined_ms.unwrap();
+    let began_ms = scene.fleet.now_ms - 5_000;
+    scene.world.members.get_mut(&me).unwrap().since_ms = began_ms;
+    let down = row(&scene, "web-1");
+    assert_eq!((down.since_ms, down.as_of_ms), (began_ms, joined_ms));
+    let silent_ms = scene.fleet.now_ms - 40_000;
+    let mut hold = scene.fleet.hold(id, Diagnosis::Unreachable, Rule::Budget);
+    hold.cause = Cause::Diagnosed {
+        diagnosis: Diagnosis::Unreachable,
+        since_ms: silent_ms,
+        summary: "none of 3 witnesses got an answer".into(),
+    };
+    scene.fleet.ok(Command::Decide(vec![hold]));
+    let down = row(&scene, "web-1");
+    assert_eq!((down.since_ms, down.as_of_ms), (silent_ms, silent_ms));
+}
+
+#[test]
+fn a_machine_that_said_it_restarts_is_rebooting_until_its_time_is_over() {
+    let mut scene = Scene::new();
+    let id = scene.fleet.id("web-1");
+    let until_ms = scene.fleet.now_ms + 35_000;
+    scene.see("web-1", MemberStatus::Left);
+    let seen = scene.world.members.get_mut(&id).unwrap();
+    let said = std::sync::Arc::make_mut(seen.said.as_mut().unwrap());
+    said.leaving = Some(Leaving::Rebooting { until_ms });
+    scene.fleet.pass(7_000);
+    let rebooting = row(&scene, "web-1");
+    assert_eq!(rebooting.status, MachineState::Rebooting);
+    assert_eq!(rebooting.diagnosis.as_deref(), Some("rebooting"));
+    let web = group_row(&scene, "web");
+    assert_eq!(web.state, GroupState::Holding);
+    assert_eq!(
+        web.holds[0].detail,
+        "web-1 (rebooting): it said that it restarts; it has 28 s left to be back"
+    );
+    let members = scene.look(members);
+    let member = members.items.iter().find(|row| row.machine_id == id);
+    assert_eq!(member.unwrap().status, MachineState::Rebooting);
+    let told = scene.look(|snapshot| explain(snapshot, "web-1").unwrap().summary);
+    assert!(told.contains("it has 28 s left to be back"), "{told}");
+
+    scene.fleet.pass(30_000);
+    let down = row(&scene, "web-1");
+    assert_eq!((down.status, down.since_ms), (MachineState::Down, until_ms));
+    assert_eq!(state(&scene, "web"), GroupState::Healing);
+}
+
+#[test]
+fn a_hold_says_how_much_time_is_left_when_it_is_asked_about() {
+    let mut scene = Scene::new();
+    let id = scene.fleet.id("web-1");
+    let mut hold = scene.fleet.hold(id, Diagnosis::Unreachable, Rule::Settled);
+    let until_ms = scene.fleet.now_ms + 60_000;
+    hold.checks[0].until_ms = Some(until_ms);
+    hold.outcome = Outcome::held_by(&hold.checks[0]);
+    scene.fleet.ok(Command::Decide(vec![hold]));
+    let detail = |scene: &Scene| group_row(scene, "web").holds[0].detail.clone();
+    scene.fleet.pass(14_000);
+    assert_eq!(detail(&scene), "web-1 (unreachable): not now (46 s left)");
+    scene.fleet.pass(46_000);
+    assert_eq!(detail(&scene), "web-1 (unreachable): not now");
 }
 
 #[test]

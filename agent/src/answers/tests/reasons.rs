@@ -39,6 +39,19 @@ fn a_healthy_machine_needs_no_decision() {
 }
 
 #[test]
+fn a_group_that_was_let_go_is_explained_by_what_is_on_record() {
+    let mut scene = Scene::new();
+    scene.fleet.ok(Command::FreeGroup {
+        group: group("web"),
+    });
+    says(
+        &scene,
+        "web",
+        &["Group web is not declared any more; 3 machines of it left as they are."],
+    );
+}
+
+#[test]
 fn a_machine_that_is_down_without_a_decision_says_why_there_is_none() {
     let mut scene = Scene::new();
     let id = scene.fleet.id("web-1");

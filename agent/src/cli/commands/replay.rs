@@ -133,7 +133,7 @@ fn in_words(outcome: Option<&Outcome>) -> String {
     match outcome {
         None => "nothing new".to_owned(),
         Some(Outcome::Act { action, .. }) => action.to_string(),
-        Some(Outcome::Hold { rule, detail }) => format!("held by {rule}: {detail}"),
+        Some(Outcome::Hold { rule, detail, .. }) => format!("held by {rule}: {detail}"),
         Some(Outcome::Observe { would }) => format!("only observed, would {would}"),
         Some(Outcome::AwaitApproval { would }) => format!("waits for approval to {would}"),
         Some(Outcome::Clear) => "over".to_owned(),

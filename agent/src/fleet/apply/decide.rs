@@ -194,7 +194,7 @@ impl FleetState {
         let (kind, detail) = match &proposal.outcome {
             // The action has its own event.
             Outcome::Act { .. } => return,
-            Outcome::Hold { rule, detail } => (EventKind::Held, format!("{rule}: {detail}")),
+            Outcome::Hold { rule, detail, .. } => (EventKind::Held, format!("{rule}: {detail}")),
             Outcome::Observe { would } => (
                 EventKind::Observed,
                 format!("would {would} it: {}", proposal.cause),

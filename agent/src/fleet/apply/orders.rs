@@ -134,7 +134,10 @@ impl FleetState {
         let Some((key, pause)) = self.paused_in(id, machine, zone, context.now_ms) else {
             return Ok(());
         };
-        let detail = format!("{} is paused: {}", key.scope, pause.reason);
+        let detail = match &*pause.reason {
+            "" => format!("{} is paused", key.scope),
+            reason => format!("{} is paused: {reason}", key.scope),
+        };
         Err(Refusal::Held {
             rule: Rule::Paused,
             detail: detail.into(),

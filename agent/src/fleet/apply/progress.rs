@@ -369,7 +369,7 @@ impl FleetState {
         let about = About {
             machine: intent.action.makes().or(intent.action.treats()),
             group: Some(&intent.group),
-            ..About::fleet(format!("{} of {} took {took}", intent.action, intent.name))
+            ..About::fleet(format!("{} took {took}", intent.words()))
         };
         self.note(context, EventKind::Done, about.decided(intent.decision));
         self.after_intent(context, &intent);
@@ -396,10 +396,7 @@ impl FleetState {
             Step::Provision | Step::AwaitJoin => makes,
             _ => intent.action.finds(),
         };
-        let detail = format!(
-            "{} of {} failed at `{step}`: {error}",
-            intent.action, intent.name
-        );
+        let detail = format!("{} failed at `{step}`: {error}", intent.words());
         let about = About {
             machine,
             group: Some(&intent.group),

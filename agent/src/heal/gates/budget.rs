@@ -1,7 +1,7 @@
 //! `budget`: how many machines may be replaced at one time, and within an hour.
 
 use super::Question;
-use crate::fleet::{Rule, span};
+use crate::fleet::Rule;
 use crate::heal::gate::Gate;
 
 pub(super) fn budget(question: &Question<'_>) -> Gate {
@@ -24,10 +24,7 @@ pub(super) fn budget(question: &Question<'_>) -> Gate {
     }
     match group.bucket.wait_ms(per_hour, now_ms) {
         Some(wait_ms) => {
-            let margin = format!(
-                "this hour's {per_hour} replacements are spent; next one in {}",
-                span(wait_ms)
-            );
+            let margin = format!("this hour's {per_hour} replacements are spent");
             Gate::hold_until(Rule::Budget, margin, now_ms.saturating_add(wait_ms))
         }
         None => Gate::hold(
@@ -46,13 +43,8 @@ fn beyond_the_group(question: &Question<'_>) -> Option<Gate> {
         .iter()
         .find_map(|limit| Some((limit, limit.held()?)))?;
     Some(if limit.tokens == 0 {
-        let next = span(limit.wait_ms);
         let until_ms = now_ms.saturating_add(limit.wait_ms);
-        Gate::hold_until(
-            Rule::Budget,
-            format!("{detail}; next one in {next}"),
-            until_ms,
-        )
+        Gate::hold_until(Rule::Budget, detail, until_ms)
     } else {
         Gate::hold(Rule::Budget, detail)
     })

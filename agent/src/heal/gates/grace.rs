@@ -53,14 +53,8 @@ pub(super) fn grace(question: &Question<'_>) -> Gate {
                 format!("{what} for {lasted}; {needed} are needed"),
             )
         }
-        Some(wait @ (what, at_ms, wait_ms)) => {
-            let past = span(now_ms.saturating_sub(*at_ms));
-            let so_far = if wait.0 == what_lasts(finding) {
-                format!("{what} for {past}")
-            } else {
-                format!("{what} {past} ago")
-            };
-            let margin = format!("{so_far}; that is waited out for {}", span(*wait_ms));
+        Some(wait @ (what, _, wait_ms)) => {
+            let margin = format!("{what}, and that is waited out for {}", span(*wait_ms));
             Gate::hold_until(Rule::Grace, margin, ends(wait))
         }
     }

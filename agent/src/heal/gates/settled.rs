@@ -22,8 +22,7 @@ pub(super) fn settled(question: &Question<'_>) -> Gate {
     let led_ms = now_ms.saturating_sub(since_ms);
     if led_ms < DETECTION_MS {
         let margin = format!(
-            "the leader has led for {}, and may not have heard of everyone; it waits for {}",
-            span(led_ms),
+            "the leader is new and may not have heard of everyone; it waits for {}",
             span(DETECTION_MS)
         );
         return Gate::hold_until(Rule::Settled, margin, since_ms.saturating_add(DETECTION_MS));
@@ -32,9 +31,9 @@ pub(super) fn settled(question: &Question<'_>) -> Gate {
     if led_ms < RETURN_MS && silent.len() > missing_max {
         let until_ms = since_ms.saturating_add(RETURN_MS);
         let margin = format!(
-            "{} of {roster} machines are missing since the leader changed; they have {} left to return",
+            "{} of {roster} machines are missing since the leader changed; they have {} to return",
             silent.len(),
-            span(until_ms - now_ms)
+            span(RETURN_MS)
         );
         return Gate::hold_until(Rule::Settled, margin, until_ms);
     }
@@ -45,7 +44,7 @@ pub(super) fn settled(question: &Question<'_>) -> Gate {
             "{} fell silent within the last second",
             count(moving, "machine")
         );
-        return Gate::hold_until(Rule::Settled, margin, now_ms.saturating_add(MOVING_MS));
+        return Gate::hold_and_look(Rule::Settled, margin, now_ms.saturating_add(MOVING_MS));
     }
     Gate::pass(
         Rule::Settled,

@@ -76,7 +76,11 @@ fn a_machine_that_never_joins_is_replaced_with_patience() {
     assert_eq!(world.look().next_look_ms, Some(join_by_ms));
     world.pass(60 * SECOND_MS);
     world.settle();
-    world.assert_held(ghost, Rule::Backoff, "tried again in 30 s");
+    world.assert_held(
+        ghost,
+        Rule::Backoff,
+        "1 of the last operations failed; the next try waits",
+    );
     world.pass(BACKOFF_MS_MIN);
     world.settle();
     assert!(world.replacing(ghost));

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use crate::fleet::limits::{HOUR_MS, SECOND_MS};
+use crate::fleet::limits::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::fleet::testing::{Fleet, cattle, group, name, pets};
 use crate::fleet::*;
 use crate::heal::testing::World;
@@ -68,7 +68,11 @@ fn proofs_count_only_once_they_have_stood_when_most_machines_vanish_at_once() {
     let gone = ["web-1", "web-2", "web-3"].map(|name| world.kill(name));
     world.pass(2 * SECOND_MS);
     world.settle();
-    world.assert_held(gone[0], Rule::Quorum, "58 s left for them to return");
+    world.assert_held(gone[0], Rule::Quorum, "until then they may return");
+    let until_ms = world
+        .concern(gone[0])
+        .and_then(|concern| concern.outcome.until_ms());
+    assert_eq!(until_ms, Some(world.now_ms() + 58 * SECOND_MS));
     world.pass(PROOF_STANDS_MS - 3 * SECOND_MS);
     world.settle();
     world.assert_held(
@@ -107,7 +111,7 @@ fn a_new_leader_settles_first() {
     let id = world.kill("web-1");
     world.pass(DETECTION_MS - 1);
     world.settle();
-    world.assert_held(id, Rule::Settled, "has led for 5 s");
+    world.assert_held(id, Rule::Settled, "the leader is new");
     assert_eq!(world.look().next_look_ms, Some(world.now_ms() + 1));
     world.pass(1);
     world.settle();
@@ -177,7 +181,7 @@ fn mere_silence_is_waited_out() {
     world.assert_held(
         id,
         Rule::Grace,
-        "it has been silent for 3 s; that is waited out for 5 s",
+        "it has been silent, and that is waited out for 5 s",
     );
     world.pass(2 * SECOND_MS);
     world.settle();
@@ -196,7 +200,7 @@ fn a_silence_that_takes_several_at_a_time_is_given_longer() {
     world.assert_held(
         first,
         Rule::Grace,
-        "it has been silent for 11 s; that is waited out for 12 s",
+        "it has been silent, and that is waited out for 12 s",
     );
     world.pass(SECOND_MS);
     world.settle();
@@ -222,7 +226,11 @@ fn what_a_supervisor_may_restart_is_left_to_it_first() {
     let id = world.agent_down("web-1");
     world.pass(29 * SECOND_MS);
     world.settle();
-    world.assert_held(id, Rule::Grace, "its agent has been down for 29 s");
+    world.assert_held(
+        id,
+        Rule::Grace,
+        "its agent has been down, and that is waited out for 30 s",
+    );
     world.pass(SECOND_MS);
     world.settle();
     assert!(world.held(id).is_none());
@@ -236,7 +244,11 @@ fn silence_soon_after_a_boot_or_a_change_is_put_down_to_that() {
     let young = world.silence("web-4");
     world.pass(40 * SECOND_MS);
     world.settle();
-    world.assert_held(young, Rule::Grace, "it joined 40 s ago");
+    world.assert_held(
+        young,
+        Rule::Grace,
+        "it joined, and that is waited out for 60 s",
+    );
     world.pass(20 * SECOND_MS);
     world.settle();
     assert!(world.replacing(young));
@@ -444,7 +456,7 @@ fn the_last_good_machine_is_kept_while_others_are_not_well() {
     world.settle();
     assert_eq!(world.fleet.phase(world.id("db-1")), Some(Phase::Joined));
     let concern = &world.fleet.state.concerns[&Subject::Group(group("db"))];
-    let Outcome::Hold { rule, detail } = &concern.outcome else {
+    let Outcome::Hold { rule, detail, .. } = &concern.outcome else {
         panic!("{concern:?}")
     };
     assert_eq!(
@@ -462,15 +474,15 @@ fn the_last_good_machine_is_kept_while_others_are_not_well() {
 #[test]
 fn a_holds_words_are_renewed_ever_more_rarely_and_without_an_event() {
     let mut world = World::new(&[cattle("web", 4)]);
-    world.fleet.ok(Command::Pause {
-        name: None,
-        scope: PauseScope::Fleet,
+    let id = world.id("web-1");
+    world.fleet.ok(Command::Cordon {
+        machine: id,
         reason: "moving racks".into(),
-        until_ms: Some(world.now_ms() + HOUR_MS),
     });
-    let id = world.kill("web-1");
+    world.kill("web-1");
     let mut recorded = BTreeSet::new();
-    while world.held(id).is_none_or(|(rule, _)| rule == Rule::Paused) && !world.replacing(id) {
+    let end_ms = world.now_ms() + HOUR_MS;
+    while world.now_ms() < end_ms {
         world.settle();
         recorded.extend(world.concern(id).map(|concern| concern.recorded_ms));
         world.pass(5 * SECOND_MS);
@@ -479,6 +491,58 @@ fn a_holds_words_are_renewed_ever_more_rarely_and_without_an_event() {
     let events = world.fleet.state.events.iter();
     let held = events.filter(|event| event.kind == EventKind::Held && event.machine == Some(id));
     assert_eq!(held.count(), 1);
+}
+
+#[test]
+fn what_a_hold_waited_for_being_over_its_next_reason_is_news_at_once() {
+    let mut world = World::new(&[cattle("web", 8)]);
+    world.leader_since_ms = world.now_ms();
+    let lost = ["web-1", "web-2", "web-3"].map(|name| world.kill(name));
+    world.pass(SECOND_MS);
+    world.settle();
+    world.assert_held(lost[0], Rule::Settled, "the leader is new");
+    world.pass(DETECTION_MS - SECOND_MS);
+    world.settle();
+    world.assert_held(lost[0], Rule::Settled, "3 of 9 machines are missing");
+    let until_ms = world
+        .concern(lost[0])
+        .and_then(|concern| concern.outcome.until_ms());
+    assert_eq!(until_ms, Some(world.leader_since_ms + RETURN_MS));
+}
+
+#[test]
+fn a_pause_that_is_over_is_not_what_holds_while_a_new_leader_settles() {
+    let mut world = World::new(&[cattle("web", 4)]);
+    pause(&mut world, PauseScope::Fleet);
+    let id = world.kill("web-1");
+    world.pass(MOVING_MS);
+    world.settle();
+    world.assert_held(id, Rule::Paused, "the fleet is paused until resumed");
+    world.leader_since_ms = world.now_ms();
+    world.settle();
+    world.assert_held(id, Rule::Paused, "the fleet is paused until resumed");
+    world.fleet.ok(Command::Resume {
+        scope: PauseScope::Fleet,
+    });
+    world.settle();
+    world.assert_held(id, Rule::Settled, "the leader is new");
+}
+
+#[test]
+fn a_reboot_is_no_recovery() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    pause(&mut world, PauseScope::Fleet);
+    let id = world.silence("web-1");
+    world.pass(MINUTE_MS);
+    world.settle();
+    assert!(world.held(id).is_some());
+    let until_ms = world.now_ms() + MINUTE_MS;
+    world.leaving(id, Leaving::Rebooting { until_ms });
+    world.settle();
+    assert!(world.held(id).is_some(), "it is not well yet");
+    world.revive(id);
+    world.settle();
+    assert_eq!(world.held(id), None);
 }
 
 fn pause(world: &mut World, scope: PauseScope) {

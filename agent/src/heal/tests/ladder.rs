@@ -38,7 +38,7 @@ fn an_agent_that_is_down_is_left_to_its_supervisor_and_then_rebooted() {
     let id = world.agent_down("web-2");
     world.pass(DETECTION_MS);
     world.settle();
-    world.assert_held(id, Rule::Grace, "its agent has been down for 6 s");
+    world.assert_held(id, Rule::Grace, "its agent has been down, and that");
     world.pass(GRACE_MS);
     world.settle();
     assert_eq!(rung(&world, id), Some(Rung::Reboot));

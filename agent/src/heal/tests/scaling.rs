@@ -116,7 +116,7 @@ fn a_pet_that_can_not_be_fenced_stays_when_it_is_no_member_any_more() {
     world.settle();
     assert_eq!(world.fleet.state.open_intents().count(), 0);
     let concern = &world.fleet.state.concerns[&Subject::Group(group("db"))];
-    let Outcome::Hold { rule, detail } = &concern.outcome else {
+    let Outcome::Hold { rule, detail, .. } = &concern.outcome else {
         panic!("{concern:?}")
     };
     assert_eq!(*rule, Rule::Fence);

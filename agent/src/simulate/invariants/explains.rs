@@ -34,7 +34,7 @@ fn explains_itself(proposal: &Proposal) -> Result<(), String> {
     }
     match (&proposal.outcome, first) {
         (Outcome::Act { .. } | Outcome::Clear, None) => Ok(()),
-        (Outcome::Hold { rule, detail }, Some(check))
+        (Outcome::Hold { rule, detail, .. }, Some(check))
             if (*rule, detail) == (check.rule, &check.margin) =>
         {
             Ok(())

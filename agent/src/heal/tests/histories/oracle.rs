@@ -261,7 +261,7 @@ fn explains_itself(proposal: &Proposal) {
     assert!(proposal.checks.iter().all(|check| !check.margin.is_empty()));
     match (&proposal.outcome, first) {
         (Outcome::Act { .. } | Outcome::Clear, None) => {}
-        (Outcome::Hold { rule, detail }, Some(check)) => {
+        (Outcome::Hold { rule, detail, .. }, Some(check)) => {
             assert_eq!((*rule, detail), (check.rule, &check.margin));
         }
         (Outcome::Observe { .. } | Outcome::AwaitApproval { .. }, Some(check)) => {
