@@ -111,6 +111,12 @@ fn condition_words(snapshot: &Snapshot<'_>, machine: &Machine, condition: Condit
                 ),
             }
         }
+        MachineState::Down if condition.reboots => {
+            format!(
+                "{name} said {lasting} ago that it restarts; {}.",
+                reboot_words(snapshot, machine)
+            )
+        }
         MachineState::Down => {
             let seen = snapshot.world.members.get(&machine.id);
             let how = seen.map(|seen| seen.how).filter(|how| !how.is_empty());
@@ -121,12 +127,6 @@ fn condition_words(snapshot: &Snapshot<'_>, machine: &Machine, condition: Condit
             )
         }
         MachineState::Left => format!("{name} left {lasting} ago."),
-        MachineState::Rebooting => {
-            format!(
-                "{name} said {lasting} ago that it restarts; {}.",
-                reboot_words(snapshot, machine)
-            )
-        }
         MachineState::Provisioning => {
             format!("{name} was ordered {lasting} ago and has not joined yet.")
         }
@@ -185,7 +185,7 @@ fn nothing_decided(snapshot: &Snapshot<'_>, machine: &Machine, condition: Condit
             "it said goodbye, and belongs to no group that would miss it".to_owned()
         }
         MachineState::Provisioning => "it is still within the time that it may take".to_owned(),
-        MachineState::Rebooting => {
+        MachineState::Down if condition.reboots => {
             "it may take its time until then, and what follows is decided after that".to_owned()
         }
         MachineState::Destroying => "what ordered that is no longer on record".to_owned(),

@@ -116,7 +116,7 @@ fn state(
         GroupState::Healing
     } else if is_changing(group, tally) {
         if only_shrinks(group, tally) {
-            GroupState::Shrinking
+            GroupState::Updating
         } else {
             GroupState::Provisioning
         }
@@ -203,7 +203,7 @@ fn holds(
 /// under way, and no hold.
 fn reboots(snapshot: &Snapshot<'_>, tally: &Tally<'_>) -> Vec<(Rule, Hold)> {
     let waits = |(machine, condition): &&(&Machine, Condition)| {
-        condition.state == MachineState::Rebooting && machine.intent.is_none()
+        condition.reboots && machine.intent.is_none()
     };
     let machines = tally.machines.iter().filter(waits);
     machines

@@ -19,16 +19,22 @@ pub(super) struct Condition {
     pub(super) state: MachineState,
     /// In milliseconds since 1970.
     pub(super) since_ms: u64,
+    /// Whether it is down because it restarts, as it said, and still has time to be back.
+    pub(super) reboots: bool,
 }
 
 impl Condition {
     fn new(state: MachineState, since_ms: u64) -> Self {
-        Self { state, since_ms }
+        Self {
+            state,
+            since_ms,
+            reboots: false,
+        }
     }
 
     /// Whether the machine ought to be there and isn't.
     pub(super) fn has_failed(self) -> bool {
-        matches!(self.state, MachineState::Down | MachineState::Left)
+        matches!(self.state, MachineState::Down | MachineState::Left) && !self.reboots
     }
 }
 
@@ -68,9 +74,10 @@ pub(super) fn mesh_condition(snapshot: &Snapshot<'_>, seen: &Seen) -> Condition 
         (MemberStatus::Alive, _) | (_, None) => {
             Condition::new(member_state(seen.status), seen.since_ms)
         }
-        (_, Some(until_ms)) if snapshot.now_ms < until_ms => {
-            Condition::new(MachineState::Rebooting, seen.since_ms)
-        }
+        (_, Some(until_ms)) if snapshot.now_ms < until_ms => Condition {
+            reboots: true,
+            ..Condition::new(MachineState::Down, seen.since_ms)
+        },
         (_, Some(until_ms)) => Condition::new(MachineState::Down, seen.since_ms.max(until_ms)),
     }
 }
@@ -211,10 +218,10 @@ pub(super) fn diagnosis(
         return Some(diagnosis);
     }
     match (condition.state, machine.phase) {
+        _ if condition.reboots => Some(Diagnosis::Rebooting),
         (MachineState::Alive, _) => Some(Diagnosis::Healthy),
         (MachineState::Suspect, _) => Some(Diagnosis::Suspected),
         (MachineState::Left, _) => Some(Diagnosis::Left),
-        (MachineState::Rebooting, _) => Some(Diagnosis::Rebooting),
         (MachineState::Provisioning, _) => Some(Diagnosis::Starting),
         (MachineState::Down, Phase::Lost { .. }) => Some(Diagnosis::NeverJoined),
         (MachineState::Down, _) => None,

@@ -120,8 +120,7 @@ fn count(counts: &mut MemberCounts, state: MachineState) {
         MachineState::Alive => &mut counts.alive,
         MachineState::Suspect => &mut counts.suspect,
         MachineState::Down => &mut counts.down,
-        // It said goodbye, if only for a while.
-        MachineState::Left | MachineState::Rebooting => &mut counts.left,
+        MachineState::Left => &mut counts.left,
         MachineState::Provisioning | MachineState::Destroying => return,
     };
     *of_this_state += 1;

@@ -42,10 +42,7 @@ mod tests;
 pub(crate) fn state_tone(state: MachineState) -> Tone {
     match state {
         MachineState::Alive => Tone::Good,
-        MachineState::Suspect
-        | MachineState::Rebooting
-        | MachineState::Provisioning
-        | MachineState::Destroying => Tone::Warn,
+        MachineState::Suspect | MachineState::Provisioning | MachineState::Destroying => Tone::Warn,
         MachineState::Down => Tone::Bad,
         MachineState::Left => Tone::Dim,
     }
@@ -55,10 +52,7 @@ pub(crate) fn state_tone(state: MachineState) -> Tone {
 pub(crate) fn group_tone(state: GroupState) -> Tone {
     match state {
         GroupState::Converged => Tone::Good,
-        GroupState::Provisioning
-        | GroupState::Shrinking
-        | GroupState::Healing
-        | GroupState::Updating => Tone::Warn,
+        GroupState::Provisioning | GroupState::Healing | GroupState::Updating => Tone::Warn,
         GroupState::Holding | GroupState::Paused => Tone::Bad,
     }
 }

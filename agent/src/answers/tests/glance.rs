@@ -289,7 +289,7 @@ fn pauses_show_until_they_end() {
 }
 
 #[test]
-fn a_group_that_grows_is_provisioning_and_one_that_goes_is_shrinking() {
+fn a_group_that_grows_is_provisioning_and_one_that_shrinks_is_updating() {
     let mut scene = Scene::new();
     scene.fleet.ok(Command::ScaleGroup {
         group: group("web"),
@@ -303,7 +303,7 @@ fn a_group_that_grows_is_provisioning_and_one_that_goes_is_shrinking() {
     let db = group_row(&scene, "db");
     assert_eq!(
         (db.state, db.desired, db.running),
-        (GroupState::Shrinking, 0, 2)
+        (GroupState::Updating, 0, 2)
     );
     scene.fleet.ok(Command::ScaleGroup {
         group: group("web"),
@@ -314,7 +314,7 @@ fn a_group_that_grows_is_provisioning_and_one_that_goes_is_shrinking() {
         group: group("web"),
         size: 0,
     });
-    assert_eq!(state(&calm, "web"), GroupState::Shrinking);
+    assert_eq!(state(&calm, "web"), GroupState::Updating);
 }
 
 #[test]
@@ -410,7 +410,7 @@ fn a_machine_that_said_it_restarts_is_rebooting_until_its_time_is_over() {
     said.leaving = Some(Leaving::Rebooting { until_ms });
     scene.fleet.pass(7_000);
     let rebooting = row(&scene, "web-1");
-    assert_eq!(rebooting.status, MachineState::Rebooting);
+    assert_eq!(rebooting.status, MachineState::Down);
     assert_eq!(rebooting.diagnosis.as_deref(), Some("rebooting"));
     let web = group_row(&scene, "web");
     assert_eq!(web.state, GroupState::Holding);
@@ -420,7 +420,7 @@ fn a_machine_that_said_it_restarts_is_rebooting_until_its_time_is_over() {
     );
     let members = scene.look(members);
     let member = members.items.iter().find(|row| row.machine_id == id);
-    assert_eq!(member.unwrap().status, MachineState::Rebooting);
+    assert_eq!(member.unwrap().status, MachineState::Down);
     let told = scene.look(|snapshot| explain(snapshot, "web-1").unwrap().summary);
     assert!(told.contains("it has 28 s left to be back"), "{told}");
 

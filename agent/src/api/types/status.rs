@@ -140,11 +140,9 @@ pub enum GroupState {
     Converged,
     /// Machines are being made to reach the desired number.
     Provisioning,
-    /// Machines are being taken away to reach the desired number.
-    Shrinking,
     /// A failed machine is being replaced.
     Healing,
-    /// A new revision rolls through it.
+    /// Machines go because the spec wants them no more, or a new revision rolls through it.
     Updating,
     /// Something should be done and a rule stops it.
     Holding,
@@ -230,8 +228,6 @@ pub enum MachineState {
     Down,
     /// It said that it leaves.
     Left,
-    /// It said that it restarts, and still has time to be back.
-    Rebooting,
     /// It is ordered and hasn't joined yet.
     Provisioning,
     /// It is being drained or destroyed.
@@ -263,13 +259,13 @@ macro_rules! display_as {
 display_as! {
     GroupKind { Cattle => "cattle", Pets => "pets" }
     GroupState {
-        Converged => "converged", Provisioning => "provisioning", Shrinking => "shrinking", Healing => "healing",
+        Converged => "converged", Provisioning => "provisioning", Healing => "healing",
         Updating => "updating", Holding => "holding", Paused => "paused",
     }
     HealMode { Observe => "observe", Approve => "approve", Auto => "auto" }
     MachineState {
         Alive => "alive", Suspect => "suspect", Down => "down", Left => "left",
-        Rebooting => "rebooting", Provisioning => "provisioning", Destroying => "destroying",
+        Provisioning => "provisioning", Destroying => "destroying",
     }
     HealthLevel { Ok => "ok", Warning => "warning", Critical => "critical" }
 }
