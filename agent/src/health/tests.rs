@@ -455,18 +455,21 @@ fn memory_that_ran_out_is_told_once_it_was_seen_to() {
     let mut judge = Judge::new(&HealthConfig::default());
     let first = sampler.sample();
     assert_eq!(first.memory_ran_out, Some(false), "who knows when that was");
-    assert_eq!(judge.handle_sample(&first).level(), Level::Ok);
+    let told = |report: &Report| {
+        let of_memory = |finding: &&Finding| finding.subject == Subject::OutOfMemory;
+        report.findings.iter().filter(of_memory).count()
+    };
+    assert_eq!(told(&judge.handle_sample(&first)), 0);
     count(4);
     let second = sampler.sample();
     assert_eq!(second.memory_ran_out, Some(true));
     let report = judge.handle_sample(&second);
-    assert_eq!(report.level(), Level::Warning);
-    assert_eq!(
-        report.reasons(),
-        ["memory ran out, and the kernel ended something"]
-    );
+    assert_ne!(report.level(), Level::Ok);
+    // Whatever else this computer may complain of.
+    let words = "memory ran out, and the kernel ended something";
+    assert!(report.reasons().iter().any(|reason| reason == words));
     assert_eq!(sampler.sample().memory_ran_out, Some(true), "for a while");
     let vitals = Vitals::from(&report);
     let heard = Report::from(&vitals);
-    assert_eq!(heard.findings[0].subject, Subject::OutOfMemory);
+    assert_eq!(told(&heard), 1);
 }
