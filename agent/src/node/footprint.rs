@@ -29,10 +29,13 @@ pub(super) async fn keep_small() {
     }
 }
 
-/// Gives back all pages of files that were not changed in memory. Gives their bytes, needed or not.
+/// Gives back all pages of this program's file that were not changed in memory. Gives their bytes, needed or not.
+///
+/// Of this program only: what the C library maps of others while this goes on may be there only in part when it is looked at.
 fn give_back() -> io::Result<usize> {
     let mut given = 0;
-    for range in unchanged(BufReader::new(File::open("/proc/self/smaps")?))? {
+    let code = (give_back as *const ()).addr();
+    for range in unchanged(BufReader::new(File::open("/proc/self/smaps")?), code)? {
         release(&range)?;
         given += range.len();
     }
@@ -49,8 +52,9 @@ fn release(range: &Range<usize>) -> io::Result<()> {
     use rustix::mm::{Advice, madvise};
 
     let start = std::ptr::without_provenance_mut(range.start);
-    // SAFETY: the kernel has just said that this range maps a file, can't be written to, and holds no page that differs
-    // from that file, so whoever reads it finds there what was there before.
+    // SAFETY: the kernel has just said that this range maps this program's file, can't be written to, and has no page, in
+    // memory or swapped out, that differs from that file, so whoever reads it finds there what was there before. Nobody
+    // maps anything else over the running program.
     unsafe { madvise(start, range.len(), Advice::LinuxDontNeed) }?;
     Ok(())
 }
@@ -61,35 +65,59 @@ fn release(_range: &Range<usize>) -> io::Result<()> {
     Ok(())
 }
 
-/// The mappings of files that can't be written to and of which no page was changed, as `/proc/self/smaps` has them
-/// (`proc_pid_smaps(5)`): a line with range, permissions and path, then lines such as `Anonymous:  0 kB`.
-fn unchanged(smaps: impl BufRead) -> io::Result<Vec<Range<usize>>> {
-    let mut found = Vec::new();
-    let mut current = None;
-    for line in smaps.lines() {
-        let line = line?;
-        if let Some(mapping) = read_only_file(&line) {
-            current = mapping;
-        } else if let Some(changed) = line.strip_prefix("Anonymous:")
-            && let Some(range) = current.take()
-            && changed.trim() == "0 kB"
-        {
-            found.push(range);
-        }
-    }
-    Ok(found)
+/// A mapping of a file, as far as it was read.
+struct Mapping {
+    range: Range<usize>,
+    /// Device and inode.
+    file: String,
+    read_only: bool,
+    /// Whether no page in memory differs from the file, and none that was swapped out: both have to be said.
+    unchanged: [bool; 2],
 }
 
-/// A line that begins a mapping: its range, if it is of a file and can't be written to. `None` for any other line.
-fn read_only_file(line: &str) -> Option<Option<Range<usize>>> {
+/// The mappings of the file that has `code` which can't be written to and of which no page was changed, as
+/// `/proc/self/smaps` has them (`proc_pid_smaps(5)`): a line with range, permissions and path, then lines such as
+/// `Anonymous:  0 kB` and `Swap:  0 kB`.
+fn unchanged(smaps: impl BufRead, code: usize) -> io::Result<Vec<Range<usize>>> {
+    let mut found: Vec<Mapping> = Vec::new();
+    let mut of_file = false;
+    for line in smaps.lines() {
+        let line = line?;
+        if let Some(mapping) = mapping(&line) {
+            of_file = mapping.is_some();
+            found.extend(mapping);
+        } else if let Some(last) = found.last_mut().filter(|_| of_file) {
+            for (seen, key) in last.unchanged.iter_mut().zip(["Anonymous:", "Swap:"]) {
+                if let Some(changed) = line.strip_prefix(key) {
+                    *seen = changed.trim() == "0 kB";
+                }
+            }
+        }
+    }
+    let ours = found.iter().find(|mapping| mapping.range.contains(&code));
+    let ours = ours.map(|mapping| mapping.file.clone());
+    let fits = |mapping: &Mapping| mapping.read_only && mapping.unchanged == [true; 2];
+    let mine = found
+        .into_iter()
+        .filter(|mapping| Some(&mapping.file) == ours.as_ref() && fits(mapping));
+    Ok(mine.map(|mapping| mapping.range).collect())
+}
+
+/// A line that begins a mapping: what is mapped, if it is of a file. `None` for any other line.
+fn mapping(line: &str) -> Option<Option<Mapping>> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
     let address = |hex| usize::from_str_radix(hex, 16).ok();
     let range = address(start)?..address(end)?;
     let permissions = fields.next()?;
-    let is_file = fields.nth(3).is_some_and(|path| path.starts_with('/'));
-    let fits = is_file && permissions.ends_with('p') && !permissions.contains('w');
-    Some(fits.then_some(range))
+    let (device, inode) = (fields.nth(1)?, fields.next()?);
+    let is_file = fields.next().is_some_and(|path| path.starts_with('/'));
+    Some(is_file.then(|| Mapping {
+        range,
+        file: format!("{device} {inode}"),
+        read_only: permissions.ends_with('p') && !permissions.contains('w'),
+        unchanged: [false; 2],
+    }))
 }
 
 #[cfg(test)]
@@ -100,11 +128,22 @@ mod tests {
 1000-3000 r--p 00000000 fe:00 1234                       /usr/bin/muster agent
 Rss:                   8 kB
 Anonymous:             0 kB
+Swap:                  0 kB
 VmFlags: rd mr mw me sd
-3000-9000 r-xp 00002000 fe:00 1234                       /usr/bin/muster
+3000-8000 r-xp 00002000 fe:00 1234                       /usr/bin/muster
 Anonymous:             0 kB
+Swap:                  0 kB
+8000-8800 r--p 00008000 fe:00 1234                       /usr/bin/muster
+Anonymous:             0 kB
+Swap:                  4 kB
+8800-8900 r--p 00008000 fe:00 1234                       /usr/bin/muster
+Anonymous:             0 kB
+8900-9000 r-xp 00008000 fe:00 77                         /usr/lib/libc.so.6
+Anonymous:             0 kB
+Swap:                  0 kB
 9000-a000 r--p 00008000 fe:00 1234                       /usr/bin/muster
 Anonymous:             4 kB
+Swap:                  0 kB
 a000-b000 rw-p 00009000 fe:00 1234                       /usr/bin/muster
 Anonymous:             0 kB
 b000-c000 r--s 00000000 fe:00 99                         /var/lib/shared
@@ -117,15 +156,16 @@ Anonymous:             0 kB
 
     #[test]
     fn only_unchanged_pages_of_files_are_given_back() {
-        let found = unchanged(SMAPS.as_bytes()).unwrap();
-        assert_eq!(found, [0x1000..0x3000, 0x3000..0x9000]);
+        let found = unchanged(SMAPS.as_bytes(), 0x3100).unwrap();
+        assert_eq!(found, [0x1000..0x3000, 0x3000..0x8000]);
+        assert_eq!(unchanged(SMAPS.as_bytes(), 0xf000).unwrap(), []);
     }
 
     #[test]
     fn whatever_the_kernel_says_is_read_without_harm() {
         let odd =
             "zz-1 r-xp\n10-\nAnonymous: 0 kB\n5-1 r-xp 0 0 0 /x\nAnonymous:\n-\n\n1000-2000\n";
-        assert_eq!(unchanged(odd.as_bytes()).unwrap(), []);
+        assert_eq!(unchanged(odd.as_bytes(), 2).unwrap(), []);
     }
 
     #[cfg(target_os = "linux")]
@@ -134,6 +174,6 @@ Anonymous:             0 kB
         static WORDS: [&str; 3] = ["leaves", "and", "returns"];
         assert!(give_back().unwrap() > 0);
         assert_eq!(WORDS.concat(), "leavesandreturns");
-        assert!(unchanged(SMAPS.as_bytes()).is_ok(), "code, too");
+        assert!(unchanged(SMAPS.as_bytes(), 0).is_ok(), "code, too");
     }
 }
