@@ -128,7 +128,7 @@ pub fn job(
     };
     let work = match record.step {
         Step::AwaitJoin | Step::AwaitWell => return Ok(None),
-        Step::Drain => match intent.action.removes() {
+        Step::Drain => match intent.action.finds() {
             Some(machine) => Work::Drain { machine },
             None => Work::Nothing,
         },

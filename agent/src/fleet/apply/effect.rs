@@ -24,7 +24,11 @@ impl FleetState {
             return;
         };
         let heals = matches!(action, Action::Replace { .. } | Action::Treat { .. });
-        let paid = heals && self.spend(context, &group);
+        // Also what was forced past an empty budget counts: in the fleet's and the zone's, and as under way.
+        let paid = heals;
+        if heals {
+            self.spend(context, &group);
+        }
         if let Some(machine) = action
             .finds()
             .and_then(|id| self.machines.get(&id))
@@ -83,12 +87,11 @@ impl FleetState {
         self.intents.insert(op, intent);
     }
 
-    fn spend(&mut self, context: &Context<'_>, id: &GroupId) -> bool {
-        let Some(group) = self.groups.get_mut(id) else {
-            return false;
-        };
-        let per_hour = group.per_hour();
-        group.bucket.take(per_hour, context.now_ms)
+    fn spend(&mut self, context: &Context<'_>, id: &GroupId) {
+        if let Some(group) = self.groups.get_mut(id) {
+            let per_hour = group.per_hour();
+            let _ = group.bucket.take(per_hour, context.now_ms);
+        }
     }
 
     fn put_ordered(

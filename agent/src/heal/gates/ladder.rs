@@ -14,6 +14,14 @@ pub(super) fn evidence(question: &Question<'_>) -> Gate {
             let margin = format!("{}; slow is not dead", finding.summary);
             Gate::hold(Rule::Evidence, margin)
         }
+        // Where nobody has been asked yet, somebody may get an answer.
+        Diagnosis::Suspected if is_unheard(question, machine) => Gate::hold(
+            Rule::Evidence,
+            format!(
+                "{}; whether anybody gets an answer is not known yet",
+                finding.summary
+            ),
+        ),
         Diagnosis::Left if answers(question, machine) => Gate::hold(
             Rule::Evidence,
             "it said goodbye for good and answers all the same",
@@ -27,6 +35,13 @@ fn answers(question: &Question<'_>, machine: &Machine) -> bool {
     let seen = question.board.situation.machines.get(&machine.id);
     let member = seen.and_then(|seen| seen.member);
     !machine.condemned && member.is_some_and(|member| member.status == MemberStatus::Alive)
+}
+
+/// Whether the mesh does not hear from a machine.
+fn is_unheard(question: &Question<'_>, machine: &Machine) -> bool {
+    let seen = question.board.situation.machines.get(&machine.id);
+    let member = seen.and_then(|seen| seen.member);
+    member.is_none_or(|member| member.status != MemberStatus::Alive)
 }
 
 /// Whether there is a rung for the machine, and which.

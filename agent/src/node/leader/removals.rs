@@ -53,7 +53,10 @@ impl Company {
                 )),
                 _ => None,
             };
-            leaving.insert(*machine);
+            // What is held stays for now, and keeps no other from going.
+            if check.is_none() {
+                leaving.insert(*machine);
+            }
             held.extend(check.map(|check| (intent.op.clone(), check)));
         }
         let drains = state.open_intents();
