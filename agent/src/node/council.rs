@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use muster_mesh::consensus::coordinator::{Compaction, Role, Status, Timing};
 use muster_mesh::consensus::{
-    CallError, Coordinator, CoordinatorConfig, LogGeneration, Network, Replica, Seat, SeatNode,
+    At, CallError, Coordinator, CoordinatorConfig, LogGeneration, Network, Replica, Seat, SeatNode,
 };
 use muster_mesh::identity::{ClusterId, MachineId, Peer};
 use muster_mesh::pki::{ClusterCa, KeyFile, open_ca, seal_ca};
@@ -54,7 +54,7 @@ pub(super) struct Council {
     /// This machine had a seat, and its log can't be read or written.
     failed: Arc<AtomicBool>,
     /// In which term, and since when, nothing that is proposed here has been committed.
-    stuck: Arc<Mutex<Option<(u64, Instant)>>>,
+    stuck: Arc<Mutex<Option<Stuck>>>,
 }
 
 impl Default for Council {
@@ -67,6 +67,17 @@ impl Default for Council {
             stuck: Arc::default(),
         }
     }
+}
+
+/// A proposal that was not committed in time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stuck {
+    /// The term in which it was proposed.
+    pub(super) term: u64,
+    /// When it was.
+    pub(super) begun: Instant,
+    /// What was applied by then.
+    pub(super) applied: Option<At>,
 }
 
 impl Council {
@@ -126,11 +137,11 @@ impl Council {
         *self.stuck.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Notes that what this machine proposed in `term`, beginning at `begun`, was not committed in time.
-    pub(super) fn not_committed(&self, term: u64, begun: Instant) {
+    /// Notes that something that this machine proposed was not committed in time.
+    pub(super) fn not_committed(&self, new: Stuck) {
         let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
-        if stuck.is_none_or(|(before, _)| before != term) {
-            *stuck = Some((term, begun));
+        if stuck.is_none_or(|before| before.term != new.term || before.applied < new.applied) {
+            *stuck = Some(new);
         }
     }
 
@@ -138,8 +149,10 @@ impl Council {
     /// `None` where it does not lead, has proposed nothing since, or all is well.
     pub(super) fn stuck(&self, status: &Status) -> Option<Duration> {
         let stuck = *self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
-        let (term, since) = stuck?;
-        (status.role == Role::Leader && status.term == term).then(|| since.elapsed())
+        let stuck = stuck?;
+        // What took too long may have been committed later.
+        let still = status.term == stuck.term && status.applied <= stuck.applied;
+        (status.role == Role::Leader && still).then(|| stuck.begun.elapsed())
     }
 
     pub(super) fn seat(&self, coordinator: Coordinator<FleetState>, ca: Arc<ClusterCa>) {

@@ -7,6 +7,7 @@ use muster_mesh::consensus::coordinator::{ProposeError, Role};
 
 use tokio::time::Instant;
 
+use super::council::Stuck;
 use super::shared::Shared;
 use crate::fleet::{Command, Envelope, Refusal, Reply, Text};
 
@@ -54,10 +55,10 @@ pub(super) async fn propose_in(
         .council
         .coordinator()
         .ok_or_else(|| not_proposed("this machine is no coordinator"))?;
-    let (term, role) = {
+    let (term, role, applied) = {
         let status = coordinator.status();
         let status = status.borrow();
-        (status.term, status.role)
+        (status.term, status.role, status.applied)
     };
     if role != Role::Leader || expected.is_some_and(|expected| expected != term) {
         return Err(not_proposed("this machine does not lead, or not any more"));
@@ -76,7 +77,11 @@ pub(super) async fn propose_in(
         .await;
     match &proposed {
         Ok(_) => shared.council.committed(),
-        Err(ProposeError::Unknown) => shared.council.not_committed(term, begun),
+        Err(ProposeError::Unknown) => shared.council.not_committed(Stuck {
+            term,
+            begun,
+            applied,
+        }),
         Err(_) => {}
     }
     match proposed {
