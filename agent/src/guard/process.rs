@@ -66,7 +66,8 @@ fn fail(why: &str) -> ExitCode {
 
 /// Into the agent's log, which standard error is.
 fn say(words: &str) {
-    eprintln!("muster {GUARD_COMMAND}: {words}");
+    // Where nobody reads any more, the workload has to be stopped all the same.
+    let _ = writeln!(io::stderr(), "muster {GUARD_COMMAND}: {words}");
 }
 
 /// Becomes the workload, as the child that the kernel kills with the guard `parent`. To be called by the subcommand
@@ -127,9 +128,12 @@ async fn guard(place: &Place) -> io::Result<Ending> {
         guarding.extend(guarding.charge.until_ms)?;
         let workload = guarding.start()?;
         writeln!(io::stdout(), "{READY}")?;
-        guarding
-            .watch(workload, &mut orders, &mut told_to_end)
-            .await?;
+        let watched = guarding.watch(workload, &mut orders, &mut told_to_end);
+        if let Err(error) = watched.await {
+            say(&format!(
+                "the workload is stopped, since it can't be guarded: {error}"
+            ));
+        }
     } else {
         // What the file says of an earlier guard stands until this one has made it so.
         writeln!(io::stdout(), "{READY}")?;
@@ -219,7 +223,13 @@ impl Guarding {
         self.executioner.set(self.until_ms)?;
         self.alarm
             .set(self.until_ms.saturating_sub(self.charge.terms.stop_ms))?;
-        self.put(Ending::Runs)
+        // The timers hold the deadline. A full disk is no reason to end what may run.
+        if let Err(error) = self.put(Ending::Runs) {
+            say(&format!(
+                "until when the workload may run could not be written: {error}"
+            ));
+        }
+        Ok(())
     }
 
     /// Does what the agent says; `false` when that is to stop. What is not understood is left out.
@@ -291,7 +301,10 @@ impl Guarding {
             (Err(error), _) => Ending::Failed(error.to_string()),
             (Ok(()), false) => Ending::Failed("its processes could not be killed in time".into()),
         };
-        self.put(ending.clone())?;
+        // Where nothing was begun and nothing could be stopped, what an earlier guard wrote is as true as before.
+        if begun || ending == Ending::Stopped {
+            self.put(ending.clone())?;
+        }
         Ok(ending)
     }
 

@@ -30,6 +30,8 @@ const BEAT: Duration = Duration::from_millis(50);
 struct Asked {
     machine: MachineId,
     request: LeaseRequest,
+    /// Before anything was waited for: how fast the asking machine's clock runs is measured by it.
+    arrived: Instant,
     answer: oneshot::Sender<LeaseAnswer>,
 }
 
@@ -55,6 +57,7 @@ impl LeaseDesk {
         let asked = Asked {
             machine,
             request,
+            arrived: Instant::now(),
             answer,
         };
         desk.try_send(asked).ok()?;
@@ -117,13 +120,14 @@ impl Leases {
         may_have: impl FnOnce() -> Verdict,
         machine: MachineId,
         request: LeaseRequest,
+        arrived: Instant,
     ) -> LeaseAnswer {
         let mut book = lock(&self.book);
         if let Verdict::Answer(answer) = may_have() {
             return answer;
         }
         let drift = book.drifts.entry(machine).or_default();
-        let slow = drift.note(self.since.elapsed(), request.sent_ms);
+        let slow = drift.note(arrived - self.since, request.sent_ms);
         if let Some(percent) = slow.filter(|percent| *percent > DRIFT_PERCENT as f64 / 2.0) {
             return refused(format!(
                 "its clock is {percent:.1} % slower than the leader's, and {} % are allowed",
@@ -154,11 +158,12 @@ pub(super) async fn keep(
         for Asked {
             machine,
             request,
+            arrived,
             answer,
         } in asked
         {
             let said = match &permitted {
-                Ok(()) => answer_one(&shared, &leases, term, machine, request).await,
+                Ok(()) => answer_one(&shared, &leases, term, machine, (request, arrived)).await,
                 Err(check) => refused(check.margin.to_string()),
             };
             // Who does not wait any more asks again.
@@ -172,7 +177,7 @@ async fn answer_one(
     leases: &Leases,
     term: u64,
     machine: MachineId,
-    request: LeaseRequest,
+    (request, arrived): (LeaseRequest, Instant),
 ) -> LeaseAnswer {
     let needed = shared
         .replica
@@ -187,7 +192,7 @@ async fn answer_one(
         let replica = &shared.replica;
         replica.read(|state, _| may_have(state, machine, request.terms))
     };
-    leases.grant(may_have, machine, request)
+    leases.grant(may_have, machine, request, arrived)
 }
 
 /// What has to be put on record before a machine is answered: the terms that it holds itself to, or that it does not any more.

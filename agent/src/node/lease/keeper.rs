@@ -171,6 +171,14 @@ impl Keeper {
         if let Some(standing) = self.guard.standing().filter(|_| runs) {
             self.until_ms = self.until_ms.max(standing.until_ms);
         }
+        if terms.is_some() && runs && self.guard.standing().is_none() {
+            // It was released: its guard holds no deadline, and a promise must not rest on one that may never hear of it.
+            self.guard.stop();
+            self.publish(LeaseState::Lost(
+                "its workload is stopped, to be started under a lease".to_owned(),
+            ));
+            return Ok(RETRY);
+        }
         if let (Some(bound), Some(terms)) = (bound, terms)
             && !runs
             && !self.guard.has_stopped()

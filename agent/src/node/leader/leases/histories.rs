@@ -167,7 +167,7 @@ impl History {
                 terms: Some(TERMS),
                 sent_ms,
             };
-            match leases.grant(verdict, machine(), request) {
+            match leases.grant(verdict, machine(), request, Instant::now()) {
                 LeaseAnswer::Granted => {
                     let at_ms = self.late();
                     self.answers.push(Message { at_ms, sent_ms });
@@ -258,7 +258,7 @@ async fn a_clock_beyond_the_bound_gets_no_lease_in_the_end() {
                 terms: Some(TERMS),
                 sent_ms,
             };
-            last = Some(leases.grant(|| Verdict::Grant, machine(), request));
+            last = Some(leases.grant(|| Verdict::Grant, machine(), request, Instant::now()));
             tokio::time::advance(Duration::from_secs(4)).await;
         }
         let said = last.expect("asked");
