@@ -12,5 +12,6 @@ mod leaving;
 mod mutation;
 mod observing;
 mod orphans;
+mod pausing;
 mod scaling;
 mod table;
