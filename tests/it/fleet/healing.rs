@@ -1,6 +1,7 @@
 //! A lost machine is noticed, agreed on and replaced: once, and nothing else is touched.
 
-use muster_tests::{Fleet, MachineRow};
+use muster_tests::fleet::PATIENCE;
+use muster_tests::{Fleet, MachineRow, until};
 
 use super::{expect_only_replaced, follower, leader, wait_replaced};
 
@@ -94,6 +95,17 @@ fn everything_is_explained_after_the_decider_and_half_of_the_coordinators_died()
         .machines
         .iter()
         .filter(|machine| !lost.contains(&&machine.machine_id));
+    // What was decided a moment ago reaches those that follow the log a moment later.
+    for machine in survivors.clone() {
+        until("it has heard of the decision", PATIENCE, || {
+            let asked = fleet.ask(machine.api(), &["explain", &victim.name, "--json"]);
+            if asked.stdout.contains("\"act\"") {
+                Ok(())
+            } else {
+                Err(asked.to_string())
+            }
+        });
+    }
     fleet.kill(&decider);
     fleet.kill(&other);
     for machine in survivors {

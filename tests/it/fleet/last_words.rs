@@ -32,7 +32,8 @@ fn a_dead_and_replaced_machine_is_heard_from_its_survivors_although_one_of_them_
     wait_heard(&fleet, leader(&before).api(), &victim.name, |row| {
         !says_sick(row)
     });
-    fs::write(victim.dir().join("state/work/trouble"), "").expect("the directory is ours");
+    let workplace = victim.dir().join("state").join("work");
+    fs::write(workplace.join("trouble"), "").expect("the directory is ours");
     wait_heard(&fleet, leader(&before).api(), &victim.name, says_sick);
     fleet.kill(&victim);
     wait_replaced(&fleet, &victim);
