@@ -64,7 +64,9 @@ pub use evidence::{
 pub use group::{Backoff, Group};
 pub use ids::{machine_id, operation_id};
 pub use intent::{Action, Held, Intent, IntentState, Origin, Step, StepRecord};
-pub use lease::{DRIFT_PERCENT, Fenced, LEASE_MS_MAX, LEASE_MS_MIN, LeaseTerms, STOP_MS};
+pub use lease::{
+    DRIFT_PERCENT, Fenced, LEASE_MS_MAX, LEASE_MS_MIN, LeaseTerms, RUN_MS_MIN, STOP_MS, STOP_MS_MIN,
+};
 pub use machine::{Admission, Instance, Machine, Phase, Place};
 pub use muster_provisioners::{Attachment, InstanceId, OperationId, Properties};
 pub use names::{GROUP_BYTES_MAX, GroupId, MachineName, Member, NAME_BYTES_MAX, ParseNameError};

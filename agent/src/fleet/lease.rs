@@ -18,6 +18,13 @@ pub const LEASE_MS_MIN: u64 = 5 * SECOND_MS;
 /// The longest lease, in milliseconds: so long nobody could start a successor.
 pub const LEASE_MS_MAX: u64 = 600 * SECOND_MS;
 
+/// The shortest time to stop, in milliseconds: in less nothing can be asked to, and all would be killed.
+pub const STOP_MS_MIN: u64 = SECOND_MS;
+
+/// The least that must be left of a lease before stopping begins, in milliseconds: it is renewed three times in it, and each
+/// question takes its time.
+pub const RUN_MS_MIN: u64 = 3 * SECOND_MS;
+
 /// How long stopping may take where a group does not say and its lease is four times as long at least, in milliseconds.
 pub const STOP_MS: u64 = 3 * SECOND_MS;
 
@@ -37,14 +44,22 @@ impl LeaseTerms {
         STOP_MS.min(lease_ms / 4)
     }
 
-    /// Whether a leader could be elected within it, somebody would wait for its end, and there is time to run before stopping.
+    /// Whether a leader could be elected within it, somebody would wait for its end, and there is time to stop and, before
+    /// that, to renew it.
     pub fn is_sane(&self) -> bool {
-        (LEASE_MS_MIN..=LEASE_MS_MAX).contains(&self.lease_ms) && self.stop_ms < self.lease_ms
+        (LEASE_MS_MIN..=LEASE_MS_MAX).contains(&self.lease_ms)
+            && self.stop_ms >= STOP_MS_MIN
+            && self.run_ms() >= RUN_MS_MIN
     }
 
-    /// How often a lease is renewed: two tries may fail.
+    /// How long the workload may run on without a renewal, in milliseconds: until it is told to stop.
+    pub fn run_ms(&self) -> u64 {
+        self.lease_ms.saturating_sub(self.stop_ms)
+    }
+
+    /// How often a lease is renewed, in milliseconds: two tries may fail before the workload is told to stop.
     pub fn renew_ms(&self) -> u64 {
-        self.lease_ms / 3
+        self.run_ms() / 3
     }
 
     /// How long after a grant, by the granting machine's clock, the workload does not run any more, whatever became of
@@ -84,7 +99,7 @@ mod tests {
             lease_ms: 10_000,
             stop_ms: 5_000,
         };
-        assert_eq!(terms.renew_ms(), 3333);
+        assert_eq!(terms.renew_ms(), 1666, "three times before it stops");
         assert_eq!(terms.over_ms(), 15_307);
         let slowest = terms.over_ms() as f64 * (1.0 - DRIFT_PERCENT as f64 / 100.0);
         assert!(slowest >= (terms.lease_ms + terms.stop_ms) as f64);
@@ -101,5 +116,19 @@ mod tests {
             .over_ms(),
             u64::MAX.div_ceil(98)
         );
+    }
+
+    #[test]
+    fn terms_leave_time_to_stop_and_to_renew_before_that() {
+        let is_sane = |lease_ms, stop_ms| LeaseTerms { lease_ms, stop_ms }.is_sane();
+        for lease_ms in [LEASE_MS_MIN, 12_000, LEASE_MS_MAX] {
+            assert!(is_sane(lease_ms, LeaseTerms::stop_ms_default(lease_ms)));
+            assert!(is_sane(lease_ms, STOP_MS_MIN));
+            assert!(!is_sane(lease_ms, STOP_MS_MIN - 1));
+            assert!(is_sane(lease_ms, lease_ms - RUN_MS_MIN));
+            assert!(!is_sane(lease_ms, lease_ms - RUN_MS_MIN + 1));
+        }
+        assert!(!is_sane(10_000, u64::MAX));
+        assert!(!is_sane(LEASE_MS_MIN - 1, 1_500) && !is_sane(LEASE_MS_MAX + 1, 3_000));
     }
 }

@@ -74,8 +74,7 @@ fn commands(case: &mut Case<'_>, at: usize, terms: &LeaseTerms, config: &Vanilla
 
 fn times(case: &mut Case<'_>, at: usize, terms: &LeaseTerms) {
     let LeaseTerms { lease_ms, stop_ms } = *terms;
-    let spare_ms = lease_ms.saturating_sub(stop_ms);
-    if spare_ms < terms.renew_ms() + ELECTION_MS {
+    if terms.run_ms() < terms.renew_ms() + ELECTION_MS {
         let (lease, stop) = (span(lease_ms), span(stop_ms));
         let needed = span(terms.renew_ms() + ELECTION_MS);
         let what = format!(
@@ -89,19 +88,6 @@ fn times(case: &mut Case<'_>, at: usize, terms: &LeaseTerms) {
             (at, "heal.lease"),
             what,
             remedy,
-        );
-    }
-    if stop_ms < SECOND_MS {
-        let what = format!(
-            "{} are too short for stopping anything; the rest is killed",
-            span(stop_ms)
-        );
-        case.find(
-            Warning,
-            "stop-too-short",
-            (at, "heal.stop_within"),
-            what,
-            "write stop_within = \"3s\"",
         );
     }
     let start_ms = terms.over_ms().max(DETECTION_MS);

@@ -18,7 +18,7 @@ use crate::fleet::spec::{
     Allocation, BudgetPolicy, FlavorSpec, GroupSpec, HealMode, HealPolicy, InstanceSpec, Labels,
     PetSpec, Placement,
 };
-use crate::fleet::{LEASE_MS_MAX, LEASE_MS_MIN, LeaseTerms};
+use crate::fleet::{LEASE_MS_MAX, LEASE_MS_MIN, LeaseTerms, RUN_MS_MIN, STOP_MS_MIN};
 
 /// The provisioner of groups that name none: the one that every agent has.
 pub(super) const PROVISIONER_DEFAULT: &str = "process";
@@ -477,20 +477,25 @@ fn read_lease(fields: &mut Fields<'_, '_>) -> Option<LeaseTerms> {
         fields.problem(lease.span, "lease", what, "write lease = \"10s\"");
         return None;
     }
-    let stop_ms = match stop {
-        Some(stop) if stop.value >= lease.value => {
-            let what = "stopping takes longer than the lease, so nothing could ever be started";
-            let remedy = "write a shorter stop_within, or a longer lease";
-            fields.problem(stop.span, "stop_within", what, remedy);
-            return None;
-        }
-        Some(stop) => stop.value,
-        None => LeaseTerms::stop_ms_default(lease.value),
+    let lease_ms = lease.value;
+    let Some(stop) = stop else {
+        let stop_ms = LeaseTerms::stop_ms_default(lease_ms);
+        return Some(LeaseTerms { lease_ms, stop_ms });
     };
-    Some(LeaseTerms {
-        lease_ms: lease.value,
-        stop_ms,
-    })
+    let stop_ms = stop.value;
+    if stop_ms < STOP_MS_MIN {
+        let what = "shorter than 1s, in which nothing stops by itself: all would be killed";
+        fields.problem(stop.span, "stop_within", what, "write stop_within = \"3s\"");
+        return None;
+    }
+    let terms = LeaseTerms { lease_ms, stop_ms };
+    if terms.run_ms() < RUN_MS_MIN {
+        let what = "leaves less than 3s of the lease, in which it has to be renewed before stopping begins";
+        let remedy = "write a shorter stop_within, or a longer lease";
+        fields.problem(stop.span, "stop_within", what, remedy);
+        return None;
+    }
+    Some(terms)
 }
 
 fn read_budget(fields: &mut Fields<'_, '_>, mode: HealMode) -> BudgetPolicy {

@@ -212,7 +212,15 @@ fn contradictory_and_unhealable_specs_are_refused() {
         ),
         (
             "id = 'a'\nmembers = ['b']\nheal = { lease = '10s', stop_within = '10s' }",
-            "stopping takes longer than the lease",
+            "leaves less than 3s of the lease",
+        ),
+        (
+            "id = 'a'\nmembers = ['b']\nheal = { lease = '10s', stop_within = '7001ms' }",
+            "leaves less than 3s of the lease",
+        ),
+        (
+            "id = 'a'\nmembers = ['b']\nheal = { lease = '10s', stop_within = '999ms' }",
+            "shorter than 1s",
         ),
         (
             "id = 'a'\nmembers = ['b']\nheal = { stop_within = '10s' }",

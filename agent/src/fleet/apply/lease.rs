@@ -36,7 +36,7 @@ impl FleetState {
         }
         if terms.is_some_and(|terms| !terms.is_sane()) {
             return Err(invalid(
-                "a lease that is too short, too long, or shorter than stopping",
+                "a lease that is too short or too long, or leaves no time to stop or to renew it before",
             ));
         }
         let before = machine.lease;

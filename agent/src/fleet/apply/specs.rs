@@ -64,7 +64,7 @@ fn check_heal(spec: &GroupSpec) -> Result<(), Refusal> {
         let pets = matches!(spec.allocation, Allocation::Pets { .. });
         if !pets || !terms.is_sane() {
             return Err(invalid(format!(
-                "group {}: leases are for pets, of 5 s to 10 min, and longer than stopping takes",
+                "group {}: leases are for pets, of 5 s to 10 min, with 1 s to stop at least and 3 s before that",
                 spec.id
             )));
         }

@@ -29,7 +29,7 @@ fn a_promise_is_of_pets_only_grows_longer_and_ends_only_while_nothing_counts_on_
     fleet.ok(bind(pet, Some(TERMS)));
     fleet.refused(bind(pet, Some(TERMS)));
     let shorter = LeaseTerms {
-        lease_ms: 6_000,
+        lease_ms: 8_000,
         stop_ms: 4_000,
     };
     fleet.ok(bind(pet, Some(shorter)));
@@ -37,11 +37,13 @@ fn a_promise_is_of_pets_only_grows_longer_and_ends_only_while_nothing_counts_on_
         fleet.state.machines[&pet].lease,
         Some(TERMS.or_longer(shorter))
     );
-    let senseless = LeaseTerms {
-        lease_ms: 6_000,
-        stop_ms: 6_000,
-    };
-    fleet.refused(bind(pet, Some(senseless)));
+    for (lease_ms, stop_ms) in [(20_000, 999), (20_000, 17_001)] {
+        let senseless = LeaseTerms { lease_ms, stop_ms };
+        assert!(matches!(
+            fleet.refused(bind(pet, Some(senseless))),
+            Refusal::Invalid(_)
+        ));
+    }
     fleet.act(fleet.replace(pet, Diagnosis::Gone));
     assert!(matches!(
         fleet.refused(bind(pet, None)),
