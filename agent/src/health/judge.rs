@@ -104,7 +104,7 @@ fn value_of(subject: Subject, sample: &Sample) -> Option<f64> {
             Workload::Failed { .. } => Some(flag(true)),
         },
         // Not a figure but what becomes of the others, see `Steadier`.
-        Subject::Unsteady => None,
+        Subject::Unsteady | Subject::UnsteadyWorkload => None,
     }
     .filter(|value| value.is_finite())
 }
@@ -185,6 +185,7 @@ impl Limits {
             | Subject::DataDir
             | Subject::Workload
             | Subject::Unsteady
+            | Subject::UnsteadyWorkload
             | Subject::Lease => {
                 return Rule::fact(Level::Critical);
             }
@@ -289,6 +290,7 @@ impl Tracked {
                 | Subject::Workload
                 | Subject::OutOfMemory
                 | Subject::Unsteady
+                | Subject::UnsteadyWorkload
                 | Subject::Lease
         );
         let finding = Finding {

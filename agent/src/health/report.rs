@@ -63,15 +63,18 @@ pub enum Subject {
     DataDir,
     /// Memory ran out, and the kernel ended something. Has no value.
     OutOfMemory,
-    /// The verdict keeps changing: what is told is the worst of the last seconds. Has no value.
+    /// The verdict on anything but the workload keeps changing: what is told is the worst of the last seconds. Has no value.
     Unsteady,
     /// The workload does not run, because its machine has no lease. Has no value.
     Lease,
+    /// The flavor's health command keeps turning from failure to success and back: what is told is the worst of the last
+    /// seconds. Has no value.
+    UnsteadyWorkload,
 }
 
 impl Subject {
     /// All subjects, in the order of the encoding.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Cpu,
         Self::Load,
         Self::Memory,
@@ -87,6 +90,7 @@ impl Subject {
         Self::OutOfMemory,
         Self::Unsteady,
         Self::Lease,
+        Self::UnsteadyWorkload,
     ];
 
     /// The name in metrics and JSON.
@@ -107,6 +111,7 @@ impl Subject {
             Self::OutOfMemory => "out_of_memory",
             Self::Unsteady => "unsteady",
             Self::Lease => "lease",
+            Self::UnsteadyWorkload => "unsteady_workload",
         }
     }
 }
@@ -152,6 +157,11 @@ impl fmt::Display for Finding {
             Subject::Unsteady => {
                 return f
                     .write_str("health keeps changing (this is the worst of the last seconds)");
+            }
+            Subject::UnsteadyWorkload => {
+                return f.write_str(
+                    "the workload keeps failing and working again (this is the worst of the last seconds)",
+                );
             }
             Subject::Lease => {
                 return f.write_str("it has no lease, so its workload does not run");

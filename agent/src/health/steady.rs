@@ -23,37 +23,57 @@ const WORST_FOR: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Default)]
 pub struct Steadier {
     last: Report,
-    /// When the verdict last changed, the latest at the end.
-    turns: VecDeque<Duration>,
-    unsteady: bool,
+    /// How the workload's own verdict changes: whoever acts upon it has to know whether *that* keeps changing.
+    workload: Turns,
+    /// How everything else changes.
+    rest: Turns,
     /// The worst that was found about each subject of late, and when that was last found.
     worst: BTreeMap<Subject, (Finding, Duration)>,
     /// What a workload that failed of late said.
     workload_detail: Option<String>,
 }
 
-impl Steadier {
-    /// The report as it should be told at `now` (since an arbitrary origin): as it is, or, while its verdict keeps
-    /// changing, with the worst of the last twenty seconds and [`Subject::Unsteady`].
-    pub fn handle_report(&mut self, now: Duration, report: Report) -> Report {
-        if !self.last.same_findings(&report) {
-            if self.turns.len() >= TURNS_MAX {
-                self.turns.pop_front();
+/// How often one part of the verdict has changed.
+#[derive(Debug, Clone, Default)]
+struct Turns {
+    /// When it last did, the latest at the end.
+    at: VecDeque<Duration>,
+    unsteady: bool,
+}
+
+impl Turns {
+    /// Takes in whether it has changed once more.
+    fn handle(&mut self, now: Duration, changed: bool) {
+        if changed {
+            if self.at.len() >= TURNS_MAX {
+                self.at.pop_front();
             }
-            self.turns.push_back(now);
+            self.at.push_back(now);
         }
-        self.remember_worst(now, &report);
-        self.last = report;
         let of_late = |at: Option<&Duration>, within: Duration| {
             at.is_some_and(|at| now.saturating_sub(*at) < within)
         };
-        let turns_fast = self.turns.len() >= TURNS_MAX && of_late(self.turns.front(), WINDOW);
+        let turns_fast = self.at.len() >= TURNS_MAX && of_late(self.at.front(), WINDOW);
         let was_unsteady = self.unsteady;
-        self.unsteady = (turns_fast || was_unsteady) && of_late(self.turns.back(), STANDS);
+        self.unsteady = (turns_fast || was_unsteady) && of_late(self.at.back(), STANDS);
         if was_unsteady && !self.unsteady {
-            self.turns.clear();
+            self.at.clear();
         }
-        if self.unsteady {
+    }
+}
+
+impl Steadier {
+    /// The report as it should be told at `now` (since an arbitrary origin): as it is, or, while the verdict on the workload
+    /// or on the rest keeps changing, with the worst of that of the last twenty seconds, and [`Subject::UnsteadyWorkload`] or
+    /// [`Subject::Unsteady`].
+    pub fn handle_report(&mut self, now: Duration, report: Report) -> Report {
+        let workload_turned = verdict(&self.last, true) != verdict(&report, true);
+        let rest_turned = verdict(&self.last, false) != verdict(&report, false);
+        self.workload.handle(now, workload_turned);
+        self.rest.handle(now, rest_turned);
+        self.remember_worst(now, &report);
+        self.last = report;
+        if self.workload.unsteady || self.rest.unsteady {
             self.worst_report()
         } else {
             self.last.clone()
@@ -74,22 +94,52 @@ impl Steadier {
         }
     }
 
+    /// What is steady as it is, and of what is not the worst.
     fn worst_report(&self) -> Report {
-        let unsteady = Finding {
-            subject: Subject::Unsteady,
+        let unsteady = |subject| {
+            if is_workload(subject) {
+                self.workload.unsteady
+            } else {
+                self.rest.unsteady
+            }
+        };
+        let now = self.last.findings.iter().copied();
+        let steady = now.filter(|finding| !unsteady(finding.subject));
+        let worst = self.worst.values().map(|(finding, _)| *finding);
+        let worst = worst.filter(|finding| unsteady(finding.subject));
+        let said = [
+            (self.rest.unsteady, Subject::Unsteady),
+            (self.workload.unsteady, Subject::UnsteadyWorkload),
+        ];
+        let said = said.into_iter().filter(|(unsteady, _)| *unsteady);
+        let said = said.map(|(_, subject)| Finding {
+            subject,
             level: Level::Warning,
             value: None,
             limit: None,
-        };
-        let worst = self.worst.values().map(|(finding, _)| *finding);
-        let mut findings: Vec<_> = worst.chain([unsteady]).collect();
+        });
+        let mut findings: Vec<_> = steady.chain(worst).chain(said).collect();
         findings.sort_by_key(|finding| (std::cmp::Reverse(finding.level), finding.subject));
+        let fails = findings.iter().any(|finding| is_workload(finding.subject));
         Report {
             findings,
-            workload_detail: self.workload_detail.clone(),
+            workload_detail: self.workload_detail.clone().filter(|_| fails),
             readings: self.last.readings,
         }
     }
+}
+
+fn is_workload(subject: Subject) -> bool {
+    subject == Subject::Workload
+}
+
+/// What is found at which level, about the workload or about all the rest.
+fn verdict(report: &Report, workload: bool) -> Vec<(Subject, Level)> {
+    let findings = report.findings.iter();
+    findings
+        .filter(|finding| is_workload(finding.subject) == workload)
+        .map(|finding| (finding.subject, finding.level))
+        .collect()
 }
 
 #[cfg(test)]
@@ -113,8 +163,44 @@ mod tests {
     }
 
     fn is_unsteady(report: &Report) -> bool {
-        let about = |finding: &Finding| finding.subject == Subject::Unsteady;
+        tells(report, Subject::UnsteadyWorkload)
+    }
+
+    fn tells(report: &Report, subject: Subject) -> bool {
+        let about = |finding: &Finding| finding.subject == subject;
         report.findings.iter().any(about)
+    }
+
+    #[test]
+    fn what_else_keeps_changing_makes_no_workload_unsteady() {
+        let disk = Finding {
+            subject: Subject::Disk,
+            ..report(true).findings[0]
+        };
+        let mut steadier = Steadier::default();
+        // The disk's verdict turns every five seconds; the workload works at first, and then fails for good.
+        for second in (0..200).step_by(5) {
+            let mut now = report(second >= 100);
+            if second / 5 % 2 == 1 {
+                now.findings.push(disk);
+            }
+            let told = steadier.handle_report(Duration::from_secs(second), now);
+            assert!(!is_unsteady(&told), "{second}: {told:?}");
+            if second >= 60 {
+                assert!(tells(&told, Subject::Unsteady) && tells(&told, Subject::Disk));
+            }
+            assert_eq!(
+                tells(&told, Subject::Workload),
+                second >= 100,
+                "as it is, and not as it was: {second}"
+            );
+        }
+        // One that turns, too, is told as such, with the worst of it.
+        for second in (200..300).step_by(5) {
+            let now = report(second / 5 % 2 == 1);
+            let told = steadier.handle_report(Duration::from_secs(second), now);
+            assert!(second < 220 || is_unsteady(&told) && tells(&told, Subject::Workload));
+        }
     }
 
     /// What is published of a workload that fails whenever `fails` says so, by the second, looked at every five.

@@ -113,7 +113,8 @@ impl Readings {
             | Subject::DataDir
             | Subject::OutOfMemory
             | Subject::Unsteady
-            | Subject::Lease => None,
+            | Subject::Lease
+            | Subject::UnsteadyWorkload => None,
         }
     }
 }

@@ -197,7 +197,7 @@ mod tests {
                 health: Level::Ok,
                 readings: Readings::default(),
                 reasons: Vec::new(),
-                unsteady: false,
+                workload_unsteady: false,
                 workload: None,
                 leaving: None,
                 version: "1".into(),

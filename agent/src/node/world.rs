@@ -52,8 +52,8 @@ pub struct Said {
     pub readings: Readings,
     /// Why it is not `ok`, a few words each.
     pub reasons: Vec<String>,
-    /// Whether its health keeps changing, so that this is the worst of the last seconds.
-    pub unsteady: bool,
+    /// Whether its workload keeps failing and working again, so that this is the worst of the last seconds.
+    pub workload_unsteady: bool,
     /// What its flavor's check says; `None` when there is none.
     pub workload: Option<Workload>,
     /// Whether it said that it is going away.

@@ -113,7 +113,7 @@ pub(super) fn said(name: &str, received_ms: u64) -> Said {
     Said {
         health: Level::Ok,
         reasons: Vec::new(),
-        unsteady: false,
+        workload_unsteady: false,
         workload: None,
         leaving: None,
         version: "0.1.0".into(),

@@ -72,7 +72,7 @@ impl Glimpse {
 }
 
 /// Every report of a machine is a new one, also when it says again that its workload fails: the first of them counts. One
-/// that says that its health keeps changing says that the workload has just worked, or is about to.
+/// that says that its workload's health keeps changing says that the workload has just worked, or is about to.
 fn failing(
     world: &World,
     before: &BTreeMap<MachineId, u64>,
@@ -84,7 +84,7 @@ fn failing(
         let Some(Workload::Failed { since_ms, .. }) = said.workload.as_ref() else {
             return None;
         };
-        if said.unsteady {
+        if said.workload_unsteady {
             return Some((*machine, now_ms));
         }
         let before = before.get(machine).copied().unwrap_or(now_ms);
@@ -144,7 +144,7 @@ mod tests {
             health: Level::Ok,
             readings: Readings::default(),
             reasons: Vec::new(),
-            unsteady: false,
+            workload_unsteady: false,
             workload,
             leaving: None,
             version: "1".into(),
@@ -203,7 +203,7 @@ mod tests {
         look(&mut glimpse, true, 13_000);
         assert!(!glimpse.fails_for_good(me, 14_000), "it worked in between");
         let seen = world.members.get_mut(&me).expect("it is there");
-        Arc::make_mut(seen.said.as_mut().expect("it said something")).unsteady = true;
+        Arc::make_mut(seen.said.as_mut().expect("it said something")).workload_unsteady = true;
         glimpse.update(&world, 60_000);
         assert!(!glimpse.fails_for_good(me, 60_000), "it keeps changing");
     }

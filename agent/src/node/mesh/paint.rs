@@ -85,7 +85,7 @@ impl MeshTask {
             health: report.level(),
             readings: report.readings,
             reasons: report.reasons(),
-            unsteady: about(&report, Subject::Unsteady).is_some(),
+            workload_unsteady: about(&report, Subject::UnsteadyWorkload).is_some(),
             workload: workload(&report, self.wall_ms(record.vitals_received_at)),
             leaving: profile.leaving.as_ref().map(leaving),
             version: profile.agent_version.clone(),
