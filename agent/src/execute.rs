@@ -11,7 +11,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use muster_mesh::identity::MachineId;
 use muster_provisioners::{Deadline, OperationId, ProvisionError, Provisioner, Provisioners};
 
-use crate::fleet::{Check, LeaseTerms, Progress, Step, StepResult, Text};
+use crate::fleet::{Check, LeaseTerms, Progress, Step, StepResult, Text, Undrained};
 
 pub(crate) use job::peers;
 pub use job::{Job, JobError, Surroundings, Target, Work, job};
@@ -36,11 +36,16 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// What a step needs besides provisioners.
 #[async_trait]
 pub trait Helpers: Send + Sync {
-    /// Asks a machine's agent to let its workload hand over its duties.
+    /// Asks a machine's agent to let its workload hand over its duties. Says why nothing was handed over where nothing went
+    /// wrong; `None` when it was.
     ///
     /// # Errors
     /// Why it did not, in a sentence.
-    async fn drain(&self, machine: MachineId, deadline: Duration) -> Result<(), String>;
+    async fn drain(
+        &self,
+        machine: MachineId,
+        deadline: Duration,
+    ) -> Result<Option<Undrained>, String>;
 
     /// Asks a machine's agent to restart its workload.
     ///
@@ -150,8 +155,8 @@ pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Hel
 async fn drain(helpers: &dyn Helpers, machine: MachineId) -> Result<StepResult, Stop> {
     helpers.permit().await?;
     let drained = helpers.drain(machine, STEP_DEADLINE).await;
-    drained.map_err(ProvisionError::Unavailable)?;
-    Ok(StepResult::Done)
+    let undrained = drained.map_err(ProvisionError::Unavailable)?;
+    Ok(undrained.map_or(StepResult::Done, StepResult::Undrained))
 }
 
 async fn restart(helpers: &dyn Helpers, machine: MachineId) -> Result<StepResult, Stop> {

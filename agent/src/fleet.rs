@@ -50,6 +50,7 @@ mod wire;
 pub use budget::Bucket;
 pub use command::{
     Admit, Ask, COMMAND_VERSION, Command, Envelope, Found, Progress, SpecChange, StepResult,
+    Undrained,
 };
 pub use decision::{
     Cause, Decision, DecisionId, Mandate, Order, Outcome, Proposal, Subject, Would,

@@ -28,6 +28,7 @@ mod scale;
 mod situation;
 mod testimony;
 pub mod timing;
+mod undrained;
 
 pub use decide::{Plan, decide, decide_without};
 pub use diagnose::{Finding, diagnose, diagnose_all};
@@ -37,6 +38,7 @@ pub use orphans::OrphanWatch;
 pub use quorum::quorum;
 pub use rehearsal::{Rehearsal, rehearsable, rehearsed};
 pub use situation::{Authority, MachineEvidence, Situation, Stranger};
+pub use undrained::undrained;
 
 #[cfg(test)]
 pub(crate) mod testing;

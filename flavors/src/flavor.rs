@@ -35,6 +35,9 @@ pub trait Flavor: fmt::Debug + Send + Sync {
     /// Looks once at the workload on this machine, within the plan's time-out.
     async fn healthy(&self, workload: &Workload) -> Health;
 
+    /// Whether [`drain`](Self::drain) does anything.
+    fn can_drain(&self) -> bool;
+
     /// Asks the workload on this machine to hand over its duties, before it is stopped for good.
     ///
     /// # Errors

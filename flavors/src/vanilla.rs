@@ -104,6 +104,10 @@ impl Flavor for Vanilla {
         }
     }
 
+    fn can_drain(&self) -> bool {
+        self.config.drain.is_some()
+    }
+
     async fn drain(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError> {
         perform("draining", self.config.drain.as_ref(), workload, deadline).await
     }

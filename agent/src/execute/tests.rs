@@ -13,7 +13,7 @@ use super::{Helpers, Surroundings, carry_out, job};
 use crate::fleet::testing::{Fleet, cattle, group, pets};
 use crate::fleet::{
     Check, Command, Diagnosis, EventKind, LeaseTerms, Phase, Progress, Rule, Rung, Step,
-    StepResult, limits,
+    StepResult, Undrained, limits,
 };
 use muster_mesh::clock::unix_ms;
 
@@ -24,8 +24,8 @@ struct NoHelpers;
 
 #[async_trait]
 impl Helpers for NoHelpers {
-    async fn drain(&self, _: MachineId, _: Duration) -> Result<(), String> {
-        Ok(())
+    async fn drain(&self, _: MachineId, _: Duration) -> Result<Option<Undrained>, String> {
+        Ok(None)
     }
 
     async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {
@@ -46,7 +46,7 @@ struct Losing(AtomicU32);
 
 #[async_trait]
 impl Helpers for Losing {
-    async fn drain(&self, _: MachineId, _: Duration) -> Result<(), String> {
+    async fn drain(&self, _: MachineId, _: Duration) -> Result<Option<Undrained>, String> {
         panic!("drained without a permission")
     }
 
@@ -262,8 +262,8 @@ struct Outlived;
 
 #[async_trait]
 impl Helpers for Outlived {
-    async fn drain(&self, _: MachineId, _: Duration) -> Result<(), String> {
-        Ok(())
+    async fn drain(&self, _: MachineId, _: Duration) -> Result<Option<Undrained>, String> {
+        Ok(None)
     }
 
     async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {

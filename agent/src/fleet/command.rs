@@ -397,4 +397,16 @@ pub enum StepResult {
         /// How that is known.
         error: Text,
     },
+    /// Nothing was handed over. For `Drain`.
+    Undrained(Undrained),
+}
+
+/// Why a machine's workload handed nothing over, although nothing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Undrained {
+    /// Its flavor has no way to: there is nothing to drain.
+    Nothing,
+    /// It does not take part in the mesh, so there is nobody to ask.
+    Absent,
 }

@@ -49,6 +49,8 @@ pub struct Demand {
     pub until_ms: u64,
     /// Rules that are not to stop it.
     pub forced: BTreeSet<Rule>,
+    /// Whether it cordoned its machine, and nobody else did: then the cordon goes with it, unless it is done.
+    pub cordoned: bool,
     /// How far it is.
     pub state: DemandState,
 }

@@ -44,6 +44,9 @@ pub struct Intent {
     pub decision: DecisionId,
     /// How it is known that the old machine's workload runs no more; `None` before that, and for cattle.
     pub fenced: Option<Fenced>,
+    /// Whether its machine did not hand over its duties, or could not be asked to: then it is asked once more whether anybody
+    /// gets an answer from it before it is taken away.
+    pub undrained: bool,
     /// Whether it was paid for from the group's heal budget.
     pub paid: bool,
     /// The order by hand that it carries out; `None` for what the fleet does by itself.

@@ -112,6 +112,9 @@ pub const RESTART_MS: u64 = MINUTE_MS;
 /// How often a pet may be replaced within [`HOUR_MS`]. Who dies again with the same disk, dies of the disk.
 pub const PET_REPLACED_MAX: usize = 2;
 
+/// After how long a machine that does not take part in the mesh is asked to drain again, in milliseconds.
+pub const ABSENT_RETRY_MS: u64 = 5 * SECOND_MS;
+
 /// The longest wait between two attempts of a step, in milliseconds.
 pub const RETRY_MS_MAX: u64 = 5 * MINUTE_MS;
 

@@ -133,6 +133,7 @@ pub(super) const TREAT_BY_HAND: &[Ask] = &[
 /// The rules for draining a machine, which a person asks for. Like scaling in it costs nothing of the hour's budget.
 pub(super) const DRAIN_BY_HAND: &[Ask] = &[
     ladder::evidence,
+    ladder::ladder,
     paused,
     quorum,
     settled::settled,

@@ -79,11 +79,18 @@ pub(super) fn by_hand(board: &Board<'_>, group: &Group, machine: &Machine, what:
         }
         Would::Replace | Would::Retire | Would::Drain => None,
     };
+    let mut why = "a person asks for it".to_owned();
+    let drains = flavor_of(group, machine).is_none_or(|flavor| flavor.can_drain());
+    if what == Would::Drain && !drains {
+        why.push_str(
+            "; its flavor has no `drain`, so it is cordoned and there is nothing to drain",
+        );
+    }
     match missing {
         Some(why) => Cure { would: None, why },
         None => Cure {
             would: Some(what),
-            why: "a person asks for it".to_owned(),
+            why,
         },
     }
 }
@@ -111,12 +118,19 @@ fn is_ours(machine: &Machine) -> bool {
 }
 
 fn can_restart(group: &Group, machine: &Machine) -> bool {
+    flavor_of(group, machine).is_some_and(|flavor| flavor.can_restart())
+}
+
+/// The flavor that a machine was made with; `None` if this program does not know it.
+fn flavor_of(
+    group: &Group,
+    machine: &Machine,
+) -> Option<std::sync::Arc<dyn muster_flavors::Flavor>> {
     let made_from = machine
         .revision
         .and_then(|revision| group.templates.get(&revision));
-    let template = made_from.or_else(|| group.templates.get(&group.template));
-    template
-        .is_some_and(|template| flavor(group, template).is_some_and(|flavor| flavor.can_restart()))
+    let template = made_from.or_else(|| group.templates.get(&group.template))?;
+    flavor(group, template)
 }
 
 /// The flavor of a group's template; `None` if this program does not know it.

@@ -2,6 +2,7 @@
 
 mod correlation;
 mod diagnosis;
+mod drains;
 mod evidence;
 mod hand;
 mod healing;

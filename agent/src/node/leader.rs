@@ -4,6 +4,7 @@
 //! A reign is one term of one leader. It ends with the first sign that another leads; whatever was under way then is
 //! in the log, and the next leader goes on from there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::mesh::Input;
 use super::propose::{ProposeFailure, propose_in};
 use super::recorder::{self, Recorder};
 use super::shared::Shared;
-use crate::fleet::{FleetState, SecretHash};
+use crate::fleet::{Check, FleetState, OperationId, SecretHash};
 use crate::heal;
 use crate::replay;
 
@@ -252,24 +253,39 @@ impl Reign {
             return wait.map_or(IDLE_PERIOD, |wait| wait.clamp(LOOKS_APART, IDLE_PERIOD));
         }
         let seen = self.observer.observe(&self.shared, &world, &self.glimpse);
+        let undrained = self.undrained(&seen);
         if std::mem::take(&mut self.news) || Instant::now() >= self.judge_at {
             let wait = self.judge(seen).await;
             self.judge_at = Instant::now() + wait;
         }
         let proven_gone = self.observer.proven_gone();
         self.leases.note_gone(&proven_gone);
-        self.orders
-            .start_due(&self.shared, &self.backing, &self.leases, &proven_gone);
+        self.orders.start_due(
+            &self.shared,
+            &self.backing,
+            &self.leases,
+            (&proven_gone, &undrained),
+        );
         let judging = self.judge_at.saturating_duration_since(Instant::now());
         let due = [self.observer.due_in(), self.orders.due_in(&self.shared)];
         let due = due.into_iter().flatten().min().unwrap_or(IDLE_PERIOD);
         due.min(judging).max(LOOKS_APART)
     }
 
-    /// Evidence, diagnosis, decision, commit. Returns when to judge again if there is no news before.
-    async fn judge(&mut self, seen: Observed) -> Duration {
-        let authority = self.backing.authority(self.observer.proven_gone()).await;
-        let situation = heal::Situation {
+    /// The steps that would take a machine away which was not drained, and from which somebody may get an answer.
+    fn undrained(&self, seen: &Observed) -> BTreeMap<OperationId, Check> {
+        let any = |state: &FleetState| state.open_intents().any(|intent| intent.undrained);
+        if !self.shared.replica.read(|state, _| any(state)) {
+            return BTreeMap::new();
+        }
+        let situation = self.situation(seen.clone(), heal::Authority::default());
+        self.shared
+            .replica
+            .read(|state, _| heal::undrained(state, &situation))
+    }
+
+    fn situation(&self, seen: Observed, authority: heal::Authority) -> heal::Situation {
+        heal::Situation {
             now_ms: unix_ms(),
             leader: self.shared.me,
             term: self.term,
@@ -277,7 +293,13 @@ impl Reign {
             authority,
             machines: seen.machines,
             strangers: seen.strangers,
-        };
+        }
+    }
+
+    /// Evidence, diagnosis, decision, commit. Returns when to judge again if there is no news before.
+    async fn judge(&mut self, seen: Observed) -> Duration {
+        let authority = self.backing.authority(self.observer.proven_gone()).await;
+        let situation = self.situation(seen, authority);
         let (plan, backed, record) = self.shared.replica.read(|state, _| {
             let (_, gate) = heal::quorum(state, &situation.authority, situation.now_ms);
             let plan = heal::decide(state, &situation);

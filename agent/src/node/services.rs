@@ -211,8 +211,8 @@ async fn machine_asks(
             if !shared.replica.read(|state, _| has_seat(state, machine)) {
                 return Err("only coordinators drain machines".to_owned());
             }
-            workload::drain(shared, flavors_deadline()).await?;
-            Ok(Bytes::new())
+            let drained = workload::drain(shared, flavors_deadline()).await?;
+            Ok(Bytes::from(vec![u8::from(drained)]))
         }
         RESTART_WORKLOAD => {
             if !shared.replica.read(|state, _| has_seat(state, machine)) {

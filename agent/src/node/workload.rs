@@ -160,19 +160,16 @@ async fn rebound(
     }
 }
 
-/// Lets this machine's workload hand over its duties.
+/// Lets this machine's workload hand over its duties. Says whether there was a way to: `false` where its flavor has none.
 ///
 /// # Errors
 /// Why it did not.
-pub(super) async fn drain(shared: &Shared, deadline: Deadline) -> Result<(), String> {
-    match bind(shared) {
-        Some(bound) => bound
-            .flavor
-            .drain(&bound.workload, deadline)
-            .await
-            .map_err(|error| error.to_string()),
-        None => Ok(()),
-    }
+pub(super) async fn drain(shared: &Shared, deadline: Deadline) -> Result<bool, String> {
+    let Some(bound) = bind(shared).filter(|bound| bound.flavor.can_drain()) else {
+        return Ok(false);
+    };
+    let drained = bound.flavor.drain(&bound.workload, deadline).await;
+    drained.map(|()| true).map_err(|error| error.to_string())
 }
 
 /// Restarts this machine's workload.

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use super::super::Helpers;
 use super::Scene;
 use crate::fleet::testing::{cattle, group, pets};
-use crate::fleet::{Cause, Check, Command, Diagnosis, Step};
+use crate::fleet::{Cause, Check, Command, Diagnosis, Step, Undrained};
 
 /// Ends whoever passes it for the n-th time.
 #[derive(Debug)]
@@ -141,9 +141,9 @@ impl Helpers for Fuse {
         Duration::MAX
     }
 
-    async fn drain(&self, _: MachineId, _: Duration) -> Result<(), String> {
+    async fn drain(&self, _: MachineId, _: Duration) -> Result<Option<Undrained>, String> {
         self.pass().await;
-        Ok(())
+        Ok(None)
     }
 
     async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {

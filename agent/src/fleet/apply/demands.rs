@@ -19,7 +19,7 @@ use super::values::{at_most, invalid};
 use super::{About, Applied, Context, roster};
 
 impl FleetState {
-    /// A demand is put on record. To drain a machine cordons it at once.
+    /// A demand is put on record. To drain a machine cordons it at once, for as long as the demand stands.
     pub(super) fn ask(&mut self, context: &Context<'_>, asked: Ask) -> Applied {
         let machine = self.machine_to_ask_for(&asked)?;
         let (name, group) = (machine.name.clone(), machine.group().cloned());
@@ -52,7 +52,8 @@ impl FleetState {
             because(&reason)
         );
         self.note(context, EventKind::Asked, About::machine(machine, detail));
-        if what == Would::Drain && !self.cordons.contains_key(&machine) {
+        let cordoned = what == Would::Drain && !self.cordons.contains_key(&machine);
+        if cordoned {
             self.put_cordon(context, machine, reason.clone());
         }
         let demand = Demand {
@@ -65,6 +66,7 @@ impl FleetState {
             at_ms: context.now_ms,
             until_ms,
             forced,
+            cordoned,
             state: DemandState::Waits,
         };
         self.demands.insert(id, demand);
@@ -183,9 +185,15 @@ impl FleetState {
         end: DemandEnd,
     ) -> Option<MachineId> {
         let demand = self.demands.get_mut(&id)?;
-        let at_ms = context.now_ms;
+        let (at_ms, machine) = (context.now_ms, demand.machine);
+        let uncordons = demand.cordoned && end != DemandEnd::Done;
         demand.state = DemandState::Ended { at_ms, end };
-        let machine = demand.machine;
+        if uncordons && self.cordons.remove(&machine).is_some() {
+            let detail =
+                format!("is not cordoned any more: order {id}, which cordoned it, has ended");
+            let about = About::machine(machine, detail);
+            self.note(context, EventKind::Uncordoned, about);
+        }
         let subject = Subject::Machine(machine);
         let concern = self.concerns.get(&subject);
         if concern.is_some_and(|concern| matches!(concern.cause, Cause::Asked { .. })) {
@@ -286,6 +294,11 @@ impl FleetState {
             return Err(Refusal::NoMachine(machine));
         }
         self.put_cordon(context, machine, reason);
+        // From now on it is cordoned by this, whatever becomes of an order to drain it.
+        let open = self.demands.values_mut().filter(|demand| demand.is_open());
+        for demand in open.filter(|demand| demand.machine == machine) {
+            demand.cordoned = false;
+        }
         Ok(Reply::Done)
     }
 
@@ -310,6 +323,7 @@ impl FleetState {
     pub(super) fn uncordon(&mut self, context: &Context<'_>, machine: MachineId) -> Applied {
         let known = self.machines.get(&machine);
         let name = known.ok_or(Refusal::NoMachine(machine))?.name.clone();
+        self.check_not_draining(machine)?;
         if self.cordons.remove(&machine).is_none() {
             return Err(Refusal::NotCordoned(name));
         }
@@ -331,6 +345,29 @@ impl FleetState {
             );
         }
         Ok(Reply::Done)
+    }
+
+    /// A machine that is just handing over its duties is given none.
+    fn check_not_draining(&self, machine: MachineId) -> Result<(), Refusal> {
+        let busy = self
+            .machines
+            .get(&machine)
+            .and_then(|machine| machine.intent.clone());
+        let intent = busy.and_then(|op| self.intents.get(&op));
+        match intent.filter(|intent| matches!(intent.action, Action::Drain { .. })) {
+            Some(intent) => {
+                let op = intent.op.clone();
+                Err(Refusal::MachineBusy { machine, op })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A machine whose workload has begun anew has duties again, as far as it takes them up.
+    pub(super) fn note_restarted(&mut self, machine: MachineId) {
+        if let Some(cordon) = self.cordons.get_mut(&machine) {
+            cordon.drained_ms = None;
+        }
     }
 
     // === checks ===

@@ -73,6 +73,7 @@ impl FleetState {
             plan: plan(action, pet, asked.is_some(), context.now_ms),
             decision,
             fenced: None,
+            undrained: false,
             paid,
             asked,
             opened_ms: context.now_ms,

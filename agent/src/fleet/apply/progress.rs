@@ -3,12 +3,12 @@
 use muster_mesh::identity::MachineId;
 
 use super::super::OperationId;
-use super::super::command::{Progress, StepResult};
+use super::super::command::{Progress, StepResult, Undrained};
 use super::super::decision::DecisionId;
 use super::super::event::EventKind;
 use super::super::intent::{Action, Held, Intent, IntentState, Step, StepRecord};
 use super::super::lease::Fenced;
-use super::super::limits::{INTENTS_ENDED_MAX, RESTART_MS, RETRY_MS_MAX};
+use super::super::limits::{ABSENT_RETRY_MS, INTENTS_ENDED_MAX, RESTART_MS, RETRY_MS_MAX};
 use super::super::machine::{Instance, Machine, Phase};
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
@@ -46,6 +46,7 @@ impl FleetState {
             StepResult::Done => self.step_done(context, &op, step),
             StepResult::LeaseOver => self.lease_over(context, &op, step),
             StepResult::Kept => self.kept(context, &op, step),
+            StepResult::Undrained(why) => self.undrained(context, &op, step, why),
             StepResult::Provisioned(instance) => self.provisioned(context, &op, step, instance),
             StepResult::Error { error, retry_ms } => {
                 self.step_failed(context, &op, error, retry_ms)
@@ -181,17 +182,9 @@ impl FleetState {
         record.next_attempt_ms = context.now_ms.saturating_add(retry_ms.min(RETRY_MS_MAX));
         let attempts = record.attempts;
         let over = attempts >= step.attempts_max();
-        // Draining is a courtesy, except where nothing else was asked for.
-        let is_courtesy = step == Step::Drain && !matches!(action, Action::Drain { .. });
-        if over && is_courtesy {
+        if over && is_courtesy(step, action) {
             let detail = format!("goes undrained after {attempts} tries: {error}");
-            let machine = action.removes().or(action.makes());
-            let about = About {
-                machine,
-                ..About::fleet(detail)
-            };
-            self.note(context, EventKind::Drained, about.decided(decision));
-            self.advance(context, op);
+            self.go_undrained(context, op, detail);
         } else if over {
             self.fail(context, op, error);
         } else if attempts == 1 {
@@ -206,6 +199,55 @@ impl FleetState {
             self.note(context, EventKind::Retrying, about.decided(decision));
         }
         Ok(Reply::Done)
+    }
+
+    /// There was nothing that the machine could have handed over, or nobody to do it.
+    fn undrained(
+        &mut self,
+        context: &Context<'_>,
+        op: &OperationId,
+        step: Step,
+        why: Undrained,
+    ) -> Applied {
+        if step != Step::Drain {
+            return Err(invalid(format!("`{step}` drains nothing")));
+        }
+        let (decision, action, _) = self.current_step(op)?;
+        match why {
+            Undrained::Nothing => {
+                let detail = "has nothing to drain: its flavor has no `drain`";
+                let about = About {
+                    machine: action.finds(),
+                    ..About::fleet(detail)
+                };
+                self.note(context, EventKind::Drained, about.decided(decision));
+                self.advance(context, op);
+            }
+            Undrained::Absent if is_courtesy(step, action) => {
+                let detail = "goes undrained: it does not take part in the mesh".to_owned();
+                self.go_undrained(context, op, detail);
+            }
+            Undrained::Absent => {
+                let error = Text::from("it does not take part in the mesh");
+                return self.step_failed(context, op, error, ABSENT_RETRY_MS);
+            }
+        }
+        Ok(Reply::Done)
+    }
+
+    /// The intent goes on although its machine did not hand over its duties.
+    fn go_undrained(&mut self, context: &Context<'_>, op: &OperationId, detail: String) {
+        let Some(intent) = self.intents.get_mut(op) else {
+            return;
+        };
+        intent.undrained = true;
+        let about = About {
+            machine: intent.action.finds(),
+            ..About::fleet(detail)
+        }
+        .decided(intent.decision);
+        self.note(context, EventKind::Drained, about);
+        self.advance(context, op);
     }
 
     /// The decision and the action of an open intent, and the step that it is at.
@@ -314,12 +356,13 @@ impl FleetState {
         let Some(intent) = self.intents.get_mut(op) else {
             return;
         };
+        let (action, undrained) = (intent.action, intent.undrained);
         let mut drained = None;
         if let Some(record) = intent.current_mut() {
             record.ended_ms = Some(context.now_ms);
             record.held = None;
-            if let (Step::Drain, Action::Replace { old, .. }) = (record.step, intent.action) {
-                drained = Some(old);
+            if let (Step::Drain, Action::Replace { old, .. }) = (record.step, action) {
+                drained = Some(old).filter(|_| !undrained);
             }
         }
         match intent.current_mut() {
@@ -334,7 +377,8 @@ impl FleetState {
                 self.end(context, op);
             }
         }
-        // One of cattle that is replaced is refused by everyone from now on; a pet once it is proved off.
+        // One of cattle that is replaced is refused by everyone from now on; a pet once it is proved off, and one that was not
+        // drained once it is destroyed: whether anybody gets an answer from it is asked once more before that.
         let is_pet = |id: &MachineId| self.machines.get(id).is_some_and(Machine::is_pet);
         if let Some(old) = drained.filter(|old| !is_pet(old)) {
             self.condemn(context, old);
@@ -357,6 +401,9 @@ impl FleetState {
             && let Some(group) = self.groups.get_mut(&intent.group)
         {
             group.failures.clear();
+        }
+        if let Action::Treat { machine, .. } = intent.action {
+            self.note_restarted(machine);
         }
         // A person's treatment says nothing about what cures the machine.
         self.end_treatment(
@@ -408,6 +455,10 @@ impl FleetState {
         }
         if let Some(id) = removes {
             self.give_back_old(context, id, &intent);
+        }
+        // Its rung was done if it was waited for what comes of it.
+        if let (Action::Treat { machine, .. }, Step::AwaitWell) = (intent.action, step) {
+            self.note_restarted(machine);
         }
         self.end_treatment(context, intent.action, Some(false));
         self.end_asked(context, &intent, Some(&error));
@@ -521,4 +572,9 @@ impl FleetState {
             self.intents.remove(&op);
         }
     }
+}
+
+/// Draining is a courtesy, except where nothing else was asked for.
+fn is_courtesy(step: Step, action: Action) -> bool {
+    step == Step::Drain && !matches!(action, Action::Drain { .. })
 }

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use muster_mesh::identity::{Generation, MachineId};
 
-use super::super::decision::Subject;
+use super::super::decision::{Outcome, Subject};
 use super::super::event::EventKind;
 use super::super::limits::REVOKED_KEPT_MS;
 use super::super::machine::{Machine, Phase};
 use super::super::names::MachineName;
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
+use super::super::rule::Rule;
 use super::super::state::FleetState;
 use super::{About, Applied, Context};
 
@@ -102,6 +103,7 @@ impl FleetState {
         if let Some(op) = machine.intent.clone() {
             return Err(Refusal::MachineBusy { machine: id, op });
         }
+        self.check_unanswered(machine)?;
         let group = machine.group().cloned();
         let detail = format!("was {}{}", machine.phase, context.by_whom());
         self.note(context, EventKind::Forgotten, About::machine(id, detail));
@@ -110,6 +112,26 @@ impl FleetState {
             self.finish_destroying(context, &group);
         }
         Ok(Reply::Done)
+    }
+
+    /// Slow is not dead: what somebody still gets an answer from would run on, and nobody would look after it.
+    fn check_unanswered(&self, machine: &Machine) -> Result<(), Refusal> {
+        let concern = self.concerns.get(&Subject::Machine(machine.id));
+        match concern.map(|concern| &concern.outcome) {
+            Some(Outcome::Hold {
+                rule: rule @ Rule::Evidence,
+                detail,
+                ..
+            }) if !machine.condemned => {
+                let name = &machine.name;
+                let detail = format!(
+                    "{detail}; shut it out with `muster revoke {name}` first, or forget it once nobody gets an answer"
+                );
+                let (rule, detail) = (*rule, detail.into());
+                Err(Refusal::Held { rule, detail })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Has everyone refuse the machine's certificate.

@@ -57,7 +57,7 @@ fn a_batch_is_taken_decision_by_decision() {
 fn everything_that_is_remembered_is_bounded() {
     let mut fleet = Fleet::with(&[cattle("web", 1)]);
     let machine = fleet.id("web-1");
-    let standing = fleet.hold(machine, Diagnosis::Slow, Rule::Evidence);
+    let standing = fleet.hold(machine, Diagnosis::Unreachable, Rule::Budget);
     fleet.ok(Command::Decide(vec![standing]));
     let kept = fleet.state.concern(machine).unwrap().decision;
     let seed = fleet.id("seed-1");
@@ -143,4 +143,27 @@ fn machines_leave_return_move_and_are_forgotten() {
         fleet.refused(Command::Forget { machine }),
         Refusal::NoMachine(_)
     ));
+}
+
+#[test]
+fn what_somebody_still_gets_an_answer_from_is_not_forgotten() {
+    let mut fleet = Fleet::with(&[cattle("web", 3)]);
+    let machine = fleet.id("web-1");
+    let forget = Command::Forget { machine };
+    let slow = fleet.hold(machine, Diagnosis::Partitioned, Rule::Evidence);
+    fleet.ok(Command::Decide(vec![slow]));
+    let refusal = fleet.refused(forget.clone());
+    assert!(
+        matches!(&refusal, Refusal::Held { rule: Rule::Evidence, detail } if detail.contains("muster revoke web-1")),
+        "{refusal:?}"
+    );
+    let silent = fleet.hold(machine, Diagnosis::Unreachable, Rule::Budget);
+    fleet.ok(Command::Decide(vec![silent]));
+    fleet.clone().ok(forget.clone());
+    let slow = fleet.hold(machine, Diagnosis::Slow, Rule::Evidence);
+    fleet.ok(Command::Decide(vec![slow]));
+    fleet.refused(forget.clone());
+    fleet.ok(Command::RevokeMachine { machine });
+    fleet.ok(forget);
+    assert!(!fleet.state.machines.contains_key(&machine));
 }

@@ -76,6 +76,7 @@ impl Default for Observer {
 }
 
 /// What was seen.
+#[derive(Clone)]
 pub(super) struct Observed {
     pub(super) machines: BTreeMap<MachineId, MachineEvidence>,
     pub(super) strangers: Vec<Stranger>,

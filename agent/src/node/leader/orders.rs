@@ -18,7 +18,8 @@ use super::leases::Leases;
 use super::removals::Company;
 use crate::execute::{self, Helpers, Job, Surroundings};
 use crate::fleet::{
-    Check, Command, FleetState, Intent, LeaseTerms, Progress, Refusal, Rule, Step, StepResult, Text,
+    Check, Command, FleetState, Intent, LeaseTerms, Progress, Refusal, Rule, Step, StepResult,
+    Text, Undrained,
 };
 use crate::node::propose::{ProposeFailure, propose};
 use crate::node::services::{DRAIN, RESTART_WORKLOAD};
@@ -51,13 +52,14 @@ enum Due {
 }
 
 impl Orders {
-    /// Starts every due step that is not under way, as far as there is room.
+    /// Starts every due step that is not under way, as far as there is room. `undrained` are those that wait because their
+    /// machine could not be drained.
     pub(super) fn start_due(
         &mut self,
         shared: &Arc<Shared>,
         backing: &Arc<Backing>,
         leases: &Arc<Leases>,
-        proven_gone: &BTreeMap<MachineId, u64>,
+        (proven_gone, undrained): (&BTreeMap<MachineId, u64>, &BTreeMap<OperationId, Check>),
     ) {
         let Some(ca) = shared.council.ca() else {
             return;
@@ -74,7 +76,8 @@ impl Orders {
         let company = Company::of(shared);
         let due: Vec<_> = shared.replica.read(|state, _| {
             let now_ms = fleet_now_ms(state);
-            let held = company.held(state, now_ms);
+            let mut held = company.held(state, now_ms);
+            held.extend(undrained.clone());
             let room = STEPS_MAX.saturating_sub(self.under_way.len());
             let due = state.intents.values().filter(|intent| {
                 intent.due(now_ms).is_some()
@@ -263,21 +266,28 @@ struct MeshHelpers {
 
 #[async_trait]
 impl Helpers for MeshHelpers {
-    async fn drain(&self, machine: MachineId, deadline: Duration) -> Result<(), String> {
+    async fn drain(
+        &self,
+        machine: MachineId,
+        deadline: Duration,
+    ) -> Result<Option<Undrained>, String> {
         let world = self.shared.mesh.look();
         let Some(peer) = world.peer(machine).filter(|_| world.is_active(machine)) else {
-            // It doesn't run in the mesh: there is nobody to hand anything over.
-            return Ok(());
+            return Ok(Some(Undrained::Absent));
         };
         let asked = self
             .shared
             .transport
             .request(peer, DRAIN, Bytes::new(), deadline);
-        asked
-            .await
-            .map(|_| ())
-            .map_err(|error| format!("{} was not drained: {error}", self.shared.name(machine)))
+        match asked.await {
+            Ok(answer) => Ok((*answer == [0]).then_some(Undrained::Nothing)),
+            Err(error) => Err(format!(
+                "{} was not drained: {error}",
+                self.shared.name(machine)
+            )),
+        }
     }
+
     async fn restart_workload(&self, machine: MachineId, deadline: Duration) -> Result<(), String> {
         let world = self.shared.mesh.look();
         let name = self.shared.name(machine);

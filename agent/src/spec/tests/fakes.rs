@@ -53,6 +53,10 @@ impl Flavor for Nothing {
         unreachable!("specs are only read")
     }
 
+    fn can_drain(&self) -> bool {
+        false
+    }
+
     async fn drain(&self, _: &Workload, _: Deadline) -> Result<(), FlavorError> {
         Ok(())
     }
