@@ -12,7 +12,7 @@ use crate::execute::{Job, Surroundings, Target, Work, job};
 use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
     Command, InstanceId, Intent, LeaseTerms, OperationId, Place, Progress, Reply, Rule, Rung, Step,
-    StepResult,
+    StepResult, Undrained,
 };
 use crate::simulate::cloud::Making;
 use crate::simulate::invariants::{Call, Sight};
@@ -63,6 +63,7 @@ impl Run<'_> {
         let Some(leader) = self.able_leader() else {
             return;
         };
+        let held = self.undrained(leader);
         let now_ms = self.state.clock_ms.max(self.now_ms);
         let due =
             |intent: &&Intent| intent.due(now_ms).is_some() && !self.under_way.contains(&intent.op);
@@ -77,6 +78,7 @@ impl Run<'_> {
             .intents
             .values()
             .filter(due)
+            .filter(|intent| !held.contains_key(&intent.op))
             .take(room)
             .cloned()
             .collect();
@@ -187,6 +189,9 @@ impl Run<'_> {
         }
         let left_out = self.scenario.left_out;
         let result = match &job.work {
+            Work::Drain { machine } if !self.mesh.hears(errand.by, *machine) => {
+                return StepResult::Undrained(Undrained::Absent);
+            }
             Work::Nothing | Work::Drain { .. } => return StepResult::Done,
             Work::RestartWorkload { machine } => {
                 self.works_again(*machine);

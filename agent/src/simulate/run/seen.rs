@@ -9,12 +9,12 @@ use super::Run;
 use super::begin::fill_tokens;
 use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
-    Answer, Health, Leaving, Machine, MemberStatus, Path, ProviderEvidence, ProviderWord,
-    RecordEvidence, Rule, Text, WitnessEvidence, Workload,
+    Answer, Check, Health, Leaving, Machine, MemberStatus, OperationId, Path, ProviderEvidence,
+    ProviderWord, RecordEvidence, Rule, Text, WitnessEvidence, Workload,
 };
 use crate::heal::{
     Authority, Domain, MachineEvidence, Situation, Suspect, choose_witnesses, decide_without,
-    quorum, suspects,
+    quorum, suspects, undrained,
 };
 use crate::simulate::fault::FaultKind;
 use crate::simulate::invariants::Sight;
@@ -84,6 +84,15 @@ impl Run<'_> {
     pub(super) fn may_act(&self, leader: MachineId) -> bool {
         let authority = self.authority(leader, &self.answering(leader));
         !quorum(&self.state, &authority, self.now_ms).1.check.holds()
+    }
+
+    /// The steps that wait, because they would take a machine away that was not drained, and that may be slow.
+    pub(super) fn undrained(&mut self, leader: MachineId) -> BTreeMap<OperationId, Check> {
+        if !self.state.open_intents().any(|intent| intent.undrained) {
+            return BTreeMap::new();
+        }
+        let situation = self.situation(leader);
+        undrained(&self.state, &situation)
     }
 
     /// Who stands behind the leader. A machine whose disk is full can't promise anything.
