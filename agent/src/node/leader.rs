@@ -186,7 +186,7 @@ impl Reign {
                 }
                 Some(news) = self.observer.next() => news,
                 Some(progress) = self.orders.next() => {
-                    self.orders.commit(&self.shared, progress).await;
+                    self.orders.commit(&self.shared, self.term, progress).await;
                     true
                 }
                 Some(ended) = self.keepers.join_next() => {

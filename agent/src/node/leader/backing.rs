@@ -45,6 +45,11 @@ impl Backing {
     /// Asks the roster for its acknowledgement where that is not fresh, then the coordinators. Takes three seconds at
     /// most. `proven_gone` are the machines that their provisioners prove gone, with since when.
     pub(super) async fn authority(&self, proven_gone: BTreeMap<MachineId, u64>) -> heal::Authority {
+        self.ask(proven_gone).await.0
+    }
+
+    /// [`Self::authority`], with the last entry of the log that was there when the coordinators confirmed this leader.
+    async fn ask(&self, proven_gone: BTreeMap<MachineId, u64>) -> (heal::Authority, Option<u64>) {
         let electors: BTreeSet<_> = self
             .shared
             .replica
@@ -54,13 +59,13 @@ impl Backing {
             let acknowledged = support.gather(&self.shared, self.term, &electors).await;
             (acknowledged, support.is_contested())
         };
-        let quorum_confirmed = self.coordinator.confirm(CONFIRM_DEADLINE).await.is_ok();
+        let confirmed = self.coordinator.confirm(CONFIRM_DEADLINE).await.ok();
         let world = self.shared.mesh.look();
         let seats = self.shared.replica.seats();
         let voters: Vec<_> = seats.voters.values().map(|node| node.machine).collect();
         let reachable = voters.iter().filter(|machine| world.is_active(**machine));
-        heal::Authority {
-            quorum_confirmed,
+        let authority = heal::Authority {
+            quorum_confirmed: confirmed.is_some(),
             voters: u32::try_from(voters.len()).unwrap_or(u32::MAX),
             voters_reachable: u32::try_from(reachable.count()).unwrap_or(u32::MAX),
             acknowledged,
@@ -71,22 +76,24 @@ impl Backing {
             } else {
                 proven_gone
             },
-        }
+        };
+        (authority, confirmed.map(|confirmed| confirmed.index))
     }
 
-    /// Whether this leader may act at this moment.
+    /// Whether this leader may act at this moment. Says the index up to which the log was there when that was confirmed:
+    /// whoever acts on what its own copy says has to wait until that has it.
     ///
     /// # Errors
     /// What the rule `quorum` says against it.
-    pub(super) async fn permit(&self, proven_gone: BTreeMap<MachineId, u64>) -> Result<(), Check> {
-        let authority = self.authority(proven_gone).await;
+    pub(super) async fn permit(&self, proven_gone: BTreeMap<MachineId, u64>) -> Result<u64, Check> {
+        let (authority, index) = self.ask(proven_gone).await;
         let gate = self
             .shared
             .replica
             .read(|state, _| heal::quorum(state, &authority, unix_ms()).1);
-        if gate.check.holds() {
-            return Err(gate.check);
+        match index {
+            Some(index) if !gate.check.holds() => Ok(index),
+            _ => Err(gate.check),
         }
-        Ok(())
     }
 }

@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use muster_mesh::consensus::{Replica, StateMachine};
 use muster_mesh::identity::MachineId;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::backing::Backing;
@@ -25,6 +27,15 @@ const WAITING_MAX: usize = 1024;
 
 /// Questions that come within this time are answered after one confirmation.
 const BEAT: Duration = Duration::from_millis(50);
+
+/// Promises that are put on record at the same time. Whoever comes when there are as many asks again in a second.
+const BONDS_MAX: usize = 32;
+
+/// How long this machine's copy of the log may take until it has what was there when its leadership was confirmed.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// How often what is known of machines that are off the roster is forgotten.
+const PRUNE_PERIOD: Duration = Duration::from_secs(60);
 
 /// A machine's question, and where its answer goes.
 struct Asked {
@@ -61,13 +72,26 @@ impl LeaseDesk {
             answer,
         };
         desk.try_send(asked).ok()?;
-        answered.await.ok()
+        // Whoever waits no longer has asked again, and this question is left out.
+        let answered = tokio::time::timeout(request.patience(), answered).await;
+        answered.ok()?.ok()
     }
 
     fn open(&self) -> mpsc::Receiver<Asked> {
         let (desk, asked) = mpsc::channel(WAITING_MAX);
         *lock(&self.0) = Some(desk);
         asked
+    }
+}
+
+impl Asked {
+    /// Answers. Who does not wait any more asks again.
+    fn say(self, said: LeaseAnswer) {
+        let _ = self.answer.send(said);
+    }
+
+    fn is_awaited(&self) -> bool {
+        !self.answer.is_closed()
     }
 }
 
@@ -96,6 +120,13 @@ impl Leases {
     /// Takes down which machines are proved gone, with since when: the right to grant may depend on it.
     pub(super) fn note_gone(&self, proven_gone: &BTreeMap<MachineId, u64>) {
         lock(&self.book).proven_gone.clone_from(proven_gone);
+    }
+
+    /// Forgets those that are off the roster: their IDs are not used again.
+    fn prune(&self, is_on_roster: impl Fn(MachineId) -> bool) {
+        let mut book = lock(&self.book);
+        book.granted.retain(|machine, _| is_on_roster(*machine));
+        book.drifts.retain(|machine, _| is_on_roster(*machine));
     }
 
     /// How long the workload of a machine may still run under a lease of these terms, whoever granted it; zero when it does
@@ -147,52 +178,98 @@ pub(super) async fn keep(
     term: u64,
 ) {
     let mut questions = shared.leases.open();
-    while let Some(first) = questions.recv().await {
+    let mut bonds = JoinSet::new();
+    let mut prune_at = Instant::now() + PRUNE_PERIOD;
+    loop {
+        let first = tokio::select! {
+            first = questions.recv() => first,
+            Some(_) = bonds.join_next() => continue,
+        };
+        let Some(first) = first else { return };
         tokio::time::sleep(BEAT).await;
         let mut asked = vec![first];
         while let Ok(more) = questions.try_recv() {
             asked.push(more);
         }
-        let proven_gone = lock(&leases.book).proven_gone.clone();
-        let permitted = backing.permit(proven_gone).await;
-        for Asked {
-            machine,
-            request,
-            arrived,
-            answer,
-        } in asked
-        {
-            let said = match &permitted {
-                Ok(()) => answer_one(&shared, &leases, term, machine, (request, arrived)).await,
-                Err(check) => refused(check.margin.to_string()),
+        asked.retain(Asked::is_awaited);
+        if Instant::now() >= prune_at {
+            prune_at = Instant::now() + PRUNE_PERIOD;
+            let state = |machine| {
+                shared
+                    .replica
+                    .read(|state, _| state.machines.contains_key(&machine))
             };
-            // Who does not wait any more asks again.
-            let _ = answer.send(said);
+            leases.prune(state);
+        }
+        let permitted = permit(&shared, &backing, &leases).await;
+        for asked in asked {
+            let bond = shared
+                .replica
+                .read(|state, _| needed_bond(state, asked.machine, asked.request.terms));
+            match (&permitted, bond) {
+                (Err(why), _) => asked.say(refused(why.clone())),
+                (Ok(()), None) => answer(&shared, &leases, asked),
+                (Ok(()), Some(_)) if bonds.len() >= BONDS_MAX => asked.say(refused(
+                    "the promises of many machines are being put on record; it asks again"
+                        .to_owned(),
+                )),
+                // A commit takes its time, in which others have to be answered.
+                (Ok(()), Some(terms)) => {
+                    let (shared, leases) = (Arc::clone(&shared), Arc::clone(&leases));
+                    bonds.spawn(async move { bind(&shared, &leases, term, (asked, terms)).await });
+                }
+            }
         }
     }
 }
 
-async fn answer_one(
+/// Whether leases may be granted at this moment, by what this machine's copy says.
+///
+/// # Errors
+/// Why not.
+async fn permit(shared: &Shared, backing: &Backing, leases: &Leases) -> Result<(), String> {
+    let proven_gone = lock(&leases.book).proven_gone.clone();
+    let permitted = backing.permit(proven_gone).await;
+    let index = permitted.map_err(|check| check.margin.to_string())?;
+    if catches_up(&shared.replica, index).await {
+        return Ok(());
+    }
+    Err("the leader's own copy of the log is behind".to_owned())
+}
+
+/// Waits until a copy of the log has that entry; whether it has in time. What says in there that a machine is to have no
+/// lease must not be missed.
+async fn catches_up<S: StateMachine>(replica: &Replica<S>, index: u64) -> bool {
+    let mut applied = replica.watch();
+    let has = applied.wait_for(|at| at.is_some_and(|at| at.index >= index));
+    matches!(tokio::time::timeout(CATCH_UP, has).await, Ok(Ok(_)))
+}
+
+/// Puts a machine's promise on record, or that it is released from it, and answers.
+async fn bind(
     shared: &Shared,
     leases: &Leases,
     term: u64,
-    machine: MachineId,
-    (request, arrived): (LeaseRequest, Instant),
-) -> LeaseAnswer {
-    let needed = shared
-        .replica
-        .read(|state, _| needed_bond(state, machine, request.terms));
-    if let Some(terms) = needed {
-        let command = Command::BindLease { machine, terms };
-        if let Err(error) = propose_in(shared, Some(term), None, command).await {
-            return refused(format!("its promise was not put on record: {error}"));
-        }
+    (asked, terms): (Asked, Option<LeaseTerms>),
+) {
+    let machine = asked.machine;
+    let command = Command::BindLease { machine, terms };
+    match propose_in(shared, Some(term), None, command).await {
+        Ok(_) => answer(shared, leases, asked),
+        Err(error) => asked.say(refused(format!(
+            "its promise was not put on record: {error}"
+        ))),
     }
+}
+
+fn answer(shared: &Shared, leases: &Leases, asked: Asked) {
+    let (machine, request, arrived) = (asked.machine, asked.request, asked.arrived);
     let may_have = || {
         let replica = &shared.replica;
         replica.read(|state, _| may_have(state, machine, request.terms))
     };
-    leases.grant(may_have, machine, request, arrived)
+    let said = leases.grant(may_have, machine, request, arrived);
+    asked.say(said);
 }
 
 /// What has to be put on record before a machine is answered: the terms that it holds itself to, or that it does not any more.
@@ -347,5 +424,50 @@ mod tests {
         assert!(!leases.left(pet, TERMS).is_zero());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(leases.left(pet, TERMS).is_zero());
+    }
+
+    #[test]
+    fn what_was_granted_is_known_for_as_long_as_the_machine_is_on_the_roster() {
+        let [stays, goes] = [7, 8].map(|id| MachineId::new(id).expect("not zero"));
+        let leases = Leases::new();
+        let request = LeaseRequest {
+            terms: Some(TERMS),
+            sent_ms: 5,
+        };
+        for machine in [stays, goes] {
+            let said = leases.grant(|| Verdict::Grant, machine, request, Instant::now());
+            assert_eq!(said, LeaseAnswer::Granted);
+        }
+        leases.prune(|machine| machine == stays);
+        assert!(leases.holds(stays, TERMS) && !leases.holds(goes, TERMS));
+        let book = lock(&leases.book);
+        assert_eq!((book.granted.len(), book.drifts.len()), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_nobody_waits_for_any_more_is_left_out() {
+        let desk = LeaseDesk::default();
+        let mut questions = desk.open();
+        let pet = MachineId::new(7).expect("not zero");
+        let request = LeaseRequest {
+            terms: Some(TERMS),
+            sent_ms: 5,
+        };
+        assert_eq!(desk.ask(pet, request).await, None, "nobody answers");
+        let late = questions.recv().await.expect("asked");
+        assert!(!late.is_awaited());
+        let answers = async {
+            let asked = questions.recv().await.expect("asked");
+            assert!(asked.is_awaited());
+            asked.say(LeaseAnswer::Granted);
+        };
+        let (said, ()) = tokio::join!(desk.ask(pet, request), answers);
+        assert_eq!(said, Some(LeaseAnswer::Granted));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_is_behind_what_was_confirmed_grants_nothing() {
+        let replica: Replica<FleetState> = Replica::new();
+        assert!(!catches_up(&replica, 1).await);
     }
 }

@@ -21,7 +21,7 @@ use crate::fleet::{
     Check, Command, FleetState, Intent, LeaseTerms, Progress, Refusal, Rule, Step, StepResult,
     Text, Undrained,
 };
-use crate::node::propose::{ProposeFailure, propose};
+use crate::node::propose::{ProposeFailure, propose, propose_in};
 use crate::node::services::{DRAIN, RESTART_WORKLOAD};
 use crate::node::shared::Shared;
 
@@ -139,10 +139,12 @@ impl Orders {
         Some((op, progress.flatten()))
     }
 
-    /// Commits what came of a step. What can't be committed is found again: the step is still the current one.
+    /// Commits what came of a step. What can't be committed is found again: the step is still the current one. That a lease is
+    /// over was judged by a leader of this `term`: another one may have granted it since.
     pub(super) async fn commit(
         &mut self,
         shared: &Arc<Shared>,
+        term: u64,
         (op, progress): (OperationId, Option<Progress>),
     ) {
         let Some(progress) = progress else { return };
@@ -154,7 +156,8 @@ impl Orders {
         }
         let (step, attempt) = (progress.step, progress.attempt);
         tracing::info!(%op, %step, attempt, result = ?progress.result, "a step has ended");
-        match propose(shared, None, Command::Progress(progress)).await {
+        let judged = (progress.result == StepResult::LeaseOver).then_some(term);
+        match propose_in(shared, judged, None, Command::Progress(progress)).await {
             Ok(_) => {}
             Err(ProposeFailure::Refused(Refusal::StaleProgress { .. } | Refusal::NoIntent(_))) => {
                 tracing::info!(%op, %step, "the step's result is out of date");
@@ -309,6 +312,7 @@ impl Helpers for MeshHelpers {
     }
 
     async fn permit(&self) -> Result<(), Check> {
-        self.backing.permit(self.proven_gone.clone()).await
+        let permitted = self.backing.permit(self.proven_gone.clone()).await;
+        permitted.map(|_| ())
     }
 }

@@ -22,9 +22,6 @@ use crate::node::workload::{self, Bound};
 /// The pause before a lease is asked for again that was not given.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The longest that one question may take.
-const ASK_MAX: Duration = Duration::from_secs(3);
-
 /// How often it is looked whether this machine's workload has got to run under a lease.
 const FREE_PERIOD: Duration = Duration::from_secs(30);
 
@@ -194,9 +191,7 @@ impl Keeper {
         }
         let sent_ms = boot_ms();
         let request = LeaseRequest { terms, sent_ms };
-        let patience = terms.map_or(ASK_MAX, |terms| {
-            Duration::from_millis(terms.renew_ms()).min(ASK_MAX)
-        });
+        let patience = request.patience();
         let body = Bytes::from(request.encode());
         let answer = ask_leader(&self.shared, LEASE, body, patience).await;
         let answer = answer.map(|bytes| LeaseAnswer::decode(&bytes));

@@ -1,5 +1,7 @@
 //! A machine's question for its lease, and the leader's answer.
 
+use std::time::Duration;
+
 use muster_mesh::transport::StreamKind;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +19,18 @@ pub(in crate::node) struct LeaseRequest {
     pub(in crate::node) sent_ms: u64,
 }
 
+/// The longest that one question may take.
+const ASK_MAX: Duration = Duration::from_secs(3);
+
 impl LeaseRequest {
+    /// How long whoever asks waits for the answer: two more tries must fit before its workload would be stopped.
+    pub(in crate::node) fn patience(&self) -> Duration {
+        let renewed = self
+            .terms
+            .map(|terms| Duration::from_millis(terms.renew_ms()));
+        renewed.unwrap_or(ASK_MAX).min(ASK_MAX)
+    }
+
     /// The bytes for the wire.
     pub(in crate::node) fn encode(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("a few numbers serialize into memory")
