@@ -203,6 +203,35 @@ fn contradictory_and_unhealable_specs_are_refused() {
             "shorter than 6s",
         ),
         (
+            "id = 'a'\nsize = 1\nheal = { unreachable_after = '1s' }",
+            "shorter than 3s",
+        ),
+        (
+            "id = 'a'\nsize = 1\nheal = { boot_grace = '1year' }",
+            "longer than 30 days",
+        ),
+        ("id = 'a'\nsize = 1\nlabels = { '' = 'x' }", "short key"),
+        (
+            "id = 'a'\nsize = 1\ninstance = { provisioner = 'docker2' }",
+            "no provisioner",
+        ),
+        (
+            "id = 'a'\nsize = 1\nflavor = { name = 'zookeper' }",
+            "no flavor",
+        ),
+        ("id = 'a'\nsize = 1\ninstance = 3", "expected an object"),
+        ("id = ''\nsize = 1", "not a group name"),
+        ("", "no group"),
+        ("[[group]]\nid = 'a'\nsize = 1\n[groups]\n", "beside groups"),
+    ] {
+        assert_refused(text, expected);
+    }
+}
+
+#[test]
+fn leases_that_leave_no_time_are_refused() {
+    for (text, expected) in [
+        (
             "id = 'a'\nsize = 1\nheal = { lease = '10s' }",
             "cattle run without leases",
         ),
@@ -226,32 +255,15 @@ fn contradictory_and_unhealable_specs_are_refused() {
             "id = 'a'\nmembers = ['b']\nheal = { stop_within = '10s' }",
             "without a lease",
         ),
-        (
-            "id = 'a'\nsize = 1\nheal = { unreachable_after = '1s' }",
-            "shorter than 3s",
-        ),
-        (
-            "id = 'a'\nsize = 1\nheal = { boot_grace = '1year' }",
-            "longer than 30 days",
-        ),
-        ("id = 'a'\nsize = 1\nlabels = { '' = 'x' }", "short key"),
-        (
-            "id = 'a'\nsize = 1\ninstance = { provisioner = 'docker2' }",
-            "no provisioner",
-        ),
-        (
-            "id = 'a'\nsize = 1\nflavor = { name = 'zookeper' }",
-            "no flavor",
-        ),
-        ("id = 'a'\nsize = 1\ninstance = 3", "expected an object"),
-        ("id = ''\nsize = 1", "not a group name"),
-        ("", "no group"),
-        ("[[group]]\nid = 'a'\nsize = 1\n[groups]\n", "beside groups"),
     ] {
-        let found = problems(text);
-        assert_eq!(found.len(), 1, "{text}: {found:#?}");
-        assert!(found[0].contains(expected), "{text}: {found:#?}");
+        assert_refused(text, expected);
     }
+}
+
+fn assert_refused(text: &str, expected: &str) {
+    let found = problems(text);
+    assert_eq!(found.len(), 1, "{text}: {found:#?}");
+    assert!(found[0].contains(expected), "{text}: {found:#?}");
 }
 
 #[test]
