@@ -69,6 +69,9 @@ const SLEEP_MIN: Duration = Duration::from_secs(3);
 /// After such a wake-up, news is taken for old news for this long.
 const DROWSY: Duration = Duration::from_secs(2);
 
+/// Who has heard nobody for so many probe periods has been cut off: its neighbours ping it in each.
+const DEAF_PERIODS: u32 = 4;
+
 /// One member of the mesh.
 ///
 /// Methods are of four kinds:
@@ -98,6 +101,7 @@ pub struct Membership {
     renewal: Renewal,
     hint: Option<Hint>,
     heard_at: Option<Duration>,
+    attentive_since: Option<Duration>,
     woke_at: Option<Duration>,
     left: bool,
     transmits: VecDeque<Transmit>,
@@ -131,6 +135,7 @@ impl Membership {
             renewal: Renewal::default(),
             hint: None,
             heard_at: None,
+            attentive_since: None,
             woke_at: None,
             left: false,
             transmits: VecDeque::new(),
@@ -217,6 +222,21 @@ impl Membership {
         self.heard_at
     }
 
+    /// Since when this member has watched the mesh without a break: since it first heard anybody, or heard somebody
+    /// again after it was cut off or asleep. `None` if it never heard anybody.
+    pub fn attentive_since(&self) -> Option<Duration> {
+        self.attentive_since
+    }
+
+    /// Somebody was heard at `now`.
+    fn note_heard(&mut self, now: Duration) {
+        let deaf_after = self.config.probe_period * DEAF_PERIODS;
+        let was_deaf = |at: Duration| now.saturating_sub(at) >= deaf_after;
+        if self.heard_at.replace(now).is_none_or(was_deaf) {
+            self.attentive_since = Some(now);
+        }
+    }
+
     /// What happened so far, and the state of health.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -239,6 +259,7 @@ impl Membership {
         self.stats.late_wakes += 1;
         if late >= SLEEP_MIN {
             self.woke_at = Some(now);
+            self.attentive_since = self.attentive_since.map(|_| now);
         }
         if self.config.safeguards.local_health {
             self.health.worse();

@@ -24,6 +24,8 @@ pub struct Situation {
     pub term: u64,
     /// Since when it has led, in milliseconds since 1970.
     pub leader_since_ms: u64,
+    /// Since when it has watched the mesh without a break, in milliseconds since 1970: mostly since long before it led.
+    pub watching_since_ms: u64,
     /// Who stands behind it.
     pub authority: Authority,
     /// What is known of each machine. A machine that is missing has not been heard of.
@@ -42,6 +44,7 @@ impl Situation {
         let shift = |at_ms: &mut u64| *at_ms = at_ms.saturating_add(ms);
         shift(&mut later.now_ms);
         shift(&mut later.leader_since_ms);
+        shift(&mut later.watching_since_ms);
         later.authority.proven_gone.values_mut().for_each(shift);
         for seen in later.machines.values_mut() {
             seen.member

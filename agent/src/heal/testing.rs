@@ -17,6 +17,7 @@ pub(crate) struct World {
     pub(crate) fleet: Fleet,
     pub(crate) seen: BTreeMap<MachineId, MachineEvidence>,
     pub(crate) leader_since_ms: u64,
+    pub(crate) watching_since_ms: u64,
     pub(crate) quorum_confirmed: bool,
     pub(crate) proven_gone: BTreeMap<MachineId, u64>,
     pub(crate) strangers: Vec<Stranger>,
@@ -33,6 +34,7 @@ impl World {
         fleet.pass(CALM_MS);
         let mut world = Self {
             leader_since_ms: fleet.now_ms - CALM_MS,
+            watching_since_ms: fleet.now_ms - CALM_MS,
             fleet,
             seen: BTreeMap::new(),
             quorum_confirmed: true,
@@ -52,6 +54,12 @@ impl World {
 
     pub(crate) fn now_ms(&self) -> u64 {
         self.fleet.now_ms
+    }
+
+    /// The leader is new, and so is what it knows of the mesh, as after a whole site's power cut.
+    pub(crate) fn begin_anew(&mut self) {
+        self.leader_since_ms = self.now_ms();
+        self.watching_since_ms = self.now_ms();
     }
 
     pub(crate) fn id(&self, name: &str) -> MachineId {
@@ -220,6 +228,7 @@ impl World {
             leader: self.fleet.leader,
             term: self.fleet.term,
             leader_since_ms: self.leader_since_ms,
+            watching_since_ms: self.watching_since_ms,
             authority: Authority {
                 quorum_confirmed: self.quorum_confirmed,
                 voters: 3,

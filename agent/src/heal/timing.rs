@@ -2,8 +2,8 @@
 
 use crate::fleet::limits::{MINUTE_MS, SECOND_MS};
 
-/// What the mesh needs to be sure that a machine does not answer (its p99 from 10 to 10,000 machines). A new leader
-/// waits this long before it takes anything away: what it has not heard yet, it may hear by then.
+/// What the mesh needs to be sure that a machine does not answer (its p99 from 10 to 10,000 machines). A leader
+/// has to have watched the mesh for this long before it takes anything away: what it has not heard yet, it may hear by then.
 pub const DETECTION_MS: u64 = 6 * SECOND_MS;
 
 /// While more machines than usual went silent within this time, membership is still moving: what looks like a few

@@ -166,6 +166,7 @@ fn situation(
         leader,
         term: state.term,
         leader_since_ms: since_ms,
+        watching_since_ms: since_ms,
         authority: Authority {
             quorum_confirmed: true,
             voters: 1,

@@ -290,6 +290,7 @@ impl Reign {
             leader: self.shared.me,
             term: self.term,
             leader_since_ms: self.since_ms,
+            watching_since_ms: self.watching_since_ms(),
             authority,
             machines: seen.machines,
             strangers: seen.strangers,
@@ -315,6 +316,16 @@ impl Reign {
         } else {
             RETRY
         }
+    }
+
+    /// Since when this machine has watched the mesh without a break; since it leads, where it never heard anybody.
+    fn watching_since_ms(&self) -> u64 {
+        let mesh = &self.shared.mesh;
+        let Some(since) = mesh.look().attentive_since else {
+            return self.since_ms;
+        };
+        let watched = mesh.clock().now().saturating_sub(since);
+        unix_ms().saturating_sub(u64::try_from(watched.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Puts what was decided into the log. Says whether all of it is there, or was refused.

@@ -349,6 +349,7 @@ impl MeshTask {
         while let Some(transmit) = self.records.poll_transmit() {
             self.transport.send(transmit.to, transmit.bytes);
         }
+        self.changed |= self.world.borrow().attentive_since != self.membership.attentive_since();
         if std::mem::take(&mut self.changed) {
             let origin_ms = origin_ms(&self.clock);
             // Only when the wall clock was set, so that times don't tremble.

@@ -21,6 +21,9 @@ pub struct World {
     /// When this was painted: by this machine's wall clock, in milliseconds since 1970, and by its monotonic clock.
     /// A wall clock that is set makes the times in here wrong by as much; see [`shift_ms`](Self::shift_ms).
     pub painted: (u64, Duration),
+    /// Since when this machine has watched the mesh without a break, by its monotonic clock; `None` if it never heard
+    /// anybody.
+    pub attentive_since: Option<Duration>,
     /// All machines that it knows of, itself included.
     pub members: BTreeMap<MachineId, Seen>,
 }
@@ -99,6 +102,7 @@ impl World {
         Self {
             me: me.machine,
             painted: (now_ms, Duration::ZERO),
+            attentive_since: None,
             members: BTreeMap::from([(me.machine, seen)]),
         }
     }

@@ -143,6 +143,12 @@ impl Mesh {
         self.now.saturating_sub(at + behind)
     }
 
+    /// When something was, by the fleet's clock, which shows `now_ms`.
+    fn wall_ms(&self, at: Duration, now_ms: u64) -> u64 {
+        let ago_ms = u64::try_from(self.ago(at).as_millis()).unwrap_or(u64::MAX);
+        now_ms.saturating_sub(ago_ms)
+    }
+
     // === what is done to machines ===
 
     pub(super) fn start(&mut self, machine: MachineId) {
@@ -265,7 +271,6 @@ impl Mesh {
         }
         let member = membership.member(subject)?;
         let since = member.silent_since.unwrap_or(member.since);
-        let ago_ms = u64::try_from(self.ago(since).as_millis()).unwrap_or(u64::MAX);
         Some(MemberEvidence {
             status: match member.status {
                 Status::Alive => MemberStatus::Alive,
@@ -273,9 +278,18 @@ impl Mesh {
                 Status::Down => MemberStatus::Down,
                 Status::Left => MemberStatus::Left,
             },
-            since_ms: now_ms.saturating_sub(ago_ms),
+            since_ms: self.wall_ms(since, now_ms),
             generation: Generation(member.generation.0),
         })
+    }
+
+    /// Since when a machine has watched the mesh without a break; `now_ms` is its clock.
+    pub(super) fn watching_since_ms(&self, observer: MachineId, now_ms: u64) -> u64 {
+        let membership = self
+            .known(observer)
+            .and_then(|node| self.simulation.membership(node));
+        let since = membership.and_then(|membership| membership.attentive_since());
+        since.map_or(now_ms, |since| self.wall_ms(since, now_ms))
     }
 
     /// Whether one machine has the other's word that it leaves for good.

@@ -29,7 +29,7 @@ impl Membership {
         match self.read_datagram(now, from, datagram) {
             Ok(()) => {
                 self.stats.datagrams_in += 1;
-                self.heard_at = Some(now);
+                self.note_heard(now);
             }
             Err(_) => self.stats.malformed += 1,
         }

@@ -120,6 +120,27 @@ fn an_idle_member_pings_once_a_second_and_says_nothing_else() {
     );
 }
 
+#[test]
+fn who_was_cut_off_or_asleep_has_to_watch_anew() {
+    assert_eq!(member(1).attentive_since(), None, "it never heard anybody");
+    let (mut now, mut members) = mesh(3);
+    let since = members[0].attentive_since().expect("it has company");
+    run(&mut now, 40 * SECOND, &mut members);
+    assert_eq!(members[0].attentive_since(), Some(since));
+
+    // Cut off: its timers go on, and nothing reaches it.
+    run(&mut now, 50 * SECOND, &mut members[..1]);
+    assert_eq!(members[0].attentive_since(), Some(since), "nothing new yet");
+    let ping = forge(2, 100, 1, SwimMessage::Ping(1), Vec::new());
+    members[0].handle_datagram(now, peer(2), &ping);
+    assert_eq!(members[0].attentive_since(), Some(now));
+
+    // Asleep.
+    let woken = now + 20 * SECOND;
+    members[0].handle_timeout(woken);
+    assert_eq!(members[0].attentive_since(), Some(woken));
+}
+
 /// What `from` sends next to `to`, taken apart.
 fn sent(from: &mut Membership, to: u64) -> Vec<(Kind, Packet)> {
     std::iter::from_fn(|| from.poll_transmit())

@@ -188,6 +188,7 @@ fn odd_world(state: &FleetState, me: MachineId, others: Vec<(u64, u8, u64, bool)
             Some((on_roster.copied().or(MachineId::new(id))?, seen))
         });
     World {
+        attentive_since: None,
         painted: Default::default(),
         me,
         members: members.collect(),

@@ -1,4 +1,4 @@
-//! `settled`: have leadership and membership stood still for a moment?
+//! `settled`: does the leader know the mesh, and has membership stood still for a moment?
 
 use super::Question;
 use crate::fleet::{Rule, count, span};
@@ -14,19 +14,23 @@ const MISSING_SHARE: usize = 4;
 
 pub(super) fn settled(question: &Question<'_>) -> Gate {
     let board = question.board;
-    let (now_ms, since_ms) = (board.now_ms, board.situation.leader_since_ms);
+    let situation = board.situation;
+    let (now_ms, since_ms) = (board.now_ms, situation.leader_since_ms);
     let (silent, roster) = (&board.silences, board.mandate.roster as usize);
     if roster <= 1 {
         return Gate::pass(Rule::Settled, "there is one machine, and it leads");
     }
-    let led_ms = now_ms.saturating_sub(since_ms);
-    if led_ms < DETECTION_MS {
+    // What it saw before it led counts: a coordinator watches the mesh as everybody does.
+    let watching_ms = situation.watching_since_ms;
+    if now_ms.saturating_sub(watching_ms) < DETECTION_MS {
         let margin = format!(
-            "the leader is new and may not have heard of everyone; it waits for {}",
+            "the leader has only begun to watch the mesh and may not have heard of everyone; it waits for {}",
             span(DETECTION_MS)
         );
-        return Gate::hold_until(Rule::Settled, margin, since_ms.saturating_add(DETECTION_MS));
+        let until_ms = watching_ms.saturating_add(DETECTION_MS);
+        return Gate::hold_until(Rule::Settled, margin, until_ms);
     }
+    let led_ms = now_ms.saturating_sub(since_ms);
     let missing_max = (roster / MISSING_SHARE).max(1);
     if led_ms < RETURN_MS && silent.len() > missing_max {
         let until_ms = since_ms.saturating_add(RETURN_MS);

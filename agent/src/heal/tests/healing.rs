@@ -242,7 +242,7 @@ fn healing_goes_on_under_the_next_leader_where_it_stopped() {
     let op = world.fleet.intent_of(id).op.clone();
     world.fleet.term = 2;
     world.fleet.leader = world.id("web-2");
-    world.leader_since_ms = world.now_ms();
+    world.begin_anew();
     world.settle();
     let open: Vec<_> = world
         .fleet

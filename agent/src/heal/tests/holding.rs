@@ -86,17 +86,34 @@ fn who_has_just_answered_is_not_proved_gone() {
 }
 
 #[test]
-fn a_new_leader_settles_first() {
+fn who_has_only_begun_to_watch_settles_first() {
     let mut world = World::new(&[cattle("web", 3)]);
-    world.leader_since_ms = world.now_ms();
+    world.begin_anew();
     let id = world.kill("web-1");
     world.pass(DETECTION_MS - 1);
     world.settle();
-    world.assert_held(id, Rule::Settled, "the leader is new");
+    world.assert_held(id, Rule::Settled, "has only begun to watch");
     assert_eq!(world.look().next_look_ms, Some(world.now_ms() + 1));
     world.pass(1);
     world.settle();
     assert!(world.replacing(id));
+}
+
+#[test]
+fn what_a_leader_watched_before_it_led_counts() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    let id = world.kill("web-1");
+    world.pass(1);
+    world.leader_since_ms = world.now_ms();
+    world.settle();
+    assert!(world.replacing(id));
+
+    // And one that slept while it led settles again.
+    let mut world = World::new(&[cattle("web", 3)]);
+    world.watching_since_ms = world.now_ms();
+    let id = world.kill("web-1");
+    world.settle();
+    world.assert_held(id, Rule::Settled, "has only begun to watch");
 }
 
 #[test]
@@ -109,7 +126,7 @@ fn settling_again_is_no_news_about_a_machine_that_is_held_anyway() {
     world.settle();
     world.assert_held(second, Rule::Budget, "1 of 1 at once");
     let decisions = world.fleet.state.decisions.len();
-    world.leader_since_ms = world.now_ms();
+    world.begin_anew();
     world.settle();
     assert_eq!(world.fleet.state.decisions.len(), decisions);
 }
@@ -129,7 +146,7 @@ fn several_failures_at_one_moment_are_watched_for_a_moment() {
 #[test]
 fn after_a_change_of_leadership_a_crowd_that_is_missing_may_return() {
     let mut world = World::new(&[cattle("web", 9)]);
-    world.leader_since_ms = world.now_ms();
+    world.begin_anew();
     let missing = ["web-1", "web-2", "web-3", "web-4"].map(|name| world.kill(name));
     world.pass(DETECTION_MS);
     world.settle();
@@ -341,7 +358,7 @@ fn approval_lets_all_other_rules_decide() {
     world.fleet.ok(Command::Approve {
         decision: concern.decision,
     });
-    world.leader_since_ms = world.now_ms();
+    world.begin_anew();
     world.settle();
     assert!(
         !world.replacing(id),
@@ -477,11 +494,11 @@ fn a_holds_words_are_renewed_ever_more_rarely_and_without_an_event() {
 #[test]
 fn what_a_hold_waited_for_being_over_its_next_reason_is_news_at_once() {
     let mut world = World::new(&[cattle("web", 8)]);
-    world.leader_since_ms = world.now_ms();
+    world.begin_anew();
     let lost = ["web-1", "web-2", "web-3"].map(|name| world.kill(name));
     world.pass(SECOND_MS);
     world.settle();
-    world.assert_held(lost[0], Rule::Settled, "the leader is new");
+    world.assert_held(lost[0], Rule::Settled, "has only begun to watch");
     world.pass(DETECTION_MS - SECOND_MS);
     world.settle();
     world.assert_held(lost[0], Rule::Settled, "3 of 9 machines are missing");
@@ -499,14 +516,14 @@ fn a_pause_that_is_over_is_not_what_holds_while_a_new_leader_settles() {
     world.pass(MOVING_MS);
     world.settle();
     world.assert_held(id, Rule::Paused, "the fleet is paused until resumed");
-    world.leader_since_ms = world.now_ms();
+    world.begin_anew();
     world.settle();
     world.assert_held(id, Rule::Paused, "the fleet is paused until resumed");
     world.fleet.ok(Command::Resume {
         scope: PauseScope::Fleet,
     });
     world.settle();
-    world.assert_held(id, Rule::Settled, "the leader is new");
+    world.assert_held(id, Rule::Settled, "has only begun to watch");
 }
 
 #[test]

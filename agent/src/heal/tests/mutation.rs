@@ -157,7 +157,7 @@ fn cut_off() -> (World, Subject) {
 
 fn just_elected() -> (World, Subject) {
     let mut world = World::new(&[cattle("web", 3)]);
-    world.leader_since_ms = world.now_ms();
+    world.begin_anew();
     killed(world)
 }
 

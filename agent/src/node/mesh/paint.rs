@@ -52,6 +52,7 @@ impl MeshTask {
         World {
             me: me.machine,
             painted: (self.wall_ms(self.clock.now()), self.clock.now()),
+            attentive_since: self.membership.attentive_since(),
             members,
         }
     }

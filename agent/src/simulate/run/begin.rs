@@ -275,6 +275,7 @@ impl<'a> Run<'a> {
             leader,
             term: self.lead.term,
             leader_since_ms: FOUNDED_MS,
+            watching_since_ms: FOUNDED_MS,
             authority: Authority {
                 quorum_confirmed: true,
                 voters: 1,

@@ -147,6 +147,7 @@ impl Run<'_> {
             leader,
             term: self.lead.term,
             leader_since_ms: self.lead.since_ms,
+            watching_since_ms: self.mesh.watching_since_ms(leader, self.now_ms),
             authority,
             machines,
             strangers,

@@ -75,6 +75,7 @@ pub(super) struct Sim {
     pub(super) provider_answers: bool,
     truths: BTreeMap<MachineId, Truth>,
     leader_since_ms: u64,
+    watching_since_ms: u64,
     proofs: Proofs,
     /// What witnesses said, and when.
     heard: BTreeMap<MachineId, (u64, Vec<WitnessEvidence>)>,
@@ -95,6 +96,7 @@ impl Sim {
             provider_answers: true,
             truths: BTreeMap::new(),
             leader_since_ms: 0,
+            watching_since_ms: 0,
             proofs: Proofs::default(),
             heard: BTreeMap::new(),
             begun: Vec::new(),
@@ -223,6 +225,10 @@ impl Sim {
             self.fleet.term += 1;
             self.skew_ms = i64::from(skew_ms);
             self.leader_since_ms = self.clock_ms();
+            // Some have only just come back themselves.
+            if self.fleet.term % 2 == 0 {
+                self.watching_since_ms = self.leader_since_ms;
+            }
             self.proofs = Proofs::default();
             self.heard.clear();
         }

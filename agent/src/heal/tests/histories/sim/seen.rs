@@ -71,6 +71,7 @@ impl Sim {
             leader: self.fleet.leader,
             term: self.fleet.term,
             leader_since_ms: self.leader_since_ms,
+            watching_since_ms: self.watching_since_ms,
             authority: Authority {
                 quorum_confirmed: true,
                 voters: 3,
