@@ -21,10 +21,12 @@ use crate::{
 mod faults;
 mod lifecycle;
 mod making;
+mod mending;
 
 pub use faults::*;
 pub use lifecycle::*;
 pub use making::*;
+pub use mending::*;
 
 /// A back end to be tested, with nothing of the tested cluster in it.
 #[async_trait]
@@ -227,6 +229,9 @@ macro_rules! conformance_suite {
             a_running_instance_is_not_proven_off
             a_reboot_keeps_the_machine
             a_power_cycle_keeps_the_machine
+            a_reimage_makes_another_machine_in_its_place
+            a_reimage_is_done_once
+            hardware_that_failed_is_not_picked_again
             a_stopped_machine_is_proven_off_and_starts_again
             a_killed_machine_is_seen_and_proven_off
             an_attachment_moves_only_after_its_holder_is_off

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 
 use crate::{
     Capabilities, Deadline, Destroyed, Idempotency, Instance, InstanceId, InstanceState, Kind,
-    MachineSpec, OperationId, Problem, Proof, Properties, ProvisionError, Provisioner, Tags,
+    MachineSpec, OperationId, Problem, Proof, Properties, ProvisionError, Provisioner, Quarantined,
+    Tags,
 };
 use cloud::Cloud;
 
@@ -36,6 +37,12 @@ pub enum Call {
     Reboot,
     /// [`Provisioner::power_cycle`].
     PowerCycle,
+    /// [`Provisioner::reimage`].
+    Reimage,
+    /// [`Provisioner::quarantine`].
+    Quarantine,
+    /// [`Provisioner::release`].
+    Release,
     /// [`Provisioner::stop`].
     Stop,
     /// [`Provisioner::start`].
@@ -76,11 +83,13 @@ impl Default for Fake {
 }
 
 impl Fake {
-    /// An empty cloud that can do everything, at once, and never fails.
+    /// An empty cloud that can do everything, at once, and never fails. Its machines are no hardware.
     pub fn new() -> Self {
         Self::with(Capabilities {
             reboot: true,
             power_cycle: true,
+            reimage: true,
+            hardware: false,
             stop_start: true,
             attach: true,
             prove_off: true,
@@ -91,7 +100,7 @@ impl Fake {
     }
 
     /// An empty cloud that can do only so much. Its list lags by `list_lag`: what was made or destroyed less long
-    /// ago doesn't show. A machine is `Starting` for `boot_time`.
+    /// ago doesn't show. A machine is `Starting` for `boot_time`. Of `hardware` it has 16 nodes.
     pub fn with(capabilities: Capabilities) -> Self {
         Self {
             cloud: Arc::new(Mutex::new(Cloud::new(capabilities))),
@@ -231,6 +240,46 @@ impl Provisioner for Fake {
         self.call(Call::PowerCycle, deadline, |cloud| {
             cloud.can(cloud.capabilities.power_cycle, "power-cycle")?;
             cloud.restart(id, Act::PowerCycled)
+        })
+        .await
+    }
+
+    async fn reimage(
+        &self,
+        id: &InstanceId,
+        spec: &MachineSpec,
+        op: &OperationId,
+        deadline: Deadline,
+    ) -> Result<(), ProvisionError> {
+        self.call(Call::Reimage, deadline, |cloud| {
+            cloud.can(cloud.capabilities.reimage, "reimage")?;
+            cloud.reimage(id, spec, op)
+        })
+        .await
+    }
+
+    async fn quarantine(
+        &self,
+        id: &InstanceId,
+        why: &str,
+        deadline: Deadline,
+    ) -> Result<(), ProvisionError> {
+        self.call(Call::Quarantine, deadline, |cloud| {
+            cloud.can(cloud.capabilities.hardware, "quarantine")?;
+            cloud.quarantine(id, why)
+        })
+        .await
+    }
+
+    async fn quarantined(&self, deadline: Deadline) -> Result<Vec<Quarantined>, ProvisionError> {
+        self.call(Call::Describe, deadline, |cloud| Ok(cloud.quarantined()))
+            .await
+    }
+
+    async fn release(&self, hardware: &str, deadline: Deadline) -> Result<(), ProvisionError> {
+        self.call(Call::Release, deadline, |cloud| {
+            cloud.can(cloud.capabilities.hardware, "quarantine")?;
+            cloud.release(hardware)
         })
         .await
     }

@@ -1,4 +1,4 @@
-//! Provisioners: what makes, finds, reboots, power-cycles and destroys machines.
+//! Provisioners: what makes, finds, reboots, power-cycles, reimages and destroys machines.
 //!
 //! A [`Provisioner`] hides one back end (local processes, a cloud, a rack of bare metal) behind the few calls
 //! that healing needs. The words it speaks are shared by all of them:
@@ -39,6 +39,6 @@ pub use machine::{Attachment, Instance, InstanceId, InstanceState, Labels, Tags,
 pub use operation::OperationId;
 pub use problem::Problem;
 pub use properties::{Properties, PropertiesError};
-pub use provisioner::{Capabilities, Destroyed, Idempotency, Proof, Provisioner};
+pub use provisioner::{Capabilities, Destroyed, Idempotency, Proof, Provisioner, Quarantined};
 pub use registry::{Configured, Kind, ProvisionerConfig, Provisioners, Registry};
 pub use spec::{BootConfig, MachineSpec, Secret};

@@ -49,6 +49,7 @@ mod layout;
 mod log;
 mod properties;
 mod record;
+mod reimage;
 mod root;
 mod state;
 mod terminate;
@@ -164,6 +165,8 @@ impl Provisioner for ProcessProvisioner {
         Capabilities {
             reboot: true,
             power_cycle: true,
+            reimage: true,
+            hardware: false,
             stop_start: true,
             attach: true,
             prove_off: true,
@@ -230,6 +233,24 @@ impl Provisioner for ProcessProvisioner {
 
     async fn power_cycle(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError> {
         self.restart(id, Manner::AtOnce, deadline).await
+    }
+
+    async fn reimage(
+        &self,
+        id: &InstanceId,
+        spec: &MachineSpec,
+        op: &OperationId,
+        deadline: Deadline,
+    ) -> Result<(), ProvisionError> {
+        let (this, spec, op) = (id.clone(), spec.clone(), op.clone());
+        let write = move |inner: &Inner| {
+            state::reach(inner, &this)?;
+            reimage::reimage(inner, &this, &spec, &op, deadline)
+        };
+        match self.work("writing it anew", deadline, write).await? {
+            Next::Start => self.carry_out_start(id, deadline).await,
+            Next::Nothing => Ok(()),
+        }
     }
 
     async fn stop(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError> {

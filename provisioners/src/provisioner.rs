@@ -11,7 +11,7 @@ use crate::{
     Tags,
 };
 
-/// Makes, finds, reboots, power-cycles and destroys machines.
+/// Makes, finds, reboots, power-cycles, reimages and destroys machines.
 ///
 /// What every implementation must keep, and the conformance suite checks:
 ///
@@ -90,6 +90,25 @@ pub trait Provisioner: fmt::Debug + Send + Sync {
     /// See [`ProvisionError`].
     async fn power_cycle(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError>;
 
+    /// Writes the system of a machine anew on the same hardware, for the machine of `spec`: another identity, another token,
+    /// the same attachments. The instance keeps its ID, and gets the tags of `spec` and of `op`.
+    ///
+    /// Success means that nothing of what ran there before runs any more, and that what runs now is the machine of `spec`.
+    /// Called again with the same `op`, it finds what was begun: nothing is written twice.
+    ///
+    /// # Errors
+    /// See [`ProvisionError`]; [`Unsupported`](ProvisionError::Unsupported) without [`Capabilities::reimage`], which is the
+    /// default. After [`Timeout`](ProvisionError::Timeout) call again, or look for [`tag::OPERATION`](crate::tag::OPERATION).
+    async fn reimage(
+        &self,
+        _id: &InstanceId,
+        _spec: &MachineSpec,
+        _op: &OperationId,
+        _deadline: Deadline,
+    ) -> Result<(), ProvisionError> {
+        Err(ProvisionError::Unsupported("reimage".to_owned()))
+    }
+
     /// Stops the machine and keeps it, so that it can be started again. It is fine if it is stopped already.
     /// After success [`prove_off`](Self::prove_off) says [`Off`](Proof::Off).
     ///
@@ -124,6 +143,39 @@ pub trait Provisioner: fmt::Debug + Send + Sync {
     async fn prove_off(&self, id: &InstanceId, deadline: Deadline)
     -> Result<Proof, ProvisionError>;
 
+    /// Leaves the hardware of an instance out of all that is made from now on, until a person [releases](Self::release) it:
+    /// a machine on it has failed, for the reason `why`. The instance itself stays as it is; that it is in quarantine
+    /// already is fine.
+    ///
+    /// # Errors
+    /// See [`ProvisionError`]; [`Unsupported`](ProvisionError::Unsupported) without [`Capabilities::hardware`], which is the
+    /// default.
+    async fn quarantine(
+        &self,
+        _id: &InstanceId,
+        _why: &str,
+        _deadline: Deadline,
+    ) -> Result<(), ProvisionError> {
+        Err(ProvisionError::Unsupported("quarantine".to_owned()))
+    }
+
+    /// All hardware in quarantine, by name; none without [`Capabilities::hardware`], which is the default.
+    ///
+    /// # Errors
+    /// See [`ProvisionError`].
+    async fn quarantined(&self, _deadline: Deadline) -> Result<Vec<Quarantined>, ProvisionError> {
+        Ok(Vec::new())
+    }
+
+    /// Ends a quarantine: machines may be made on that hardware again. It is fine if it is in none.
+    ///
+    /// # Errors
+    /// See [`ProvisionError`]; [`Failed`](ProvisionError::Failed) where there is no hardware of that name, and
+    /// [`Unsupported`](ProvisionError::Unsupported) without [`Capabilities::hardware`], which is the default.
+    async fn release(&self, _hardware: &str, _deadline: Deadline) -> Result<(), ProvisionError> {
+        Err(ProvisionError::Unsupported("quarantine".to_owned()))
+    }
+
     /// Whether the back end can be asked: credentials, permissions, reachability. The health check of the
     /// provisioner itself, cheap enough to be asked every minute.
     ///
@@ -139,6 +191,12 @@ pub struct Capabilities {
     pub reboot: bool,
     /// [`Provisioner::power_cycle`] works.
     pub power_cycle: bool,
+    /// [`Provisioner::reimage`] works.
+    pub reimage: bool,
+    /// Its machines are hardware, of which there is only so much: what is destroyed goes back to where new machines are
+    /// made from. [`Provisioner::quarantine`] works; and a machine that does not answer is mended in its place before
+    /// another one is taken.
+    pub hardware: bool,
     /// [`Provisioner::stop`] and [`Provisioner::start`] work.
     pub stop_start: bool,
     /// Attachments can be moved from one instance to the next.
@@ -174,6 +232,17 @@ pub enum Destroyed {
     Destroyed,
     /// It had gone before.
     AlreadyGone,
+}
+
+/// A piece of hardware on which no machine is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// The provider's name for it: a node, a chassis.
+    pub hardware: String,
+    /// Why, as it was said.
+    pub why: String,
+    /// Since when, in milliseconds since 1970; 0 if the provider doesn't say.
+    pub since_ms: u64,
 }
 
 /// Whether an instance is certain not to run.

@@ -38,6 +38,12 @@ pub async fn what_is_missing_is_said_so(harness: &dyn Harness) {
     for result in [
         provisioner.reboot(&missing, case.deadline()).await,
         provisioner.power_cycle(&missing, case.deadline()).await,
+        provisioner
+            .reimage(&missing, &case.spec("missing"), &op, case.deadline())
+            .await,
+        provisioner
+            .quarantine(&missing, "a test", case.deadline())
+            .await,
         provisioner.stop(&missing, case.deadline()).await,
         provisioner.start(&missing, case.deadline()).await,
     ] {

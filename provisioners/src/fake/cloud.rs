@@ -1,6 +1,6 @@
 //! The cloud behind the fake: what really is.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::time::Instant;
@@ -8,11 +8,14 @@ use tokio::time::Instant;
 use super::{Call, Fault};
 use crate::{
     Capabilities, Destroyed, Idempotency, Instance, InstanceId, InstanceState, MachineSpec,
-    OperationId, Proof, Properties, ProvisionError, Tags,
+    OperationId, Proof, Properties, ProvisionError, Quarantined, Tags,
 };
 
 /// The first of the machines' addresses: from the block for documentation.
 const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+
+/// How many machines its hardware is for, where they are hardware.
+const NODES: u32 = 16;
 
 /// Something that was really done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,12 @@ pub enum Act {
     Rebooted(InstanceId),
     /// An instance was switched off and on.
     PowerCycled(InstanceId),
+    /// An instance's system was written anew by an operation.
+    Reimaged(InstanceId, OperationId),
+    /// The hardware of an instance was put into quarantine.
+    Quarantined(InstanceId),
+    /// A node was released.
+    Released(String),
     /// An instance was stopped.
     Stopped(InstanceId),
     /// An instance was started.
@@ -40,12 +49,16 @@ pub(super) struct Cloud {
     pub(super) acts: Vec<Act>,
     machines: BTreeMap<InstanceId, Machine>,
     operations: BTreeMap<OperationId, InstanceId>,
+    /// Why each node in quarantine is there.
+    quarantine: BTreeMap<String, String>,
     made: u32,
 }
 
 #[derive(Debug, Clone)]
 struct Machine {
     instance: Instance,
+    /// What it is on, where machines are hardware.
+    node: Option<String>,
     made: Instant,
     /// When it last began to start.
     started: Instant,
@@ -62,6 +75,7 @@ impl Cloud {
             acts: Vec::new(),
             machines: BTreeMap::new(),
             operations: BTreeMap::new(),
+            quarantine: BTreeMap::new(),
             made: 0,
         }
     }
@@ -130,6 +144,7 @@ impl Cloud {
             "attach",
         )?;
         self.refuse_held(spec.attachments.iter(), None)?;
+        let node = self.free_node()?;
         self.made += 1;
         let id: InstanceId = format!("f-{:06}", self.made)
             .parse()
@@ -147,6 +162,7 @@ impl Cloud {
         let now = Instant::now();
         let machine = Machine {
             instance,
+            node,
             made: now,
             started: now,
             destroyed: None,
@@ -155,6 +171,74 @@ impl Cloud {
         self.operations.insert(op.clone(), id.clone());
         self.acts.push(Act::Made(id.clone(), op.clone()));
         Ok(id)
+    }
+
+    /// The first node that nothing is on and that is in no quarantine; `None` where machines are no hardware.
+    fn free_node(&self) -> Result<Option<String>, ProvisionError> {
+        if !self.capabilities.hardware {
+            return Ok(None);
+        }
+        let there = self
+            .machines
+            .values()
+            .filter(|machine| machine.destroyed.is_none());
+        let taken: BTreeSet<_> = there.filter_map(|machine| machine.node.as_ref()).collect();
+        (1..=NODES)
+            .map(|number| format!("node-{number}"))
+            .find(|node| !taken.contains(node) && !self.quarantine.contains_key(node))
+            .map(Some)
+            .ok_or_else(|| ProvisionError::capacity("no node is free and out of quarantine"))
+    }
+
+    pub(super) fn reimage(
+        &mut self,
+        id: &InstanceId,
+        spec: &MachineSpec,
+        op: &OperationId,
+    ) -> Result<(), ProvisionError> {
+        if self.operations.get(op) == Some(id) {
+            return self.find(id).map(|_| ());
+        }
+        self.refuse_held(spec.attachments.iter(), Some(id))?;
+        let machine = self.find(id)?;
+        machine.instance.state = InstanceState::Running;
+        machine.instance.tags = spec.tags_for(op);
+        machine.instance.attachments = spec.attachments.clone();
+        machine.started = Instant::now();
+        self.operations.insert(op.clone(), id.clone());
+        self.acts.push(Act::Reimaged(id.clone(), op.clone()));
+        Ok(())
+    }
+
+    pub(super) fn quarantine(&mut self, id: &InstanceId, why: &str) -> Result<(), ProvisionError> {
+        let Some(node) = self.find(id)?.node.clone() else {
+            return Err(ProvisionError::failed(format!("{id} is on no node")));
+        };
+        if self.quarantine.insert(node, why.to_owned()).is_none() {
+            self.acts.push(Act::Quarantined(id.clone()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn quarantined(&self) -> Vec<Quarantined> {
+        let quarantined = |(hardware, why): (&String, &String)| Quarantined {
+            hardware: hardware.clone(),
+            why: why.clone(),
+            since_ms: 0,
+        };
+        self.quarantine.iter().map(quarantined).collect()
+    }
+
+    pub(super) fn release(&mut self, hardware: &str) -> Result<(), ProvisionError> {
+        let exists = (1..=NODES).any(|number| hardware == format!("node-{number}"));
+        if !exists {
+            let text = format!("there is no node `{hardware}`");
+            return Err(ProvisionError::failed(text));
+        }
+        if self.quarantine.remove(hardware).is_some() {
+            self.acts.push(Act::Released(hardware.to_owned()));
+        }
+        Ok(())
     }
 
     fn refuse_held<'a>(

@@ -79,7 +79,7 @@ pub(super) fn create(
 }
 
 /// Everything that is wrong with a spec for this provisioner.
-fn check(spec: &MachineSpec) -> Result<ProcessProperties, ProvisionError> {
+pub(super) fn check(spec: &MachineSpec) -> Result<ProcessProperties, ProvisionError> {
     let mut problems: Vec<Problem> = spec
         .attachments
         .iter()
@@ -113,6 +113,7 @@ fn make(
         version: VERSION,
         id: id.clone(),
         operation: op.clone(),
+        reimaged: None,
         spec: spec.clone(),
         tags: spec.tags_for(op),
         address,
@@ -230,7 +231,7 @@ pub(super) fn abandon(inner: &Inner, id: &InstanceId, deadline: Deadline) {
     }
 }
 
-fn config_of(
+pub(super) fn config_of(
     inner: &Inner,
     record: &Record,
     spec: &MachineSpec,
@@ -256,7 +257,7 @@ fn config_of(
 }
 
 /// Makes the disks that don't exist yet, and a link to each in the instance's directory.
-fn attach(inner: &Inner, record: &Record, place: &Place) -> Result<(), ProvisionError> {
+pub(super) fn attach(inner: &Inner, record: &Record, place: &Place) -> Result<(), ProvisionError> {
     let links = place.path().join("disks");
     for id in record.disks() {
         let disk = inner.root.disk(id);

@@ -114,7 +114,7 @@ pub(super) fn destroy(
 
 impl Inner {
     /// The place of an instance that is there to stay, and the lock under which it is changed.
-    fn lock_instance(
+    pub(super) fn lock_instance(
         &self,
         id: &InstanceId,
         deadline: Deadline,
@@ -133,7 +133,7 @@ impl Inner {
 }
 
 /// Ends all processes of an instance whose lock we hold.
-fn end(
+pub(super) fn end(
     inner: &Inner,
     place: &Place,
     manner: Manner,

@@ -7,7 +7,7 @@
 //! stopping                  there while the fleet is being stopped: nothing may start
 //! instances/ID/
 //!   lock                    held by whoever changes the instance
-//!   instance.json           what was ordered; never changes
+//!   instance.json           what was ordered; changes only when it is reimaged
 //!   agent.toml              the agent's configuration, readable by the owner alone
 //!   starting                there from the order to start until the process is recorded
 //!   process.json            which process the agent is (or was)

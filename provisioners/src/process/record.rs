@@ -14,15 +14,18 @@ use crate::{InstanceId, MachineSpec, OperationId, ProvisionError, Tags};
 /// The version of all records. A record of another version is not understood, and said so.
 pub(super) const VERSION: u32 = 1;
 
-/// `instance.json`: what was ordered. Written once, before the instance can be seen.
+/// `instance.json`: what was ordered. Written before the instance can be seen, and again whenever it is reimaged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub(super) version: u32,
     pub(super) id: InstanceId,
     pub(super) operation: OperationId,
+    /// The operation that last wrote it anew, if one did.
+    #[serde(default)]
+    pub(super) reimaged: Option<OperationId>,
     /// Without its join configuration, which serde leaves out.
     pub(super) spec: MachineSpec,
-    /// The spec's tags and the operation's.
+    /// The spec's tags and the last operation's.
     pub(super) tags: Tags,
     pub(super) address: SocketAddr,
     pub(super) created_at_ms: u64,

@@ -84,6 +84,18 @@ mod slow_with_a_lagging_list {
     muster_provisioners::conformance_suite!(slow());
 }
 
+mod of_hardware {
+    use super::*;
+
+    fn rack() -> FakeHarness {
+        let mut capabilities = Fake::new().capabilities();
+        capabilities.hardware = true;
+        FakeHarness(Fake::with(capabilities))
+    }
+
+    muster_provisioners::conformance_suite!(rack());
+}
+
 mod without_most_capabilities {
     use super::*;
 
@@ -91,6 +103,7 @@ mod without_most_capabilities {
         let mut capabilities = Fake::new().capabilities();
         capabilities.reboot = false;
         capabilities.power_cycle = false;
+        capabilities.reimage = false;
         capabilities.stop_start = false;
         capabilities.attach = false;
         capabilities.prove_off = false;

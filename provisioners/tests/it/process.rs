@@ -20,6 +20,7 @@ mod creators;
 mod disks;
 mod fleet;
 mod records;
+mod reimaging;
 mod running;
 
 const HELPER: &str = env!("CARGO_BIN_EXE_muster-process-helper");
