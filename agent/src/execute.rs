@@ -92,10 +92,12 @@ pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Hel
             provisioner,
             instance,
             lease,
+            failed,
         } => {
             let proved = match provisioners.get(provisioner) {
                 Some(built) => {
-                    fence::prove(&**built, helpers, instance, *lease, (&job.op, deadline)).await
+                    let end = call::End::of(instance, failed.as_deref(), &job.op);
+                    fence::prove(&**built, helpers, end, *lease, deadline).await
                 }
                 None => Err(unavailable(provisioner)),
             };
@@ -105,9 +107,11 @@ pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Hel
         Work::DestroyIfOff {
             provisioner,
             instance,
+            failed,
         } => match provisioners.get(provisioner) {
             Some(built) => {
-                fence::destroy_if_off(&**built, helpers, instance, (&job.op, deadline)).await
+                let end = call::End::of(instance, failed.as_deref(), &job.op);
+                fence::destroy_if_off(&**built, helpers, end, deadline).await
             }
             None => Ok(StepResult::Kept),
         },
@@ -115,8 +119,12 @@ pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Hel
         Work::Destroy {
             provisioner,
             instance,
+            failed,
         } => match provisioners.get(provisioner) {
-            Some(built) => call::destroy(&**built, helpers, instance, &job.op, deadline).await,
+            Some(built) => {
+                let end = call::End::of(instance, failed.as_deref(), &job.op);
+                call::destroy(&**built, helpers, end, deadline).await
+            }
             None => Err(unavailable(provisioner)),
         },
         Work::RestartWorkload { machine } => restart(helpers, *machine).await,
@@ -126,6 +134,17 @@ pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Hel
             rung,
         } => match provisioners.get(provisioner) {
             Some(built) => call::reboot(&**built, helpers, instance, *rung, deadline).await,
+            None => Err(unavailable(provisioner)),
+        },
+        Work::Reimage {
+            provisioner,
+            instance,
+            spec,
+        } => match provisioners.get(provisioner) {
+            Some(built) => {
+                let order = (provisioner.as_str(), &**spec, &job.op);
+                call::reimage(&**built, helpers, instance, order, deadline).await
+            }
             None => Err(unavailable(provisioner)),
         },
         Work::Nothing => Ok(StepResult::Done),

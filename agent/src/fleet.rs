@@ -81,7 +81,7 @@ pub use rung::{Rung, Treatment, Treatments};
 pub use snapshot::SNAPSHOT_VERSION;
 pub use spec::{
     Allocation, BudgetPolicy, FlavorSpec, GroupKind, GroupSpec, HealMode, HealPolicy, InstanceSpec,
-    Labels, PetSpec, Placement, SpecRevision, Template,
+    Labels, PetSpec, Placement, SpecRevision, Template, Unreachable,
 };
 pub use state::{Approval, Cluster, Concern, FleetState};
 pub use text::{TEXT_BYTES_MAX, Text, clock_time, count, span};

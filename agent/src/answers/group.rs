@@ -13,8 +13,8 @@ use crate::api::types::{
 };
 use crate::fleet::limits::HOUR_MS;
 use crate::fleet::{
-    self, Action, Backoff, Group, GroupId, Intent, Machine, Outcome, Pause, PauseKey, PauseScope,
-    Phase, Rule, span,
+    self, Backoff, Group, GroupId, Intent, Machine, Outcome, Pause, PauseKey, PauseScope, Phase,
+    Rule, span,
 };
 
 /// All groups, without their machines.
@@ -102,8 +102,7 @@ fn state(
     tally: &Tally<'_>,
     holds: &[(Rule, Hold)],
 ) -> GroupState {
-    let heals =
-        |intent: &&Intent| matches!(intent.action, Action::Replace { .. } | Action::Treat { .. });
+    let heals = |intent: &&Intent| intent.action.heals();
     if snapshot.pause_of(id).is_some() {
         GroupState::Paused
     } else if holds.iter().any(|(rule, _)| *rule == Rule::Quorum) {

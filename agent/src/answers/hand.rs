@@ -79,6 +79,7 @@ fn would(what: Deed) -> Would {
         Deed::Restart => Would::Treat(Rung::RestartWorkload),
         Deed::Reboot => Would::Treat(Rung::Reboot),
         Deed::PowerCycle => Would::Treat(Rung::PowerCycle),
+        Deed::Reimage => Would::Treat(Rung::Reimage),
         Deed::Drain => Would::Drain,
         Deed::Replace => Would::Replace,
     }

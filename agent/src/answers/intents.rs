@@ -5,7 +5,7 @@ use muster_mesh::identity::MachineId;
 use super::census::would_words;
 use super::snapshot::Snapshot;
 use crate::api::types::IntentRow;
-use crate::fleet::{Action, Intent, IntentState, StepRecord, Would, count};
+use crate::fleet::{Action, Intent, IntentState, Rung, StepRecord, Would, count};
 
 /// The row of one intent.
 pub(super) fn intent_row(snapshot: &Snapshot<'_>, intent: &Intent) -> IntentRow {
@@ -52,7 +52,7 @@ fn object(action: Action) -> MachineId {
         | Action::Retire { machine }
         | Action::Treat { machine, .. }
         | Action::Drain { machine, .. } => machine,
-        Action::Replace { old, .. } => old,
+        Action::Replace { old, .. } | Action::Reimage { old, .. } => old,
     }
 }
 
@@ -68,6 +68,9 @@ pub(super) fn action_words(snapshot: &Snapshot<'_>, action: Action) -> String {
         Action::Retire { machine } => format!("retire {}", snapshot.name_of(machine)),
         Action::Treat { machine, rung, .. } => {
             would_words(Would::Treat(rung), &snapshot.name_of(machine))
+        }
+        Action::Reimage { old, .. } => {
+            would_words(Would::Treat(Rung::Reimage), &snapshot.name_of(old))
         }
         Action::Drain { machine, .. } => would_words(Would::Drain, &snapshot.name_of(machine)),
         Action::Replace { old, new } => {

@@ -315,6 +315,9 @@ pub(crate) enum Command {
     /// Take a machine's power away and give it back, by its provisioner
     #[command(after_help = HAND_HELP)]
     PowerCycle(HandArgs),
+    /// Drain a machine and write its system anew, by its provisioner; its disk stays
+    #[command(after_help = HAND_HELP)]
+    Reimage(HandArgs),
     /// Have a machine hand over its duties, a coordinator's seat included; it stays cordoned
     #[command(after_help = HAND_HELP)]
     Drain(HandArgs),

@@ -15,24 +15,58 @@ const LOOKS_MAX: usize = 5;
 /// The pause between two looks.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
+/// An instance that is to end.
+#[derive(Clone, Copy)]
+pub(super) struct End<'a> {
+    pub(super) target: &'a Target,
+    /// Of what its machine failed; `None` if it did not.
+    failed: Option<&'a str>,
+    op: &'a OperationId,
+}
+
+impl<'a> End<'a> {
+    pub(super) fn of(target: &'a Target, failed: Option<&'a str>, op: &'a OperationId) -> Self {
+        Self { target, failed, op }
+    }
+
+    /// Destroys the instance. Hardware on which a machine failed goes into quarantine first: destroyed, it would be free for
+    /// the next machine at once.
+    async fn destroy(
+        self,
+        provisioner: &dyn Provisioner,
+        instance: &InstanceId,
+        deadline: Deadline,
+    ) -> Result<(), ProvisionError> {
+        if let Some(why) = self.failed.filter(|_| provisioner.capabilities().hardware) {
+            match provisioner.quarantine(instance, why, deadline).await {
+                Ok(()) | Err(ProvisionError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match provisioner.destroy(instance, self.op, deadline).await {
+            Ok(_) | Err(ProvisionError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// Proves that an instance doesn't run; destroys it first where it does.
 ///
 /// Destroying keeps what is attached. Success is a proof, never the acceptance of a request.
 pub(super) async fn fence(
     provisioner: &dyn Provisioner,
     helpers: &dyn Helpers,
-    target: &Target,
-    op: &OperationId,
+    end: End<'_>,
     deadline: Deadline,
 ) -> Result<StepResult, Stop> {
-    let Some(instance) = &resolve(provisioner, target, deadline).await? else {
+    let Some(instance) = &resolve(provisioner, end.target, deadline).await? else {
         return Ok(StepResult::Done);
     };
     if provisioner.prove_off(instance, deadline).await?.is_off() {
         return Ok(StepResult::Done);
     }
     helpers.permit().await?;
-    provisioner.destroy(instance, op, deadline).await?;
+    end.destroy(provisioner, instance, deadline).await?;
     match provisioner.prove_off(instance, deadline).await? {
         Proof::Off { .. } => Ok(StepResult::Done),
         Proof::Running => Err(Stop::Failed(ProvisionError::Unavailable(format!(
@@ -64,18 +98,15 @@ pub(super) async fn look_off(
 pub(super) async fn destroy(
     provisioner: &dyn Provisioner,
     helpers: &dyn Helpers,
-    target: &Target,
-    op: &OperationId,
+    end: End<'_>,
     deadline: Deadline,
 ) -> Result<StepResult, Stop> {
-    let Some(instance) = &resolve(provisioner, target, deadline).await? else {
+    let Some(instance) = &resolve(provisioner, end.target, deadline).await? else {
         return Ok(StepResult::Done);
     };
     helpers.permit().await?;
-    match provisioner.destroy(instance, op, deadline).await {
-        Ok(_) | Err(ProvisionError::NotFound(_)) => Ok(StepResult::Done),
-        Err(error) => Err(error.into()),
-    }
+    end.destroy(provisioner, instance, deadline).await?;
+    Ok(StepResult::Done)
 }
 
 /// Reboots an instance or cycles its power. Whether a call that timed out was carried out shows in whether the machine
@@ -94,12 +125,30 @@ pub(super) async fn reboot(
     helpers.permit().await?;
     let called = match rung {
         Rung::PowerCycle => provisioner.power_cycle(instance, deadline).await,
-        Rung::Reboot | Rung::RestartWorkload => provisioner.reboot(instance, deadline).await,
+        _ => provisioner.reboot(instance, deadline).await,
     };
     match called {
         Err(error) if !error.is_outcome_unknown() => Err(error.into()),
         _ => Ok(StepResult::Done),
     }
+}
+
+/// Writes an instance's system anew, or completes what an earlier call of this operation began: also where it is not known
+/// what came of that.
+pub(super) async fn reimage(
+    provisioner: &dyn Provisioner,
+    helpers: &dyn Helpers,
+    instance: &InstanceId,
+    (name, spec, op): (&str, &MachineSpec, &OperationId),
+    deadline: Deadline,
+) -> Result<StepResult, Stop> {
+    helpers.permit().await?;
+    provisioner.reimage(instance, spec, op, deadline).await?;
+    Ok(StepResult::Provisioned(Instance {
+        provisioner: name.to_owned(),
+        id: instance.clone(),
+        properties: look(provisioner, op, deadline).await,
+    }))
 }
 
 /// The instance that a step is about; `None` when an order made none, which counts only once the list can't lag any

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use muster_mesh::clock::unix_ms;
 use muster_mesh::identity::MachineId;
-use muster_provisioners::{Deadline, OperationId, Provisioner};
+use muster_provisioners::{Deadline, Provisioner};
 
-use super::{Helpers, StepResult, Stop, Target, call};
+use super::call::{self, End};
+use super::{Helpers, StepResult, Stop};
 use crate::fleet::{Check, LeaseTerms, Rule, clock_time, span};
 
 type Lease = (MachineId, LeaseTerms);
@@ -19,18 +20,18 @@ const PROOF_WITHIN: Duration = Duration::from_secs(5);
 pub(super) async fn prove(
     provisioner: &dyn Provisioner,
     helpers: &dyn Helpers,
-    target: &Target,
+    end: End<'_>,
     lease: Option<Lease>,
-    (op, deadline): (&OperationId, Deadline),
+    deadline: Deadline,
 ) -> Result<StepResult, Stop> {
     if lease.is_some() && !provisioner.capabilities().prove_off {
-        return call::look_off(provisioner, target, deadline).await;
+        return call::look_off(provisioner, end.target, deadline).await;
     }
     let deadline = match lease {
         Some(_) => Deadline::after(deadline.at_most(PROOF_WITHIN).remaining()),
         None => deadline,
     };
-    call::fence(provisioner, helpers, target, op, deadline).await
+    call::fence(provisioner, helpers, end, deadline).await
 }
 
 /// Where there is no proof, the lease decides.
@@ -70,11 +71,11 @@ pub(super) async fn outlived(
 pub(super) async fn destroy_if_off(
     provisioner: &dyn Provisioner,
     helpers: &dyn Helpers,
-    target: &Target,
-    (op, deadline): (&OperationId, Deadline),
+    end: End<'_>,
+    deadline: Deadline,
 ) -> Result<StepResult, Stop> {
-    match call::look_off(provisioner, target, deadline).await {
-        Ok(_) => call::destroy(provisioner, helpers, target, op, deadline).await,
+    match call::look_off(provisioner, end.target, deadline).await {
+        Ok(_) => call::destroy(provisioner, helpers, end, deadline).await,
         Err(Stop::Failed(_)) => Ok(StepResult::Kept),
         Err(held) => Err(held),
     }

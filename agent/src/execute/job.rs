@@ -37,6 +37,8 @@ pub enum Work {
         instance: Target,
         /// Whose lease, and its terms; `None` where there is none.
         lease: Option<(MachineId, LeaseTerms)>,
+        /// Of what its machine failed, so that its hardware is not used again; `None` if it did not.
+        failed: Option<String>,
     },
     /// Wait until the lease is over of a machine that no provisioner of ours made.
     AwaitLease {
@@ -49,6 +51,8 @@ pub enum Work {
         provisioner: String,
         /// Which instance.
         instance: Target,
+        /// Of what its machine failed; `None` if it did not.
+        failed: Option<String>,
     },
     /// Let a machine's workload hand over its duties.
     Drain {
@@ -61,12 +65,23 @@ pub enum Work {
         provisioner: String,
         /// Which instance.
         instance: Target,
+        /// Of what its machine failed; `None` if it did not.
+        failed: Option<String>,
     },
     /// Make an instance.
     Provision {
         /// The provisioner's name.
         provisioner: String,
         /// What to make.
+        spec: Box<MachineSpec>,
+    },
+    /// Write an instance's system anew.
+    Reimage {
+        /// The provisioner's name.
+        provisioner: String,
+        /// Which instance.
+        instance: InstanceId,
+        /// What comes of it.
         spec: Box<MachineSpec>,
     },
     /// Restart a machine's workload.
@@ -137,6 +152,7 @@ pub fn job(
                 provisioner,
                 instance,
                 lease,
+                failed: failed(state, intent),
             },
             (None, Some(lease)) => Work::AwaitLease { lease },
             (None, None) => Work::Nothing,
@@ -146,16 +162,19 @@ pub fn job(
                 Work::DestroyIfOff {
                     provisioner,
                     instance,
+                    failed: failed(state, intent),
                 }
             }
             Some((provisioner, instance)) => Work::Destroy {
                 provisioner,
                 instance,
+                failed: failed(state, intent),
             },
             None => Work::Nothing,
         },
         Step::Provision => provision(state, intent, surroundings)?,
         Step::RestartWorkload | Step::Reboot | Step::PowerCycle => treat(state, intent)?,
+        Step::Reimage => reimage(state, intent, surroundings)?,
     };
     Ok(Some(Job {
         op: intent.op.clone(),
@@ -163,6 +182,17 @@ pub fn job(
         attempt: record.attempts,
         work,
     }))
+}
+
+/// Of what the machine failed that is replaced; `None` for one that a person wants to have replaced, or that is taken away.
+fn failed(state: &FleetState, intent: &Intent) -> Option<String> {
+    if !matches!(intent.action, Action::Replace { .. }) || intent.asked.is_some() {
+        return None;
+    }
+    let decision = state.decision(intent.decision);
+    let cause = decision.map(|decision| decision.proposal.cause.to_string());
+    let cause = cause.unwrap_or_else(|| "it failed".to_owned());
+    Some(format!("{}: {cause}", intent.op))
 }
 
 /// The lease under which the machine that is taken away promised to run its workload.
@@ -222,6 +252,35 @@ fn provision(
     intent: &Intent,
     surroundings: &Surroundings<'_>,
 ) -> Result<Work, JobError> {
+    let (provisioner, spec) = new_machine(state, intent, surroundings)?;
+    Ok(Work::Provision { provisioner, spec })
+}
+
+fn reimage(
+    state: &FleetState,
+    intent: &Intent,
+    surroundings: &Surroundings<'_>,
+) -> Result<Work, JobError> {
+    let (_, spec) = new_machine(state, intent, surroundings)?;
+    match old_instance(state, intent) {
+        Some((provisioner, Target::Known(instance))) => Ok(Work::Reimage {
+            provisioner,
+            instance,
+            spec,
+        }),
+        _ => Err(JobError(format!(
+            "what {} runs on is not known",
+            intent.name
+        ))),
+    }
+}
+
+/// The machine that an intent makes, and the name of the provisioner that its template says.
+fn new_machine(
+    state: &FleetState,
+    intent: &Intent,
+    surroundings: &Surroundings<'_>,
+) -> Result<(String, Box<MachineSpec>), JobError> {
     let missing = |what: &str| JobError(format!("the fleet state has no {what} for {}", intent.op));
     let machine = intent
         .action
@@ -235,10 +294,7 @@ fn provision(
         .ok_or_else(|| missing("template"))?;
     let spec = machine_spec(state, intent, machine, place, template, surroundings);
     let spec = prepare(state, place, template, spec)?;
-    Ok(Work::Provision {
-        provisioner: template.instance.provisioner.clone(),
-        spec: Box::new(spec),
-    })
+    Ok((template.instance.provisioner.clone(), Box::new(spec)))
 }
 
 fn machine_spec(
@@ -270,13 +326,21 @@ fn machine_spec(
     }
     spec.attachments = attachments(state, place);
     spec.boot = BootConfig {
-        seeds: surroundings.seeds.clone(),
+        seeds: seeds(state, intent, surroundings),
         join_token: (surroundings.token)(machine.id, &intent.op),
         group: place.group.to_string(),
         member: place.member.to_string(),
         ..BootConfig::default()
     };
     spec
+}
+
+/// Whom a new machine asks to let it in: nobody who is no more by then. One that is reimaged even has the address itself.
+fn seeds(state: &FleetState, intent: &Intent, surroundings: &Surroundings<'_>) -> Vec<SocketAddr> {
+    let old = intent.action.removes();
+    let old = old.and_then(|old| state.machines.get(&old)?.addr);
+    let others = surroundings.seeds.iter().copied();
+    others.filter(|seed| Some(*seed) != old).collect()
 }
 
 fn attachments(state: &FleetState, place: &Place) -> Vec<muster_provisioners::Attachment> {

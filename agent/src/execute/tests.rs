@@ -18,6 +18,7 @@ use crate::fleet::{
 use muster_mesh::clock::unix_ms;
 
 mod cells;
+mod hardware;
 
 /// Where nobody has anything to hand over.
 struct NoHelpers;

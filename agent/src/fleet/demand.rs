@@ -13,6 +13,7 @@ use super::OperationId;
 use super::decision::Would;
 use super::names::{GroupId, MachineName};
 use super::rule::Rule;
+use super::rung::Rung;
 use super::text::Text;
 
 /// A demand's number: grows, and is never used twice.
@@ -117,7 +118,7 @@ pub fn unforcible(rule: Rule, what: Would) -> Option<&'static str> {
         Rule::Quorum => Some("a minority never acts, whoever asks"),
         Rule::Fence => Some("two copies of a pet would run"),
         Rule::Ladder => Some("what its provisioner or flavor can't do, no force can"),
-        Rule::Evidence if what == Would::Replace => Some(
+        Rule::Evidence if matches!(what, Would::Replace | Would::Treat(Rung::Reimage)) => Some(
             "it would destroy a machine that somebody still gets an answer from; destroy it at its provider if you are certain",
         ),
         Rule::Mode | Rule::Cordoned | Rule::Grace => Some(

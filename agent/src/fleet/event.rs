@@ -88,7 +88,7 @@ kinds! {
     Ordered = "ordered",
     /// A machine is being replaced.
     Replacing = "replacing",
-    /// Something is done to a machine in its place: its workload restarted, itself rebooted or power-cycled.
+    /// Something is done to a machine in its place: its workload restarted, itself rebooted, power-cycled or reimaged.
     Treating = "treating",
     /// That was done; whether it helped is yet to be seen.
     Treated = "treated",

@@ -198,6 +198,10 @@ pub struct ProviderEvidence {
     pub can_reboot: bool,
     /// Whether it can take an instance's power away and give it back.
     pub can_power_cycle: bool,
+    /// Whether it can write an instance's system anew.
+    pub can_reimage: bool,
+    /// Whether its instances are hardware, of which there is only so much.
+    pub is_hardware: bool,
     /// How long a new instance may be missing from its list, in milliseconds: `Unknown` says nothing until then.
     pub list_lag_ms: u64,
     /// When it was asked, in milliseconds since 1970.

@@ -153,6 +153,13 @@ pub enum Action {
         /// The how-manieth treatment of this machine it is, from 1.
         number: u32,
     },
+    /// The system of a machine is written anew, and another machine comes of it, on the same hardware and in the same place.
+    Reimage {
+        /// The machine that is no more when that is done.
+        old: MachineId,
+        /// The machine that comes of it.
+        new: MachineId,
+    },
     /// A machine's workload hands over its duties, and stays cordoned.
     Drain {
         /// The machine.
@@ -167,7 +174,7 @@ impl Action {
     pub fn makes(self) -> Option<MachineId> {
         match self {
             Self::Provision { machine } => Some(machine),
-            Self::Replace { new, .. } => Some(new),
+            Self::Replace { new, .. } | Self::Reimage { new, .. } => Some(new),
             Self::Retire { .. } | Self::Treat { .. } | Self::Drain { .. } => None,
         }
     }
@@ -176,7 +183,7 @@ impl Action {
     pub fn removes(self) -> Option<MachineId> {
         match self {
             Self::Provision { .. } | Self::Treat { .. } | Self::Drain { .. } => None,
-            Self::Replace { old, .. } => Some(old),
+            Self::Replace { old, .. } | Self::Reimage { old, .. } => Some(old),
             Self::Retire { machine } => Some(machine),
         }
     }
@@ -185,8 +192,25 @@ impl Action {
     pub fn treats(self) -> Option<MachineId> {
         match self {
             Self::Treat { machine, .. } | Self::Drain { machine, .. } => Some(machine),
-            Self::Provision { .. } | Self::Replace { .. } | Self::Retire { .. } => None,
+            Self::Provision { .. }
+            | Self::Replace { .. }
+            | Self::Reimage { .. }
+            | Self::Retire { .. } => None,
         }
+    }
+
+    /// The rung of the ladder that it is, below replacing.
+    pub fn rung(self) -> Option<Rung> {
+        match self {
+            Self::Treat { rung, .. } => Some(rung),
+            Self::Reimage { .. } => Some(Rung::Reimage),
+            _ => None,
+        }
+    }
+
+    /// Whether it is done because a machine failed, or is to be treated like one.
+    pub fn heals(self) -> bool {
+        matches!(self, Self::Replace { .. }) || self.rung().is_some()
     }
 
     /// The machine that was there before: the one that is treated or taken away.
@@ -211,6 +235,7 @@ impl Action {
         match self {
             Self::Provision { .. } => "provision",
             Self::Replace { .. } => "replace",
+            Self::Reimage { .. } => Rung::Reimage.word(),
             Self::Retire { .. } => "retire",
             Self::Treat { rung, .. } => rung.word(),
             Self::Drain { .. } => "drain",
@@ -221,12 +246,16 @@ impl Action {
     ///
     /// A machine that is replaced has failed, so it isn't drained; one that a person asks to have replaced (`asked`) may
     /// be well, so it is. A pet's old machine is proved off (`Fence`) before its successor is made, so that two copies
-    /// never run.
+    /// never run. On one piece of hardware there is only one.
     pub fn steps(self, pet: bool, asked: bool) -> &'static [Step] {
-        use Step::{AwaitJoin, AwaitWell, Destroy, Drain, Fence, PowerCycle, Provision, Reboot};
+        use Step::{
+            AwaitJoin, AwaitWell, Destroy, Drain, Fence, PowerCycle, Provision, Reboot, Reimage,
+        };
         match (self, pet) {
             (Self::Replace { .. }, false) if asked => &[Drain, Destroy, Provision, AwaitJoin],
             (Self::Replace { .. }, true) if asked => &[Drain, Fence, Destroy, Provision, AwaitJoin],
+            (Self::Reimage { .. }, _) if asked => &[Drain, Reimage, AwaitJoin],
+            (Self::Reimage { .. }, _) => &[Reimage, AwaitJoin],
             (Self::Provision { .. }, _) => &[Provision, AwaitJoin],
             (Self::Replace { .. }, false) => &[Destroy, Provision, AwaitJoin],
             (Self::Replace { .. }, true) => &[Fence, Destroy, Provision, AwaitJoin],
@@ -236,6 +265,8 @@ impl Action {
                 Rung::RestartWorkload => &[Step::RestartWorkload, AwaitWell],
                 Rung::Reboot => &[Reboot, AwaitWell],
                 Rung::PowerCycle => &[PowerCycle, AwaitWell],
+                // An action of its own: another machine comes of it.
+                Rung::Reimage => &[Reimage, AwaitWell],
             },
             (Self::Drain { .. }, _) => &[Drain],
         }
@@ -268,6 +299,8 @@ pub enum Step {
     Reboot,
     /// Take the machine's power away and give it back.
     PowerCycle,
+    /// Write the machine's system anew. Ends with the instance, or when the new machine joins.
+    Reimage,
     /// Wait until the machine is well. Ends when heal finds it so, or gives it up.
     AwaitWell,
 }
@@ -277,7 +310,9 @@ impl Step {
     pub fn attempts_max(self) -> u32 {
         match self {
             Self::Drain => DRAIN_ATTEMPTS_MAX,
-            Self::RestartWorkload | Self::Reboot | Self::PowerCycle => RUNG_ATTEMPTS_MAX,
+            Self::RestartWorkload | Self::Reboot | Self::PowerCycle | Self::Reimage => {
+                RUNG_ATTEMPTS_MAX
+            }
             _ => STEP_ATTEMPTS_MAX,
         }
     }
@@ -298,6 +333,7 @@ impl Step {
             Self::RestartWorkload => "restart_workload",
             Self::Reboot => "reboot",
             Self::PowerCycle => "power_cycle",
+            Self::Reimage => "reimage",
             Self::AwaitWell => "await_well",
         }
     }
@@ -314,6 +350,7 @@ impl fmt::Display for Step {
             Self::RestartWorkload => "restart workload",
             Self::Reboot => "reboot",
             Self::PowerCycle => "power-cycle",
+            Self::Reimage => "reimage",
             Self::AwaitWell => "await well",
         })
     }

@@ -19,14 +19,19 @@ pub enum Rung {
     Reboot,
     /// Its provisioner takes its power away and gives it back.
     PowerCycle,
+    /// Its provisioner writes its system anew, on the same hardware and with the same attachments: another machine in its
+    /// place.
+    Reimage,
 }
 
 impl Rung {
     /// The rungs for a diagnosis, in the order in which they are tried. After them comes replacing.
     pub fn ladder(diagnosis: Diagnosis) -> &'static [Self] {
         match diagnosis {
-            Diagnosis::WorkloadFailed => &[Self::RestartWorkload, Self::Reboot],
-            Diagnosis::AgentDown => &[Self::Reboot, Self::PowerCycle],
+            Diagnosis::WorkloadFailed => &[Self::RestartWorkload, Self::Reboot, Self::Reimage],
+            Diagnosis::AgentDown => &[Self::Reboot, Self::PowerCycle, Self::Reimage],
+            // Where that is better than another machine, which the decision core knows.
+            Diagnosis::Unreachable => &[Self::PowerCycle, Self::Reimage],
             _ => &[],
         }
     }
@@ -37,6 +42,7 @@ impl Rung {
             Self::RestartWorkload => Step::RestartWorkload,
             Self::Reboot => Step::Reboot,
             Self::PowerCycle => Step::PowerCycle,
+            Self::Reimage => Step::Reimage,
         }
     }
 
@@ -46,6 +52,7 @@ impl Rung {
             Self::RestartWorkload => "restart-workload",
             Self::Reboot => "reboot",
             Self::PowerCycle => "power-cycle",
+            Self::Reimage => "reimage",
         }
     }
 }

@@ -177,6 +177,9 @@ pub struct HealPolicy {
     /// proof that it is gone, in milliseconds. Counts from the suspicion; where several fell silent together, and for
     /// agents and workloads that may be restarted, `heal::timing` has longer times.
     pub unreachable_after_ms: u64,
+    /// What comes first for a machine that is unreachable and runs, as its provisioner says; `None` for the power cycle
+    /// where machines are hardware, and the replacement where another one is cheaply had.
+    pub unreachable: Option<Unreachable>,
     /// How many replacements.
     pub budget: BudgetPolicy,
     /// Under what lease its pets run their workloads; `None` for none.
@@ -206,10 +209,21 @@ impl HealPolicy {
             },
             change_grace_ms: CHANGE_GRACE_MS,
             unreachable_after_ms: UNREACHABLE_AFTER_MS,
+            unreachable: None,
             budget: BudgetPolicy::default(),
             lease: None,
         }
     }
+}
+
+/// What is done first about a machine that is unreachable and runs, as its provisioner says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unreachable {
+    /// Its power is cycled, as far as its provisioner can.
+    PowerCycle,
+    /// It is replaced.
+    Replace,
 }
 
 /// Whether to act, ask or only watch.

@@ -281,6 +281,20 @@ impl Fleet {
         self.proposal(&place.group, Subject::Machine(id), cause, action, None)
     }
 
+    pub(crate) fn reimage(&self, old: MachineId, diagnosis: Diagnosis) -> Proposal {
+        let machine = &self.state.machines[&old];
+        let place = machine.place.clone().unwrap();
+        let mut order = self.order(&place.group, Some(place.member));
+        order.revision = machine.revision.unwrap();
+        let action = Action::Reimage {
+            old,
+            new: order.machine,
+        };
+        let cause = self.diagnosed(diagnosis);
+        let subject = Subject::Machine(old);
+        self.proposal(&place.group, subject, cause, action, Some(order))
+    }
+
     pub(crate) fn diagnosed(&self, diagnosis: Diagnosis) -> Cause {
         Cause::Diagnosed {
             diagnosis,

@@ -70,10 +70,28 @@ impl<'a> Draft<'a> {
 
     /// Proposes to take `old` away, and to make another machine in its place.
     fn replace(&mut self, grounds: Grounds, old: &Machine) {
-        let Some(order) = self.order_in_place_of(&grounds.group, old) else {
+        let Some(member) = self.next_member(&grounds.group, old) else {
+            return;
+        };
+        let Some(order) = self.order_in_place_of(&grounds.group, old, member) else {
             return;
         };
         let action = Action::Replace {
+            old: old.id,
+            new: order.machine,
+        };
+        self.act(grounds, action, Some(order));
+    }
+
+    /// Proposes to write a machine's system anew: another machine comes of it, in the very same place.
+    fn reimage(&mut self, grounds: Grounds, old: &Machine) {
+        let Some(place) = &old.place else {
+            return;
+        };
+        let Some(order) = self.order_in_place_of(&grounds.group, old, place.member.clone()) else {
+            return;
+        };
+        let action = Action::Reimage {
             old: old.id,
             new: order.machine,
         };
@@ -115,6 +133,7 @@ impl<'a> Draft<'a> {
         match would {
             Would::Retire => self.retire(grounds, machine),
             Would::Replace => self.replace(grounds, machine),
+            Would::Treat(Rung::Reimage) => self.reimage(grounds, machine),
             Would::Treat(rung) => self.treat(grounds, machine, rung),
             Would::Drain => self.drain(grounds, machine),
         }
@@ -255,12 +274,17 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn order_in_place_of(&self, id: &GroupId, old: &Machine) -> Option<Order> {
+    /// Who takes the place of a machine that is replaced: a pet's successor is the same pet.
+    fn next_member(&self, id: &GroupId, old: &Machine) -> Option<Member> {
         let group = self.state.groups.get(id)?;
-        let member = match &old.place.as_ref()?.member {
+        Some(match &old.place.as_ref()?.member {
             Member::Cattle(_) => Member::Cattle(self.state.free_ordinal(id, group.next_ordinal)),
             pet => pet.clone(),
-        };
+        })
+    }
+
+    fn order_in_place_of(&self, id: &GroupId, old: &Machine, member: Member) -> Option<Order> {
+        let group = self.state.groups.get(id)?;
         // Repair does not smuggle in a new version.
         let revision = old
             .revision

@@ -3,7 +3,7 @@
 use super::situation::Situation;
 use crate::fleet::limits::HOUR_MS;
 use crate::fleet::{
-    Action, FleetState, GroupId, HistoryEvidence, Machine, Member, Outcome, Subject,
+    Action, FleetState, GroupId, HistoryEvidence, Intent, Machine, Member, Outcome, Subject,
 };
 
 /// What happened to a machine within the last hour; `None` where there is nothing but its present trouble.
@@ -28,7 +28,11 @@ pub(super) fn history(
             .values()
             .filter(|intent| lately(intent.opened_ms))
     };
-    let treated = intents().filter(|intent| intent.action.treats() == Some(machine.id));
+    let is_treatment = |intent: &&Intent| match intent.action {
+        Action::Reimage { new, .. } => new == machine.id,
+        action => action.treats() == Some(machine.id),
+    };
+    let treated = intents().filter(is_treatment);
     let replaced = intents().filter(|intent| {
         matches!(intent.action, Action::Replace { .. })
             && in_its_place(&intent.group, &intent.member)

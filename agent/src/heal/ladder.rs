@@ -5,7 +5,10 @@ use muster_flavors::Registry;
 
 use super::board::Board;
 use super::diagnose::Finding;
-use crate::fleet::{Diagnosis, Group, Machine, Rung, Template, Would, span};
+use crate::fleet::{
+    Diagnosis, Group, Machine, Phase, ProviderEvidence, ProviderWord, Rung, Template, Unreachable,
+    Would, span,
+};
 use crate::spec::for_flavor;
 
 /// What is to be done about a machine, and why not something gentler.
@@ -19,7 +22,7 @@ pub(super) struct Cure {
 
 /// The next rung for a machine.
 pub(super) fn cure(board: &Board<'_>, group: &Group, machine: &Machine, finding: &Finding) -> Cure {
-    let rungs = Rung::ladder(finding.diagnosis);
+    let rungs = rungs(board, group, machine, finding.diagnosis);
     let mut passed = Vec::new();
     for rung in rungs {
         if let Some(why) = passed_over(board, group, machine, *rung) {
@@ -55,6 +58,37 @@ pub(super) fn cure(board: &Board<'_>, group: &Group, machine: &Machine, finding:
         would: Some(Would::Replace),
         why: passed.join("; "),
     }
+}
+
+/// The rungs for a machine, in the order in which they are tried.
+fn rungs(
+    board: &Board<'_>,
+    group: &Group,
+    machine: &Machine,
+    diagnosis: Diagnosis,
+) -> &'static [Rung] {
+    let silent = diagnosis == Diagnosis::Unreachable;
+    if silent && !is_mended_first(board, group, machine) {
+        return &[];
+    }
+    Rung::ladder(diagnosis)
+}
+
+/// Whether a machine that is silent is mended before it is replaced: where another one is not cheaply had, or its group
+/// wants it so. Its provisioner has to say that it runs: then cutting its power ends whatever hangs there.
+fn is_mended_first(board: &Board<'_>, group: &Group, machine: &Machine) -> bool {
+    let Some(provider) = provider(board, machine) else {
+        return false;
+    };
+    let first = match group.spec.heal.unreachable {
+        Some(first) => first == Unreachable::PowerCycle,
+        None => provider.is_hardware,
+    };
+    first && machine.phase == Phase::Joined && provider.word == ProviderWord::Running
+}
+
+fn provider<'a>(board: &'a Board<'_>, machine: &Machine) -> Option<&'a ProviderEvidence> {
+    board.situation.machines.get(&machine.id)?.provider.as_ref()
 }
 
 /// Why a rung is not for a machine; `None` if it is.
@@ -97,8 +131,7 @@ pub(super) fn by_hand(board: &Board<'_>, group: &Group, machine: &Machine, what:
 
 /// Why a rung can't be done to a machine; `None` if it can.
 fn missing(board: &Board<'_>, group: &Group, machine: &Machine, rung: Rung) -> Option<String> {
-    let seen = board.situation.machines.get(&machine.id);
-    let provider = seen.and_then(|seen| seen.provider.as_ref());
+    let provider = provider(board, machine);
     let (can, who) = match rung {
         Rung::RestartWorkload => (can_restart(group, machine), "flavor"),
         Rung::Reboot => (
@@ -107,6 +140,10 @@ fn missing(board: &Board<'_>, group: &Group, machine: &Machine, rung: Rung) -> O
         ),
         Rung::PowerCycle => (
             is_ours(machine) && provider.is_some_and(|provider| provider.can_power_cycle),
+            "provisioner",
+        ),
+        Rung::Reimage => (
+            machine.instance.is_some() && provider.is_some_and(|provider| provider.can_reimage),
             "provisioner",
         ),
     };

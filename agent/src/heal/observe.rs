@@ -122,6 +122,10 @@ pub struct Listing {
     pub can_reboot: bool,
     /// Whether it can take an instance's power away and give it back.
     pub can_power_cycle: bool,
+    /// Whether it can write an instance's system anew.
+    pub can_reimage: bool,
+    /// Whether its instances are hardware, of which there is only so much.
+    pub is_hardware: bool,
     /// The instances, or why it can't say.
     pub said: Result<Vec<Instance>, String>,
 }
@@ -144,6 +148,8 @@ impl Suspect {
             can_prove_off: listing.can_prove_off,
             can_reboot: listing.can_reboot,
             can_power_cycle: listing.can_power_cycle,
+            can_reimage: listing.can_reimage,
+            is_hardware: listing.is_hardware,
             list_lag_ms: listing.list_lag_ms,
             at_ms: listing.at_ms,
         })

@@ -83,6 +83,8 @@ impl World {
             can_prove_off: true,
             can_reboot: true,
             can_power_cycle: true,
+            can_reimage: false,
+            is_hardware: false,
             list_lag_ms: 0,
             at_ms,
         };
@@ -287,6 +289,12 @@ impl World {
                 | Step::Reboot
                 | Step::PowerCycle => StepResult::Done,
                 Step::AwaitWell => continue,
+                Step::Reimage => {
+                    self.say(intent.action.makes().unwrap(), ProviderWord::Running);
+                    let old = intent.action.removes().unwrap();
+                    let instance = self.fleet.state.machines[&old].instance.clone();
+                    StepResult::Provisioned(instance.unwrap())
+                }
                 Step::Provision => {
                     let id = intent.action.makes().unwrap();
                     self.say(id, ProviderWord::Running);

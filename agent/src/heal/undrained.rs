@@ -56,7 +56,7 @@ fn is_doubtful(state: &FleetState, intent: &Intent) -> bool {
     let group = state.groups.get(&intent.group);
     let removes = intent
         .current()
-        .is_some_and(|record| matches!(record.step, Step::Fence | Step::Destroy));
+        .is_some_and(|record| matches!(record.step, Step::Fence | Step::Destroy | Step::Reimage));
     let machine = intent
         .action
         .removes()

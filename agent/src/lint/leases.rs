@@ -6,7 +6,7 @@ use super::Case;
 use super::Severity::{Error, Note, Warning};
 use super::tasks::{ms, vanilla};
 use crate::fleet::limits::SECOND_MS;
-use crate::fleet::{Allocation, GroupSpec, LeaseTerms, span};
+use crate::fleet::{Allocation, GroupSpec, LeaseTerms, Unreachable, span};
 use crate::heal::timing::DETECTION_MS;
 
 /// Until the coordinators have another leader, in milliseconds, as a rule. A lease that does not outlast it stops every
@@ -25,6 +25,7 @@ pub(super) fn look(case: &mut Case<'_>) {
                     commands(case, at, &terms, config);
                 }
                 times(case, at, &terms);
+                behind_power_cycle(case, at, spec);
             }
             None => without(case, at, spec, config.as_ref()),
         }
@@ -70,6 +71,21 @@ fn commands(case: &mut Case<'_>, at: usize, terms: &LeaseTerms, config: &Vanilla
             remedy,
         );
     }
+}
+
+/// A lease is there so that a successor starts soon; whoever has the power cycled first waits for whether that helps.
+fn behind_power_cycle(case: &mut Case<'_>, at: usize, spec: &GroupSpec) {
+    if spec.heal.unreachable != Some(Unreachable::PowerCycle) {
+        return;
+    }
+    let what = format!(
+        "a silent machine that runs, as its provisioner says, has {} after its power cycle, so the lease gains nothing",
+        span(spec.heal.boot_grace_ms)
+    );
+    let remedy =
+        "write unreachable = \"replace\", or no lease where the provisioner can prove machines off";
+    let place = (at, "heal.unreachable");
+    case.find(Warning, "lease-behind-power-cycle", place, what, remedy);
 }
 
 fn times(case: &mut Case<'_>, at: usize, terms: &LeaseTerms) {

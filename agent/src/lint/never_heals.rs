@@ -142,6 +142,8 @@ fn situation(
         can_prove_off: true,
         can_reboot: true,
         can_power_cycle: true,
+        can_reimage: false,
+        is_hardware: false,
         list_lag_ms: 0,
         at_ms: now_ms,
     };

@@ -45,6 +45,15 @@ pub(super) enum Making {
     Throttled,
 }
 
+/// What a call to write an instance anew came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reimaged {
+    /// It was written now, and this machine is no more.
+    Now(MachineId),
+    /// An earlier call of the same operation did it.
+    Before,
+}
+
 /// The modelled provider.
 pub(super) struct Cloud {
     pub(super) model: CloudModel,
@@ -137,6 +146,25 @@ impl Cloud {
         Making::Made { id, anew: true }
     }
 
+    /// Writes an instance anew for another machine; `None` if it runs no more.
+    pub(super) fn reimage(
+        &mut self,
+        op: &OperationId,
+        id: &InstanceId,
+        (machine, place): (MachineId, Place),
+        random: &mut Random,
+    ) -> Option<Reimaged> {
+        let dud = random.share() < self.model.duds;
+        let made = self.instances.get_mut(id).filter(|made| made.runs())?;
+        if made.op.as_ref() == Some(op) {
+            return Some(Reimaged::Before);
+        }
+        let old = std::mem::replace(&mut made.machine, machine);
+        (made.place, made.op, made.dud) = (place, Some(op.clone()), dud);
+        self.operations.insert(op.clone(), id.clone());
+        Some(Reimaged::Now(old))
+    }
+
     /// An instance that exists from now on.
     pub(super) fn make(
         &mut self,
@@ -219,6 +247,8 @@ impl Cloud {
             can_prove_off: !self.model.blind,
             can_reboot: true,
             can_power_cycle: true,
+            can_reimage: self.model.hardware,
+            is_hardware: self.model.hardware,
             list_lag_ms: self.lag_ms(),
             // What has arrived was asked for a while ago.
             at_ms: now_ms.saturating_sub(self.latency_ms().min(LIST_DEADLINE_MS)),

@@ -64,6 +64,11 @@ pub fn random_scenario(seed: u64) -> Scenario {
     } else {
         0.0
     };
+    // Drawn last, so that what was drawn before it is what it was.
+    let cloud = CloudModel {
+        hardware: random.chance(0.25),
+        ..cloud
+    };
     Scenario {
         length: Duration::from_secs(TROUBLE_S + REST_S),
         loss,

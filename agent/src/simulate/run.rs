@@ -278,7 +278,7 @@ impl Run<'_> {
         };
         match &proposal.outcome {
             Outcome::Act { op, action } => {
-                if let (Action::Replace { .. }, Some((old, new))) =
+                if let (Action::Replace { .. } | Action::Reimage { .. }, Some((old, new))) =
                     (action, action.removes().zip(action.makes()))
                 {
                     self.account.ordered(at_ms, old, new);

@@ -84,6 +84,9 @@ pub struct CloudModel {
     /// Whether it has lost sight of its hosts: it says that all instances run, and can neither prove one off nor end it.
     /// Default false.
     pub blind: bool,
+    /// Whether its machines are hardware: it can write their systems anew, and what is silent has its power cycled first.
+    /// Default false.
+    pub hardware: bool,
 }
 
 impl Default for CloudModel {
@@ -97,6 +100,7 @@ impl Default for CloudModel {
             per_minute: None,
             duds: 0.0,
             blind: false,
+            hardware: false,
         }
     }
 }

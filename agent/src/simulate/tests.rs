@@ -163,6 +163,30 @@ fn a_pet_without_a_lease_is_not_replaced_where_nothing_can_be_proved() {
     assert_eq!(report.healed, 0, "{report:#?}");
 }
 
+/// Hardware is mended in its place, as far as that helps: nothing is replaced whose power cycle does.
+#[test]
+fn silent_hardware_is_power_cycled_and_is_the_same_machine_again() {
+    for seed in 0..3 {
+        let faults = vec![
+            fault(FaultKind::Silence, "web-3@1m"),
+            fault(FaultKind::Silence, "db-2@20m"),
+        ];
+        let groups = vec![cattle("web", 5), pets("db", &["db-1", "db-2", "db-3"])];
+        let mut scenario = scenario(seed, groups, 40, faults);
+        scenario.cloud.hardware = true;
+        let report = sound(&scenario);
+        let acts = report.timeline.iter().filter(|line| line.kind == "act");
+        let acts: Vec<_> = acts.map(|line| line.what.as_str()).collect();
+        assert_eq!(acts, ["power-cycle: unreachable"; 2], "seed {seed}");
+        assert!(
+            report
+                .groups
+                .iter()
+                .all(|group| group.running == group.desired)
+        );
+    }
+}
+
 #[test]
 fn an_observed_group_is_only_watched() {
     let mut spec = cattle("web", 3);

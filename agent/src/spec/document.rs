@@ -119,6 +119,10 @@ fn heal(heal: &HealPolicy, defaults: &HealPolicy) -> Map<String, Value> {
     ] {
         table.extend(some(key, (value != default).then(|| duration(value))));
     }
+    table.extend(some(
+        "unreachable",
+        heal.unreachable.map(|first| json!(first)),
+    ));
     if let Some(LeaseTerms { lease_ms, stop_ms }) = heal.lease {
         let written = stop_ms != LeaseTerms::stop_ms_default(lease_ms);
         table.extend(some("lease", Some(duration(lease_ms))));

@@ -16,7 +16,7 @@ use crate::fleet::limits::{
 use crate::fleet::names::{GroupId, MachineName};
 use crate::fleet::spec::{
     Allocation, BudgetPolicy, FlavorSpec, GroupSpec, HealMode, HealPolicy, InstanceSpec, Labels,
-    PetSpec, Placement,
+    PetSpec, Placement, Unreachable,
 };
 use crate::fleet::{LEASE_MS_MAX, LEASE_MS_MIN, LeaseTerms, RUN_MS_MIN, STOP_MS_MIN};
 
@@ -449,6 +449,11 @@ fn read_heal(fields: &mut Fields<'_, '_>, defaults: &HealPolicy) -> HealPolicy {
         silence,
         defaults.unreachable_after_ms,
     );
+    let firsts = [
+        ("power-cycle", Unreachable::PowerCycle),
+        ("replace", Unreachable::Replace),
+    ];
+    let unreachable = fields.choice("unreachable", &firsts);
     let budget = fields.object("budget", |budget| read_budget(budget, mode));
     let lease = read_lease(fields);
     HealPolicy {
@@ -456,6 +461,9 @@ fn read_heal(fields: &mut Fields<'_, '_>, defaults: &HealPolicy) -> HealPolicy {
         boot_grace_ms,
         change_grace_ms,
         unreachable_after_ms,
+        unreachable: unreachable
+            .map(|first| first.value)
+            .or(defaults.unreachable),
         budget: budget.unwrap_or(defaults.budget),
         lease,
     }

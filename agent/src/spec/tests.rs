@@ -5,7 +5,7 @@ mod fakes;
 
 use super::*;
 use crate::api::types::Change;
-use crate::fleet::spec::HealMode;
+use crate::fleet::spec::{HealMode, Unreachable};
 
 fn source(name: &str, text: &str) -> Source {
     Source {
@@ -54,6 +54,7 @@ mode = "approve"
 boot_grace = "5m"
 change_grace = "0s"
 unreachable_after = "1m 30s"
+unreachable = "power-cycle"
 budget = { at_once = 1, per_hour = 4 }
 lease = "20s"
 stop_within = "4s"
@@ -112,6 +113,7 @@ fn every_key_is_read() {
     assert_eq!(spec.placement.zones.len(), 2);
     assert_eq!(spec.heal.mode, HealMode::Approve);
     assert_eq!(spec.heal.unreachable_after_ms, 90_000);
+    assert_eq!(spec.heal.unreachable, Some(Unreachable::PowerCycle));
     assert_eq!(spec.heal.budget.at_once, Some(1));
     let lease = spec.heal.lease.expect("written");
     assert_eq!((lease.lease_ms, lease.stop_ms), (20_000, 4_000));

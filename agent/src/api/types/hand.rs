@@ -16,6 +16,8 @@ pub enum Deed {
     Reboot,
     /// Its provisioner takes its power away and gives it back.
     PowerCycle,
+    /// It is drained, and its provisioner writes its system anew.
+    Reimage,
     /// Its workload hands over its duties, another machine gets its coordinator's seat, and it stays cordoned.
     Drain,
     /// It is drained and destroyed, and another one is made in its place.
@@ -28,6 +30,7 @@ impl fmt::Display for Deed {
             Self::Restart => "restart",
             Self::Reboot => "reboot",
             Self::PowerCycle => "power-cycle",
+            Self::Reimage => "reimage",
             Self::Drain => "drain",
             Self::Replace => "replace",
         })
@@ -103,7 +106,7 @@ pub struct OrderRow {
     pub machine: String,
     /// Its group.
     pub group: String,
-    /// What is to be done: `restart`, `reboot`, `power-cycle`, `drain` or `replace`.
+    /// What is to be done: `restart`, `reboot`, `power-cycle`, `reimage`, `drain` or `replace`.
     pub what: String,
     /// Why, in the words of who asked; may be empty.
     pub reason: String,

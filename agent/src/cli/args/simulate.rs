@@ -167,6 +167,9 @@ pub(crate) struct CloudArgs {
     /// It can neither prove an instance off nor end it, and says of each that it runs: what leases of pets are for.
     #[arg(long)]
     blind: bool,
+    /// Its machines are hardware: it can reimage them, and a silent one has its power cycled before it is replaced.
+    #[arg(long)]
+    hardware: bool,
     /// Instances that it makes a minute; no limit when absent.
     #[arg(long, value_name = "N")]
     per_minute: Option<u32>,
@@ -184,6 +187,7 @@ impl CloudArgs {
             per_minute: self.per_minute,
             duds: self.duds.0,
             blind: self.blind,
+            hardware: self.hardware,
         }
     }
 }

@@ -105,6 +105,25 @@ impl Provisioner for Waited {
         self.around(self.fake.power_cycle(id, deadline)).await
     }
 
+    async fn reimage(
+        &self,
+        id: &InstanceId,
+        spec: &MachineSpec,
+        op: &OperationId,
+        deadline: Deadline,
+    ) -> Result<(), ProvisionError> {
+        self.around(self.fake.reimage(id, spec, op, deadline)).await
+    }
+
+    async fn quarantine(
+        &self,
+        id: &InstanceId,
+        why: &str,
+        deadline: Deadline,
+    ) -> Result<(), ProvisionError> {
+        self.around(self.fake.quarantine(id, why, deadline)).await
+    }
+
     async fn stop(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError> {
         self.around(self.fake.stop(id, deadline)).await
     }
@@ -158,26 +177,33 @@ impl Helpers for Fuse {
 }
 
 /// What is to be done.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Plan {
     ProvisionCattle,
     ProvisionPet,
     ReplaceCattle,
     ReplacePet,
+    ReimageCattle,
+    ReimagePet,
     RetireCattle,
 }
 
-const PLANS: [Plan; 5] = [
+const PLANS: [Plan; 7] = [
     Plan::ProvisionCattle,
     Plan::ProvisionPet,
     Plan::ReplaceCattle,
     Plan::ReplacePet,
+    Plan::ReimageCattle,
+    Plan::ReimagePet,
     Plan::RetireCattle,
 ];
 
 impl Plan {
     fn is_about_pets(self) -> bool {
-        matches!(self, Self::ProvisionPet | Self::ReplacePet)
+        matches!(
+            self,
+            Self::ProvisionPet | Self::ReplacePet | Self::ReimagePet
+        )
     }
 
     /// Opens its intent.
@@ -196,6 +222,9 @@ impl Plan {
                 scene
                     .fleet
                     .retire(first, Cause::TooMany { desired, existing })
+            }
+            Self::ReimageCattle | Self::ReimagePet => {
+                scene.fleet.reimage(first, Diagnosis::AgentDown)
             }
             _ => scene.fleet.replace(first, Diagnosis::Unreachable),
         };
@@ -251,7 +280,12 @@ impl Answers {
             Self::Throttled => Fault::Refuse(ProvisionError::Throttled { retry_after: None }),
             Self::Well | Self::ListLags | Self::KnowsByTagOnly => return,
         };
-        for call in [Call::Provision, Call::Destroy, Call::ProveOff] {
+        for call in [
+            Call::Provision,
+            Call::Destroy,
+            Call::ProveOff,
+            Call::Reimage,
+        ] {
             cloud.inject(call, [fault.clone()]);
         }
     }
@@ -306,9 +340,16 @@ async fn cell(plan: Plan, answers: Answers, point: usize) -> End {
         let mut on_record = machines.filter_map(|machine| machine.instance.as_ref());
         !on_record.any(|known| known.id == instance.id)
     };
+    // To write one anew is to make a machine as well, on the same instance.
     let made = scene.cloud.acts().into_iter();
-    let made = made.filter(|act| matches!(act, Act::Made(..))).count();
-    let orders = 1 + usize::from(matches!(plan, Plan::ReplaceCattle | Plan::ReplacePet));
+    let made = made.filter(|act| matches!(act, Act::Made(..) | Act::Reimaged(..)));
+    let made = made.count();
+    let alone = [
+        Plan::ProvisionCattle,
+        Plan::ProvisionPet,
+        Plan::RetireCattle,
+    ];
+    let orders = 1 + usize::from(!alone.contains(&plan));
     End {
         crashed,
         duplicates: there.len().saturating_sub(plan.leaves()) + made.saturating_sub(orders),

@@ -76,6 +76,7 @@ impl FleetState {
         self.concerns.remove(&Subject::Machine(id));
         self.note(context, EventKind::Joined, About::machine(id, detail));
         if let Some(op) = intent {
+            self.reimaged_by_arrival(context, &op);
             self.finish_await(context, &op);
         }
         self.admitted_by_id(id, token)

@@ -388,7 +388,9 @@ impl FleetState {
                 }
                 let done = match action {
                     Action::Replace { .. } => Some(Would::Replace),
-                    Action::Treat { rung, .. } => Some(Would::Treat(rung)),
+                    Action::Treat { .. } | Action::Reimage { .. } => {
+                        action.rung().map(Would::Treat)
+                    }
                     Action::Drain { .. } => Some(Would::Drain),
                     Action::Provision { .. } | Action::Retire { .. } => None,
                 };

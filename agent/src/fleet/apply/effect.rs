@@ -23,7 +23,7 @@ impl FleetState {
         let Some(group) = proposal.group.clone() else {
             return;
         };
-        let heals = matches!(action, Action::Replace { .. } | Action::Treat { .. });
+        let heals = action.heals();
         // Also what was forced past an empty budget counts: in the fleet's and the zone's, and as under way.
         let paid = heals;
         if heals {
@@ -44,6 +44,7 @@ impl FleetState {
         if let Some(order) = &proposal.order {
             self.put_ordered(context, &group, order, &op, found.as_ref());
         }
+        self.pass_on_treatments(action);
         let pet = found.as_ref().is_some_and(Machine::is_pet);
         let asked = proposal.cause.demand();
         self.overtake(context, proposal, &op);
@@ -142,6 +143,17 @@ impl FleetState {
         self.machines.insert(order.machine, machine);
     }
 
+    /// What has been tried on a machine's hardware is remembered when it is reimaged.
+    fn pass_on_treatments(&mut self, action: Action) {
+        let Action::Reimage { old, new } = action else {
+            return;
+        };
+        let before = self.machines.get(&old).map(|old| old.treatments.clone());
+        if let (Some(treatments), Some(machine)) = (before, self.machines.get_mut(&new)) {
+            machine.treatments = treatments;
+        }
+    }
+
     /// The ordinal of `place` and all below it are used from now on.
     pub(super) fn use_ordinal(&mut self, place: Option<&Place>) {
         let Some(Place {
@@ -204,8 +216,8 @@ impl FleetState {
             }
             (Action::Replace { old, .. }, _) => About::machine(old, cause.to_string()),
             (Action::Retire { machine }, _) => About::machine(machine, cause.to_string()),
-            (Action::Treat { machine, rung, .. }, _) => {
-                About::machine(machine, format!("{rung}: {cause}"))
+            (Action::Treat { machine, .. } | Action::Reimage { old: machine, .. }, _) => {
+                About::machine(machine, format!("{}: {cause}", intent.action))
             }
             (Action::Drain { machine, .. }, _) => About::machine(machine, cause.to_string()),
         };
@@ -213,7 +225,7 @@ impl FleetState {
             Action::Provision { .. } => EventKind::Ordered,
             Action::Replace { .. } => EventKind::Replacing,
             Action::Retire { .. } => EventKind::Retiring,
-            Action::Treat { .. } => EventKind::Treating,
+            Action::Treat { .. } | Action::Reimage { .. } => EventKind::Treating,
             Action::Drain { .. } => EventKind::Draining,
         };
         self.note(context, kind, about.decided(decision));

@@ -7,9 +7,9 @@ use super::super::decision::{Cause, Order, Proposal, Subject};
 use super::super::demand::Demand;
 use super::super::diagnosis::Diagnosis;
 use super::super::group::Group;
-use super::super::ids::{machine_id, operation_id};
+use super::super::ids::operation_id;
 use super::super::intent::Action;
-use super::super::limits::{APPROVAL_MS, INTENTS_OPEN_MAX, SEQUENCE_AHEAD_MAX, WORD_BYTES_MAX};
+use super::super::limits::APPROVAL_MS;
 use super::super::machine::{Machine, Phase, Place};
 use super::super::names::{GroupId, Member};
 use super::super::pool::Limit;
@@ -19,7 +19,8 @@ use super::super::rung::Rung;
 use super::super::spec::{Allocation, HealMode};
 use super::super::state::FleetState;
 use super::super::text::span;
-use super::values::{at_most, invalid};
+use super::order::Former;
+use super::values::invalid;
 use super::{Context, roster};
 
 impl FleetState {
@@ -47,13 +48,19 @@ impl FleetState {
             Action::Provision { machine } => {
                 self.check_provision(context, id, group, proposal)?;
                 let order = needed_order(proposal)?;
-                self.check_order(id, group, order, machine, None)?
+                self.check_order(id, group, order, machine, Former::Nobody)?
             }
             Action::Replace { old, new } => {
                 let machine = self.free_machine(id, old)?;
                 self.check_replace(context, group, proposal, machine, demand)?;
                 let order = needed_order(proposal)?;
-                self.check_order(id, group, order, new, Some(machine))?
+                self.check_order(id, group, order, new, Former::Replaced(machine))?
+            }
+            Action::Reimage { old, new } => {
+                let machine = self.free_machine(id, old)?;
+                self.check_reimage(context, group, proposal, machine, demand)?;
+                let order = needed_order(proposal)?;
+                self.check_order(id, group, order, new, Former::Reimaged(machine))?
             }
             Action::Retire { machine } => {
                 let machine = self.free_machine(id, machine)?;
@@ -250,7 +257,7 @@ impl FleetState {
         self.check_at_once(group, "removals")
     }
 
-    fn check_treat(
+    pub(super) fn check_treat(
         &self,
         context: &Context<'_>,
         group: &Group,
@@ -397,99 +404,6 @@ impl FleetState {
         }
     }
 
-    /// Whether the ordered machine can be had: number, name, place, template, token.
-    fn check_order(
-        &self,
-        id: &GroupId,
-        group: &Group,
-        order: &Order,
-        machine: MachineId,
-        old: Option<&Machine>,
-    ) -> Result<Place, Refusal> {
-        let cluster = self.cluster.as_ref().ok_or(Refusal::NotFounded)?.id;
-        let ahead = order.sequence.checked_sub(self.sequence);
-        if !ahead.is_some_and(|ahead| (1..=SEQUENCE_AHEAD_MAX).contains(&ahead)) {
-            return Err(Refusal::Stale(
-                format!(
-                    "order {} is not one of the next after {}",
-                    order.sequence, self.sequence
-                )
-                .into(),
-            ));
-        }
-        if order.machine != machine || machine_id(cluster, order.sequence) != Some(machine) {
-            return Err(invalid(
-                "an order's machine ID does not follow from its number",
-            ));
-        }
-        if order.token.is_none() {
-            return Err(invalid("an order without a token for its machine"));
-        }
-        let zone_bytes = order.zone.as_ref().map_or(0, String::len);
-        at_most("bytes in a zone's name", zone_bytes, WORD_BYTES_MAX)?;
-        self.check_member(id, group, &order.member, old)?;
-        let kept = old.and_then(|old| old.revision);
-        let wanted = kept.filter(|kept| group.templates.contains_key(kept));
-        if order.revision != wanted.unwrap_or(group.template) {
-            return Err(Refusal::Stale(
-                "the group's specification has changed".into(),
-            ));
-        }
-        self.check_name_free(&order.member.machine_name(id), old.map(|old| old.id))?;
-        self.check_roster_room()?;
-        let open = self.open_intents().count();
-        at_most("operations under way", open + 1, INTENTS_OPEN_MAX)?;
-        Ok(Place {
-            group: id.clone(),
-            member: order.member.clone(),
-            generation: order.sequence,
-        })
-    }
-
-    fn check_member(
-        &self,
-        id: &GroupId,
-        group: &Group,
-        member: &Member,
-        old: Option<&Machine>,
-    ) -> Result<(), Refusal> {
-        match (&group.spec.allocation, member) {
-            (Allocation::Cattle { .. }, Member::Cattle(ordinal)) => {
-                let ahead = ordinal.checked_sub(group.next_ordinal);
-                if ahead.is_none_or(|ahead| ahead > SEQUENCE_AHEAD_MAX) {
-                    return Err(Refusal::Stale(
-                        format!("{member} is not one of the next ordinals of group {id}").into(),
-                    ));
-                }
-            }
-            (Allocation::Pets { members }, Member::Pet(name)) => {
-                if !members.contains_key(name) {
-                    return Err(Refusal::Stale(
-                        format!("{name} is no member any more").into(),
-                    ));
-                }
-                let replaced = old
-                    .and_then(|old| old.place.as_ref())
-                    .map(|place| &place.member);
-                let is_open = |intent: &&_| intent_is_about(intent, id, member);
-                if let Some(intent) = self.open_intents().find(is_open) {
-                    let (group, member, op) = (id.clone(), member.clone(), intent.op.clone());
-                    return Err(Refusal::MemberBusy { group, member, op });
-                }
-                // Two copies of a pet never run.
-                let fits = match replaced {
-                    Some(replaced) => replaced == member && self.holders(id, member) == 1,
-                    None => !self.is_taken(id, member),
-                };
-                if !fits {
-                    return Err(Refusal::Stale(format!("{name} has a machine").into()));
-                }
-            }
-            _ => return Err(invalid("cattle are ordered by ordinal, and pets by name")),
-        }
-        Ok(())
-    }
-
     fn check_operation(
         &self,
         id: &GroupId,
@@ -512,10 +426,6 @@ impl FleetState {
             _ => Ok(()),
         }
     }
-}
-
-fn intent_is_about(intent: &super::super::Intent, id: &GroupId, member: &Member) -> bool {
-    intent.group == *id && intent.member == *member
 }
 
 fn needed_order(proposal: &Proposal) -> Result<&Order, Refusal> {

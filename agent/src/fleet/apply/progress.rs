@@ -47,6 +47,9 @@ impl FleetState {
             StepResult::LeaseOver => self.lease_over(context, &op, step),
             StepResult::Kept => self.kept(context, &op, step),
             StepResult::Undrained(why) => self.undrained(context, &op, step, why),
+            StepResult::Provisioned(instance) if step == Step::Reimage => {
+                self.reimaged(context, &op, Some(instance))
+            }
             StepResult::Provisioned(instance) => self.provisioned(context, &op, step, instance),
             StepResult::Error { error, retry_ms } => {
                 self.step_failed(context, &op, error, retry_ms)
@@ -66,7 +69,7 @@ impl FleetState {
     }
 
     fn step_done(&mut self, context: &Context<'_>, op: &OperationId, step: Step) -> Applied {
-        if matches!(step, Step::Provision | Step::AwaitJoin) {
+        if matches!(step, Step::Provision | Step::Reimage | Step::AwaitJoin) {
             return Err(invalid(format!(
                 "`{step}` ends with an instance or an admission only"
             )));
@@ -94,7 +97,7 @@ impl FleetState {
             Step::RestartWorkload => Some((EventKind::Treated, "has restarted its workload")),
             Step::Reboot => Some((EventKind::Treated, "was rebooted")),
             Step::PowerCycle => Some((EventKind::Treated, "was power-cycled")),
-            Step::Provision | Step::AwaitJoin | Step::AwaitWell => None,
+            Step::Provision | Step::Reimage | Step::AwaitJoin | Step::AwaitWell => None,
         };
         if let Some((kind, words)) = event {
             let about = About::machine(found, format!("{what} {words}"));
@@ -463,7 +466,7 @@ impl FleetState {
         self.end_treatment(context, intent.action, Some(false));
         self.end_asked(context, &intent, Some(&error));
         // What did not help in place is followed by the next rung, not by a wait.
-        if intent.action.treats().is_none() {
+        if intent.action.rung().is_none() {
             self.note_failure(context, &intent);
         }
         self.after_intent(context, &intent);
@@ -491,13 +494,19 @@ impl FleetState {
 
     /// A machine that was treated is free again, and remembers how it went if that is known.
     fn end_treatment(&mut self, context: &Context<'_>, action: Action, helped: Option<bool>) {
-        let treated = action.treats().and_then(|id| self.machines.get_mut(&id));
-        let Some(machine) = treated else {
+        let treated = match action {
+            // The one that comes of it, unless nothing did: on the same hardware, which is what is remembered.
+            Action::Reimage { old, new } => Some(old)
+                .filter(|old| self.machines.contains_key(old))
+                .or(Some(new)),
+            _ => action.treats(),
+        };
+        let Some(machine) = treated.and_then(|id| self.machines.get_mut(&id)) else {
             return;
         };
         machine.intent = None;
         let at_ms = context.now_ms;
-        if let (Action::Treat { rung, .. }, Some(helped)) = (action, helped) {
+        if let (Some(rung), Some(helped)) = (action.rung(), helped) {
             machine.treatments.note(Treatment {
                 rung,
                 at_ms,

@@ -99,6 +99,7 @@ fn deed() -> impl Strategy<Value = Would> {
         2 => Just(Would::Drain),
         2 => Just(Would::Treat(Rung::Reboot)),
         1 => Just(Would::Treat(Rung::PowerCycle)),
+        1 => Just(Would::Treat(Rung::Reimage)),
         1 => Just(Would::Treat(Rung::RestartWorkload)),
         1 => Just(Would::Retire),
     ]

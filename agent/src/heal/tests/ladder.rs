@@ -11,10 +11,7 @@ const GRACE_MS: u64 = 30 * SECOND_MS;
 /// What is being done to a machine in its place.
 fn rung(world: &World, id: MachineId) -> Option<Rung> {
     let op = world.fleet.state.machines.get(&id)?.intent.as_ref()?;
-    match world.fleet.state.intents[op].action {
-        Action::Treat { rung, .. } => Some(rung),
-        _ => None,
-    }
+    world.fleet.state.intents[op].action.rung()
 }
 
 /// It is done, and does not help until its time is up.
@@ -90,6 +87,128 @@ fn what_did_not_help_is_followed_by_the_next_rung_and_at_last_by_a_replacement()
         "each rung is paid for"
     );
     assert!(group.failures.is_empty(), "no order has failed");
+}
+
+/// The provisioner of a machine has hardware, or not, and can write it anew, or not.
+fn provides(world: &mut World, id: MachineId, is_hardware: bool, can_reimage: bool) {
+    let seen = world.seen.get_mut(&id).unwrap();
+    let provider = seen.provider.as_mut().unwrap();
+    (provider.is_hardware, provider.can_reimage) = (is_hardware, can_reimage);
+}
+
+/// What is done about a machine that is silent for long enough.
+fn about_silence(world: &mut World, name: &str, is_hardware: bool) -> (MachineId, Option<Rung>) {
+    let id = world.silence(name);
+    provides(world, id, is_hardware, true);
+    world.pass(GRACE_MS);
+    world.settle();
+    (id, rung(world, id))
+}
+
+#[test]
+fn silent_hardware_has_its_power_cycled_then_is_reimaged_and_replaced_at_last() {
+    for spec in [cattle("web", 3), pets("web", &["web-1", "web-2", "web-3"])] {
+        let mut world = World::new(&[spec]);
+        let (id, first) = about_silence(&mut world, "web-2", true);
+        assert_eq!(first, Some(Rung::PowerCycle));
+        in_vain(&mut world, MINUTE_MS);
+        assert_eq!(rung(&world, id), Some(Rung::Reimage));
+        assert_eq!(world.fleet.phase(id), Some(Phase::Retiring));
+        world.carry_out();
+        let new = world.id("web-2");
+        assert_ne!(new, id, "another machine in the same place");
+        assert!(!world.fleet.state.machines.contains_key(&id));
+        world.say(new, ProviderWord::Running);
+        world.pass(MINUTE_MS);
+        world.settle();
+        assert!(world.replacing(new), "{:?}", world.concern(new));
+    }
+}
+
+#[test]
+fn what_is_silent_is_replaced_at_once_where_another_one_is_cheaply_had() {
+    for spec in [cattle("web", 3), pets("web", &["web-1", "web-2", "web-3"])] {
+        let mut world = World::new(std::slice::from_ref(&spec));
+        let (id, first) = about_silence(&mut world, "web-2", false);
+        assert!(first.is_none() && world.replacing(id));
+
+        // Whoever wants it otherwise says so, in either direction.
+        let mut gentle = spec.clone();
+        gentle.heal.unreachable = Some(Unreachable::PowerCycle);
+        let mut world = World::new(&[gentle]);
+        let (_, first) = about_silence(&mut world, "web-2", false);
+        assert_eq!(first, Some(Rung::PowerCycle));
+        let mut hasty = spec;
+        hasty.heal.unreachable = Some(Unreachable::Replace);
+        let mut world = World::new(&[hasty]);
+        let (id, first) = about_silence(&mut world, "web-2", true);
+        assert!(first.is_none() && world.replacing(id));
+    }
+}
+
+#[test]
+fn hardware_is_replaced_at_once_where_its_controller_does_not_say_that_it_runs() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    let id = world.silence("web-2");
+    let why = "it does not answer".into();
+    world.say(id, ProviderWord::CannotSay { why });
+    provides(&mut world, id, true, true);
+    world.pass(GRACE_MS);
+    world.settle();
+    assert!(world.replacing(id), "{:?}", world.concern(id));
+
+    let mut world = World::new(&[cattle("web", 3)]);
+    let id = world.kill("web-2");
+    provides(&mut world, id, true, true);
+    world.pass(GRACE_MS);
+    world.settle();
+    assert!(world.replacing(id), "it is proved gone");
+}
+
+#[test]
+fn reimaging_is_the_last_rung_before_replacing_for_what_answers_too() {
+    let mut world = World::new(&[restartable(3)]);
+    let id = world.ail("web-2");
+    provides(&mut world, id, false, true);
+    use Rung::{Reboot, Reimage, RestartWorkload};
+    let mut tried = Vec::new();
+    world.pass(GRACE_MS);
+    world.settle();
+    while let Some(next) = rung(&world, id) {
+        tried.push(next);
+        if next == Reimage {
+            break;
+        }
+        in_vain(&mut world, MINUTE_MS);
+    }
+    assert_eq!(tried, [RestartWorkload, Reboot, Reimage]);
+    world.carry_out();
+    world.carry_out();
+    world.settle();
+    let new = world.id("web-2");
+    assert_eq!(world.fleet.phase(new), Some(Phase::Joined));
+    let last = world.fleet.state.machines[&new].treatments.last.back();
+    assert_eq!(
+        last.map(|last| (last.rung, last.helped)),
+        Some((Reimage, true))
+    );
+
+    // It is the same hardware: what failed on it is remembered, and twice is enough.
+    let failed = world.fleet.state.machines[&new].treatments.clone();
+    assert!(failed.spent(Reboot, world.now_ms()).is_some());
+    world.ail("web-2");
+    provides(&mut world, new, false, true);
+    world.pass(2 * GRACE_MS);
+    world.settle();
+    assert_eq!(rung(&world, new), Some(Reimage));
+    world.carry_out();
+    world.carry_out();
+    world.settle();
+    let third = world.ail("web-2");
+    provides(&mut world, third, false, true);
+    world.pass(2 * GRACE_MS);
+    world.settle();
+    assert!(world.replacing(third), "{:?}", world.concern(third));
 }
 
 #[test]

@@ -32,6 +32,8 @@ fn listing(world: &World, instances: Vec<Listed>) -> Listing {
         can_prove_off: true,
         can_reboot: true,
         can_power_cycle: true,
+        can_reimage: false,
+        is_hardware: false,
         said: Ok(instances),
     }
 }
@@ -194,6 +196,8 @@ fn no_such_instance_proves_nothing_while_the_list_may_lag() {
             can_prove_off: true,
             can_reboot: true,
             can_power_cycle: true,
+            can_reimage: false,
+            is_hardware: false,
             list_lag_ms: 60_000,
             at_ms,
         };

@@ -29,6 +29,8 @@ fn listing(said: Result<Vec<Instance>, String>) -> Listing {
         can_prove_off: true,
         can_reboot: true,
         can_power_cycle: false,
+        can_reimage: false,
+        is_hardware: false,
         said,
     }
 }

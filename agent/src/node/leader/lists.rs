@@ -149,6 +149,8 @@ impl Said {
             can_prove_off: false,
             can_reboot: false,
             can_power_cycle: false,
+            can_reimage: false,
+            is_hardware: false,
             said: Err(why),
         };
         Self { at, listing }
@@ -182,6 +184,8 @@ async fn list(built: Option<Arc<dyn Provisioner>>, filter: Tags) -> Said {
         can_prove_off: can.prove_off,
         can_reboot: can.reboot,
         can_power_cycle: can.power_cycle,
+        can_reimage: can.reimage,
+        is_hardware: can.hardware,
         said,
     };
     Said { at, listing }

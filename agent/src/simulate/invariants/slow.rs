@@ -24,7 +24,7 @@ impl Invariant for SlowIsNotDead {
         for proposal in &plan.proposals {
             let (
                 Outcome::Act {
-                    action: Action::Replace { old, .. },
+                    action: Action::Replace { old, .. } | Action::Reimage { old, .. },
                     ..
                 },
                 Cause::Diagnosed { .. },
@@ -47,7 +47,7 @@ impl Invariant for SlowIsNotDead {
             });
             if let Some(report) = heard {
                 return Err(format!(
-                    "{old} is replaced, and {} gets an answer from it",
+                    "{old} is replaced or reimaged, and {} gets an answer from it",
                     report.by
                 ));
             }

@@ -11,10 +11,10 @@ use super::{Happening, Run};
 use crate::execute::{Job, Surroundings, Target, Work, job};
 use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
-    Command, InstanceId, Intent, LeaseTerms, OperationId, Place, Progress, Reply, Rule, Rung, Step,
-    StepResult, Undrained,
+    Command, Instance, InstanceId, Intent, LeaseTerms, OperationId, Place, Progress, Reply, Rule,
+    Rung, Step, StepResult, Undrained,
 };
-use crate::simulate::cloud::Making;
+use crate::simulate::cloud::{Making, Reimaged};
 use crate::simulate::invariants::{Call, Sight};
 use crate::simulate::scenario::Safeguard;
 
@@ -221,6 +221,13 @@ impl Run<'_> {
                 },
                 None => failed("throttled", wait_ms),
             },
+            Work::Reimage { .. } if self.scenario.cloud.blind => {
+                return failed("its host does not answer the provider", wait_ms);
+            }
+            Work::Reimage { instance, .. } => match self.reimage(errand, instance) {
+                Some(instance) => StepResult::Provisioned(instance),
+                None => failed("the instance is gone", wait_ms),
+            },
             Work::Reboot { instance, rung, .. } => {
                 self.reboot(instance, *rung);
                 StepResult::Done
@@ -271,6 +278,39 @@ impl Run<'_> {
         let boot_ms = self.random.about_ms(self.scenario.cloud.boot);
         self.schedule(self.now_ms + boot_ms, Happening::Starts(machine));
         self.check_leader();
+    }
+
+    /// What runs there ends, and another machine boots.
+    fn reimage(&mut self, errand: &Errand, id: &InstanceId) -> Option<Instance> {
+        let intent = &errand.intent;
+        let machine = intent.action.makes()?;
+        let place: Place = self.state.machines.get(&machine)?.place.clone()?;
+        let done =
+            self.cloud
+                .reimage(&intent.op, id, (machine, place.clone()), &mut self.random)?;
+        if let Reimaged::Now(old) = done {
+            let running: Vec<MachineId> = self
+                .cloud
+                .running(&place)
+                .filter(|other| *other != machine && self.may_write(*other))
+                .collect();
+            let call = Call {
+                op: &intent.op,
+                intent,
+                step: Step::Reimage,
+                ends: Some((old, self.mesh.hears(errand.by, old))),
+                makes: Some((&place, &running)),
+                made_again: false,
+                hears: errand.hears,
+            };
+            let at_ms = self.now_ms.saturating_sub(self.began_ms);
+            self.watch.see(at_ms, &Sight::Called(&call));
+            self.mesh.power_off(old);
+            self.check_leader();
+            let boot_ms = self.random.about_ms(self.scenario.cloud.boot);
+            self.schedule(self.now_ms + boot_ms, Happening::Boots(id.clone()));
+        }
+        self.cloud.on_record(id)
     }
 
     fn end_instance(&mut self, errand: &Errand, target: &Target) {

@@ -33,6 +33,9 @@ struct Written {
     permitted: BTreeSet<String>,
     #[serde(default)]
     list_lag: Option<String>,
+    /// Whether machines are hardware, of which there is only so much.
+    #[serde(default)]
+    hardware: bool,
     expect: Vec<Expect>,
 }
 
@@ -108,7 +111,10 @@ fn fleet() -> Vec<GroupSpec> {
 
 impl Case {
     fn run(&self, seed: u64) -> Report {
-        let mut cloud = CloudModel::default();
+        let mut cloud = CloudModel {
+            hardware: self.written.hardware,
+            ..CloudModel::default()
+        };
         if let Some(lag) = &self.written.list_lag {
             cloud.list_lag = humantime::parse_duration(lag).expect("a time");
         }

@@ -57,7 +57,7 @@ impl Oracle {
             assert!(heard * 2 > counted, "a minority acts: {heard} of {counted}");
             let asked = proposal.cause.demand();
             let treated = action.treats().or(match action {
-                Action::Replace { old, .. } => Some(*old),
+                Action::Replace { old, .. } | Action::Reimage { old, .. } => Some(*old),
                 _ => None,
             });
             match (asked, treated) {
@@ -65,7 +65,7 @@ impl Oracle {
                 (None, Some(machine)) => self.permitted(state, machine),
                 (_, None) => {}
             }
-            if let Action::Replace { old, .. } = action {
+            if let Action::Replace { old, .. } | Action::Reimage { old, .. } = action {
                 let reports = &situation.machines[old].witnesses;
                 let joined = state.machines[old].phase == Phase::Joined;
                 // What it answered before it fell silent, or too long ago, by the leader's clock of now, says nothing.

@@ -62,6 +62,8 @@ pub(super) struct Made {
     /// It was destroyed for good: nobody can start it again.
     pub(super) destroyed: bool,
     pub(super) made_ms: u64,
+    /// What the provider calls it.
+    pub(super) instance: String,
 }
 
 pub(super) struct Sim {

@@ -92,6 +92,7 @@ impl Sim {
             Step::Fence => self.remove(job, false),
             Step::Destroy => self.remove(job, true),
             Step::Reboot | Step::PowerCycle => self.reboot(job),
+            Step::Reimage => self.reimage(job),
             Step::RestartWorkload => None,
             Step::Drain | Step::AwaitJoin | Step::AwaitWell => Some(StepResult::Done),
         }
@@ -118,11 +119,40 @@ impl Sim {
                 running: true,
                 destroyed: false,
                 made_ms: self.fleet.now_ms,
+                instance: format!("p-{}", machine.id),
             };
             self.made.insert(op.clone(), new);
         }
-        let id = format!("p-{}", machine.id);
-        Some(StepResult::Provisioned(instance(&id)))
+        let id = &self.made[op].instance;
+        Some(StepResult::Provisioned(instance(id)))
+    }
+
+    /// The instance is the new machine's from now on. What its old operation made is no more.
+    fn reimage(&mut self, job: &Job) -> Option<StepResult> {
+        let (old, new) = (job.old.as_ref()?, job.new.as_ref()?);
+        let op = &job.intent.op;
+        if !self.made.contains_key(op) {
+            let before = self.made.get_mut(old.order.as_ref()?)?;
+            if before.destroyed {
+                return None;
+            }
+            (before.running, before.destroyed) = (false, true);
+            let instance = before.instance.clone();
+            let place = new.place.clone().expect("ordered for a place");
+            let copy = Oracle::copy(&self.made, op, &place);
+            assert!(copy.is_none(), "two copies run: {copy:?} and {place:?}");
+            let made = Made {
+                machine: new.id,
+                place,
+                running: true,
+                destroyed: false,
+                made_ms: self.fleet.now_ms,
+                instance,
+            };
+            self.made.insert(op.clone(), made);
+            self.become_of(old.id, Condition::Dead);
+        }
+        Some(StepResult::Provisioned(instance(&self.made[op].instance)))
     }
 
     fn remove(&mut self, job: &Job, for_good: bool) -> Option<StepResult> {

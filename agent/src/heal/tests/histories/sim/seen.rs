@@ -89,7 +89,7 @@ impl Sim {
         let listed = |(op, made): (&OperationId, &Made)| {
             let old_enough = made.made_ms.saturating_add(LAG_MS) <= self.fleet.now_ms;
             (!made.destroyed && old_enough).then(|| Listed {
-                id: format!("p-{}", made.machine).parse().unwrap(),
+                id: made.instance.parse().unwrap(),
                 state: if made.running {
                     InstanceState::Running
                 } else {
@@ -109,6 +109,8 @@ impl Sim {
             can_prove_off: true,
             can_reboot: true,
             can_power_cycle: true,
+            can_reimage: true,
+            is_hardware: false,
             said: if answers {
                 Ok(self.made.iter().filter_map(listed).collect())
             } else {

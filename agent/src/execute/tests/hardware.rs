@@ -1,0 +1,141 @@
+//! Machines that are hardware: written anew in their place, and left out once they have failed.
+
+use std::time::Duration;
+
+use muster_mesh::identity::MachineId;
+use muster_provisioners::fake::{Act, Call, Fake, Fault};
+use muster_provisioners::{Deadline, OperationId, ProvisionError, Provisioner, Secret};
+
+use super::super::Work;
+use super::{Scene, Surroundings, job};
+use crate::fleet::testing::{cattle, group, pets};
+use crate::fleet::{Command, Diagnosis, IntentState, StepResult};
+
+fn rack() -> Fake {
+    let mut capabilities = Fake::new().capabilities();
+    capabilities.hardware = true;
+    Fake::with(capabilities)
+}
+
+/// Why each node is in quarantine.
+async fn quarantine(scene: &Scene) -> Vec<String> {
+    let deadline = Deadline::after(Duration::from_secs(5));
+    let listed = scene.cloud.quarantined(deadline).await.expect("listed");
+    listed.into_iter().map(|one| one.why).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_is_written_anew_once_whatever_becomes_of_the_answer() {
+    let mut scene = Scene::on(&[pets("db", &["db-1"])], rack());
+    let old = scene.fleet.act(scene.fleet.provision(&group("db")));
+    scene.carry_on(old).await;
+    scene.fleet.join(old);
+    let held = scene.fleet.state.machines[&old].instance.clone();
+    let held = held.expect("on record").id;
+    let new = scene
+        .fleet
+        .act(scene.fleet.reimage(old, Diagnosis::AgentDown));
+    scene.cloud.inject(Call::Reimage, [Fault::LoseAnswer]);
+    let lost = scene.attempt(new).await;
+    assert!(matches!(lost.result, StepResult::Error { .. }), "{lost:?}");
+    scene.fleet.ok(Command::Progress(lost));
+    scene.fleet.pass(120_000);
+    // The first leader calls again and dies; the next one calls once more.
+    let _unsaid = scene.attempt(new).await;
+    scene.carry_on(new).await;
+    let op = scene.fleet.intent_of(new).op.clone();
+    let acts = scene.cloud.acts();
+    let anew = acts.iter().filter(|act| matches!(act, Act::Reimaged(..)));
+    assert_eq!(anew.count(), 1, "{acts:?}");
+    let there = scene.cloud.instances();
+    assert_eq!(there.len(), 1);
+    assert_eq!(
+        (&there[0].id, there[0].operation()),
+        (&held, Some(op.clone()))
+    );
+    scene.fleet.join(new);
+    let intent = &scene.fleet.state.intents[&op];
+    assert!(matches!(intent.state, IntentState::Done { .. }));
+    assert!(quarantine(&scene).await.is_empty(), "nothing was given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_is_not_told_to_ask_itself_for_admission() {
+    let mut scene = Scene::on(&[cattle("web", 2)], rack());
+    let old = scene.fleet.act(scene.fleet.provision(&group("web")));
+    scene.carry_on(old).await;
+    scene.fleet.join(old);
+    let own = scene.fleet.state.machines[&old].addr.expect("it joined");
+    let other = ([127, 0, 0, 77], 1).into();
+    let new = scene
+        .fleet
+        .act(scene.fleet.reimage(old, Diagnosis::AgentDown));
+    let token = |_: MachineId, _: &OperationId| Secret::new("muster1-token");
+    let surroundings = Surroundings {
+        seeds: vec![own, other],
+        token: &token,
+    };
+    let intent = scene.fleet.intent_of(new);
+    let work = job(&scene.fleet.state, intent, &surroundings).expect("the state makes sense");
+    match work.expect("a step for an executor").work {
+        Work::Reimage { spec, .. } => assert_eq!(spec.boot.seeds, [other]),
+        work => panic!("{work:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hardware_that_failed_is_left_out_before_it_is_free_again() {
+    for spec in [cattle("web", 1), pets("web", &["web-1"])] {
+        let mut scene = Scene::on(&[spec], rack());
+        let old = scene.fleet.act(scene.fleet.provision(&group("web")));
+        scene.carry_on(old).await;
+        scene.fleet.join(old);
+        let new = scene
+            .fleet
+            .act(scene.fleet.replace(old, Diagnosis::Unreachable));
+        // Where it can't be left out it is not given back either.
+        let down = ProvisionError::unavailable("its controller does not answer");
+        scene.cloud.inject(Call::Quarantine, [Fault::Refuse(down)]);
+        let failed = scene.attempt(new).await;
+        assert!(
+            matches!(failed.result, StepResult::Error { .. }),
+            "{failed:?}"
+        );
+        assert_eq!(scene.cloud.calls(Call::Destroy), 0);
+        scene.fleet.ok(Command::Progress(failed));
+        scene.fleet.pass(120_000);
+        scene.carry_on(new).await;
+        let why = quarantine(&scene).await;
+        assert!(
+            matches!(&why[..], [why] if why.contains("as the test says")),
+            "{why:?}"
+        );
+        let acts = scene.cloud.acts();
+        let at = |wanted: fn(&Act) -> bool| acts.iter().position(wanted);
+        let (aside, destroyed) = (
+            at(|act| matches!(act, Act::Quarantined(_))),
+            at(|act| matches!(act, Act::Destroyed(_))),
+        );
+        assert!(aside < destroyed && aside.is_some(), "{acts:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hardware_that_nobody_needs_any_more_is_free_again() {
+    let mut scene = Scene::on(&[cattle("web", 1)], rack());
+    let old = scene.fleet.act(scene.fleet.provision(&group("web")));
+    scene.carry_on(old).await;
+    scene.fleet.join(old);
+    scene.fleet.declare(cattle("web", 0));
+    let cause = crate::fleet::Cause::TooMany {
+        desired: 0,
+        existing: 1,
+    };
+    scene.fleet.act(scene.fleet.retire(old, cause));
+    while scene.fleet.state.machines.contains_key(&old) {
+        let progress = scene.attempt(old).await;
+        scene.fleet.ok(Command::Progress(progress));
+        scene.fleet.pass(120_000);
+    }
+    assert!(quarantine(&scene).await.is_empty());
+}
