@@ -3,6 +3,7 @@
 //! Each system runs in a network namespace of its own, so that everything on its loopback is its traffic. What an
 //! agent knows is read from its log as it is written. Memory and processor time come from the kernel.
 
+pub mod explain;
 pub mod figures;
 pub mod log;
 pub mod muster;
@@ -33,6 +34,8 @@ pub struct Agent {
     pub is_leader: bool,
     /// Its log.
     pub log: PathBuf,
+    /// What `muster --node` takes to ask it; empty for another system's.
+    pub node: String,
 }
 
 /// What a line of an agent's log tells.
@@ -67,6 +70,10 @@ pub trait System {
     /// Restores the full number after `victim` was lost; says when the replacement was ordered and when all was well,
     /// since `killed`, where the system does that by itself.
     fn restore(&mut self, victim: &Agent, killed: std::time::Instant) -> Restored;
+
+    /// How long one agent takes to explain what was decided about another, asked as people do; `None` for a system that
+    /// explains nothing.
+    fn explain(&self, asked: &Agent, about: &Agent) -> Option<Duration>;
 }
 
 /// How a system got whole again.
@@ -111,6 +118,8 @@ pub enum Scenario {
     Leader,
     /// An agent's packets are dropped.
     Silent,
+    /// Survivors explain a decision, its decider and half of the coordinators being dead.
+    Explain,
     /// The health of every machine changes every five seconds.
     Churn,
     /// This share of all packets is lost, in percent.
@@ -119,13 +128,19 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, by name.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("idle", Self::Idle),
         ("kill", Self::Kill),
         ("leader", Self::Leader),
         ("silent", Self::Silent),
+        ("explain", Self::Explain),
         ("churn", Self::Churn),
         ("loss10", Self::Loss(10)),
         ("loss25", Self::Loss(25)),
     ];
+
+    /// Whether Serf has nothing to show in it.
+    pub fn is_of_muster_only(self) -> bool {
+        matches!(self, Self::Leader | Self::Explain)
+    }
 }

@@ -35,7 +35,7 @@ const fn metric(name: &'static str, what: &'static str, target: Target) -> Metri
 }
 
 /// All metrics, in the order of the table.
-pub const METRICS: [Metric; 27] = [
+pub const METRICS: [Metric; 28] = [
     metric(
         "resident_mib",
         "resident memory of an idle agent, MiB",
@@ -120,6 +120,11 @@ pub const METRICS: [Metric; 27] = [
         "silent_all_s",
         "silent death until all know, s",
         Target::Ratio(0.5),
+    ),
+    metric(
+        "explain_s",
+        "the slowest `explain` of ten survivors, decider and half of the coordinators dead, s",
+        Target::Most(1.0),
     ),
     metric(
         "churn_packets_per_s",

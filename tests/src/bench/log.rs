@@ -183,6 +183,7 @@ mod tests {
             is_coordinator: false,
             is_leader: false,
             log,
+            node: String::new(),
         };
         let news = |line: &str| {
             line.strip_prefix("dead ")

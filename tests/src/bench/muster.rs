@@ -85,6 +85,7 @@ impl Muster {
             is_coordinator: status.coordinators.contains(&machine.name),
             is_leader: status.leader.as_deref() == Some(&machine.name),
             log: machine.dir().join("agent.log"),
+            node: machine.api().to_owned(),
         }
     }
 }
@@ -155,5 +156,18 @@ impl System for Muster {
             ordered,
             whole: Some(at.duration_since(killed)),
         }
+    }
+
+    fn explain(&self, asked: &Agent, about: &Agent) -> Option<Duration> {
+        let start = now();
+        let answer = self
+            .fleet
+            .ask(&asked.node, &["explain", &about.name, "--json"])
+            .ok();
+        let took = start.elapsed();
+        let decisions = &answer.json()["decisions"];
+        let explained = decisions.as_array().is_some_and(|list| !list.is_empty());
+        assert!(explained, "nothing is explained\n{answer}");
+        Some(took)
     }
 }

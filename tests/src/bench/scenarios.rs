@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::explain::explain;
 use super::figures::Figures;
 use super::log::LogWatch;
 use super::{Agent, Failure, News, Plan, Scenario, System, usage};
@@ -27,7 +28,7 @@ pub fn run(name: &str, size: u32, plan: &Plan, start: Start<'_>) -> (Figures, Ve
     let (mut figures, mut failures) = (Figures::default(), Vec::new());
     let mut running: Option<Box<dyn System>> = None;
     for (title, scenario) in Scenario::ALL {
-        if !plan.scenarios.contains(&scenario) || (scenario == Scenario::Leader && name == "serf") {
+        if !plan.scenarios.contains(&scenario) || (scenario.is_of_muster_only() && name == "serf") {
             continue;
         }
         // What makes the health change is started with the system.
@@ -68,7 +69,7 @@ fn measure(
     figures: &mut Figures,
 ) {
     let runs = match scenario {
-        Scenario::Kill | Scenario::Leader | Scenario::Silent => plan.runs,
+        Scenario::Kill | Scenario::Leader | Scenario::Silent | Scenario::Explain => plan.runs,
         Scenario::Idle | Scenario::Churn | Scenario::Loss(_) => 1,
     };
     for round in 0..runs {
@@ -78,6 +79,7 @@ fn measure(
             Scenario::Kill => kill(system, figures, "kill", |agent| !agent.is_leader, round),
             Scenario::Leader => kill(system, figures, "leader", |agent| agent.is_leader, round),
             Scenario::Silent => silent(system, figures, round),
+            Scenario::Explain => explain(system, figures, round),
             Scenario::Churn => churn(system, plan, figures),
             Scenario::Loss(percent) => loss(system, plan, figures, percent),
         }
@@ -246,7 +248,7 @@ fn wait_known(
 }
 
 /// The victim of a round: another one each time.
-fn choose(agents: &[Agent], fits: fn(&Agent) -> bool, round: u32) -> Option<Agent> {
+pub(super) fn choose(agents: &[Agent], fits: fn(&Agent) -> bool, round: u32) -> Option<Agent> {
     let fitting: Vec<_> = agents.iter().filter(|agent| fits(agent)).collect();
     let spread = fitting.len() / 3 + 1;
     let index = (round as usize * spread + fitting.len() / 2).checked_rem(fitting.len())?;
@@ -254,7 +256,7 @@ fn choose(agents: &[Agent], fits: fn(&Agent) -> bool, round: u32) -> Option<Agen
 }
 
 /// Kills an agent that the system under measurement has just named as one of its own.
-fn kill_agent(agent: &Agent) {
+pub(super) fn kill_agent(agent: &Agent) {
     let pid = i32::try_from(agent.pid).ok().and_then(Pid::from_raw);
     if let Some(pid) = pid {
         let _ = kill_process(pid, Signal::KILL);

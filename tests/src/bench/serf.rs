@@ -87,6 +87,7 @@ impl Serf {
             is_coordinator: false,
             is_leader: false,
             log,
+            node: String::new(),
         };
         self.agents.push((agent, child));
     }
@@ -180,6 +181,10 @@ impl System for Serf {
         // Deaths are passed on for a while; what is measured next shall not contain that.
         pause(Duration::from_secs(5));
         Restored::default()
+    }
+
+    fn explain(&self, _asked: &Agent, _about: &Agent) -> Option<Duration> {
+        None
     }
 }
 
