@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::FutureExt as _;
 use muster_mesh::clock::{Monotonic, unix_ms};
 use muster_mesh::consensus::follow::Standing;
 use muster_mesh::consensus::{LogGeneration, Network};
@@ -22,6 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::desk::NodeDesk;
+use self::footprint::Files;
 use self::local_events::LocalEvents;
 use self::mesh::{Input, Mesh, MeshParts, MeshTask};
 use self::shared::Shared;
@@ -104,6 +106,7 @@ pub async fn run(
     log: LogHandle,
     stop: CancellationToken,
 ) -> anyhow::Result<Ended> {
+    let files = Files::mapped_now();
     let data_dir = &config.machine.data_dir;
     let state_dir = Arc::new(StateDir::open(data_dir)?);
     let identity = tokio::select! {
@@ -154,6 +157,13 @@ pub async fn run(
     ));
     spawn_tasks(&mut tasks, &shared, requests, network, publish, revoke).await?;
     tasks.spawn(company::run(Arc::clone(&shared), identity.peers));
+    tasks.spawn(
+        shared
+            .stop
+            .clone()
+            .run_until_cancelled_owned(files.keep_small())
+            .map(drop),
+    );
     let ended = run_until_told(&shared, &mut tasks, &mut mesh_task).await?;
     departure::say_goodbye(&shared, ended).await;
     shared.stop.cancel();
@@ -347,10 +357,6 @@ async fn spawn_tasks(
     tasks.spawn(watchdog::run(Arc::clone(shared)));
     tasks.spawn(workload::run(Arc::clone(shared), verdict));
     tasks.spawn(vitality::run(Arc::clone(shared), workload, latest));
-    let until = shared.stop.clone();
-    tasks.spawn(async move {
-        tokio::select! { () = until.cancelled() => {}, () = footprint::keep_small() => {} }
-    });
     Ok(())
 }
 

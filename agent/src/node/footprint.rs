@@ -1,11 +1,12 @@
-//! Gives back the memory of code that only the start needed.
+//! Gives back the memory that only the start needed.
 //!
 //! Reading the configuration, joining, and the first of everything run once, but the pages of code that they touched stay
 //! in this process's memory, and of each the 64 kB around it that the kernel maps along: a fifth of what an idle agent
 //! holds. They are unchanged pages of files. When they are given back the kernel keeps them as it keeps any file, and
 //! the few that are needed again are back without a read from the disk. So the kernel does, too, but only when memory
-//! is short.
+//! is short. What lies free between pieces of memory in use, left by the handshakes, goes the same way.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
@@ -17,30 +18,67 @@ const FIRST: Duration = Duration::from_secs(30);
 /// How often after that. Some hundred pages come back each time, which takes the kernel less than a millisecond.
 const EVERY: Duration = Duration::from_secs(600);
 
-/// Gives back what is not needed, from time to time, for ever.
-pub(super) async fn keep_small() {
-    let mut pause = FIRST;
-    loop {
-        tokio::time::sleep(pause).await;
-        pause = EVERY;
-        if let Err(error) = give_back() {
-            tracing::debug!(%error, "memory that is not needed could not be given back");
+/// The files that the program began with: its own and those of the libraries that it is linked to. They stay mapped as they
+/// are until it ends. What is mapped later may go at any moment, so nothing of that is ever given back: the C
+/// library, for one, loads what it looks up names with when it needs it.
+#[derive(Debug, Default)]
+pub(super) struct Files(HashSet<(Range<usize>, FileId)>);
+
+impl Files {
+    /// Those that are mapped now. To be called before anything is looked up, or started, that may load more.
+    pub(super) fn mapped_now() -> Self {
+        let mappings = File::open(SMAPS).and_then(|smaps| mappings(BufReader::new(smaps)));
+        let mappings = mappings.unwrap_or_else(|error| {
+            tracing::debug!(%error, "nobody says what of this program is in memory, so nothing will be given back");
+            Vec::new()
+        });
+        Self(mappings.into_iter().map(Mapping::of_file).collect())
+    }
+
+    /// Gives back what is not needed, from time to time, for ever.
+    pub(super) async fn keep_small(self) {
+        let mut pause = FIRST;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = EVERY;
+            if let Err(error) = self.give_back() {
+                tracing::debug!(%error, "memory that is not needed could not be given back");
+            }
+            trim();
         }
+    }
+
+    /// Gives back all pages of these files that were not changed in memory. Gives their bytes, needed or not.
+    fn give_back(&self) -> io::Result<usize> {
+        let mut given = 0;
+        for range in self.unchanged(BufReader::new(File::open(SMAPS)?))? {
+            release(&range)?;
+            given += range.len();
+        }
+        Ok(given)
+    }
+
+    /// Their mappings that can't be written to and of which no page was changed.
+    fn unchanged(&self, smaps: impl BufRead) -> io::Result<Vec<Range<usize>>> {
+        let mut found = mappings(smaps)?;
+        found.retain(|mapping| mapping.read_only && mapping.unchanged == [true; 2]);
+        let kept = found.into_iter().map(Mapping::of_file);
+        let ours = kept.filter(|mapping| self.0.contains(mapping));
+        Ok(ours.map(|(range, _)| range).collect())
     }
 }
 
-/// Gives back all pages of this program's file that were not changed in memory. Gives their bytes, needed or not.
-///
-/// Of this program only: what the C library maps of others while this goes on may be there only in part when it is looked at.
-fn give_back() -> io::Result<usize> {
-    let mut given = 0;
-    let code = (give_back as *const ()).addr();
-    for range in unchanged(BufReader::new(File::open("/proc/self/smaps")?), code)? {
-        release(&range)?;
-        given += range.len();
-    }
-    Ok(given)
+/// Gives back whole pages of the heap that nothing lies in. The C library does that by itself only at the heap's end.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "there is no safe call")]
+fn trim() {
+    // SAFETY: `malloc_trim(3)` may be called by any thread at any time, and touches nothing that is in use.
+    unsafe { nix::libc::malloc_trim(0) };
 }
+
+/// Other C libraries have no such call.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn trim() {}
 
 /// Takes the pages of an unchanged mapping out of this process's memory.
 #[cfg(target_os = "linux")]
@@ -52,9 +90,9 @@ fn release(range: &Range<usize>) -> io::Result<()> {
     use rustix::mm::{Advice, madvise};
 
     let start = std::ptr::without_provenance_mut(range.start);
-    // SAFETY: the kernel has just said that this range maps this program's file, can't be written to, and has no page, in
-    // memory or swapped out, that differs from that file, so whoever reads it finds there what was there before. Nobody
-    // maps anything else over the running program.
+    // SAFETY: the kernel has just said that this range maps a file, can't be written to, and has no page, in memory or
+    // swapped out, that differs from that file, so whoever reads it finds there what was there before. It was mapped like
+    // that when the program began, and nobody maps anything else over a running program and its libraries.
     unsafe { madvise(start, range.len(), Advice::LinuxDontNeed) }?;
     Ok(())
 }
@@ -65,20 +103,30 @@ fn release(_range: &Range<usize>) -> io::Result<()> {
     Ok(())
 }
 
+/// What the kernel says of this process's memory.
+const SMAPS: &str = "/proc/self/smaps";
+
+/// Device and inode.
+type FileId = String;
+
 /// A mapping of a file, as far as it was read.
 struct Mapping {
     range: Range<usize>,
-    /// Device and inode.
-    file: String,
+    file: FileId,
     read_only: bool,
     /// Whether no page in memory differs from the file, and none that was swapped out: both have to be said.
     unchanged: [bool; 2],
 }
 
-/// The mappings of the file that has `code` which can't be written to and of which no page was changed, as
-/// `/proc/self/smaps` has them (`proc_pid_smaps(5)`): a line with range, permissions and path, then lines such as
-/// `Anonymous:  0 kB` and `Swap:  0 kB`.
-fn unchanged(smaps: impl BufRead, code: usize) -> io::Result<Vec<Range<usize>>> {
+impl Mapping {
+    fn of_file(self) -> (Range<usize>, FileId) {
+        (self.range, self.file)
+    }
+}
+
+/// All mappings of files, as `/proc/self/smaps` has them (`proc_pid_smaps(5)`): a line with range, permissions and path, then
+/// lines such as `Anonymous:  0 kB` and `Swap:  0 kB`.
+fn mappings(smaps: impl BufRead) -> io::Result<Vec<Mapping>> {
     let mut found: Vec<Mapping> = Vec::new();
     let mut of_file = false;
     for line in smaps.lines() {
@@ -94,13 +142,7 @@ fn unchanged(smaps: impl BufRead, code: usize) -> io::Result<Vec<Range<usize>>> 
             }
         }
     }
-    let ours = found.iter().find(|mapping| mapping.range.contains(&code));
-    let ours = ours.map(|mapping| mapping.file.clone());
-    let fits = |mapping: &Mapping| mapping.read_only && mapping.unchanged == [true; 2];
-    let mine = found
-        .into_iter()
-        .filter(|mapping| Some(&mapping.file) == ours.as_ref() && fits(mapping));
-    Ok(mine.map(|mapping| mapping.range).collect())
+    Ok(found)
 }
 
 /// A line that begins a mapping: what is mapped, if it is of a file. `None` for any other line.
@@ -124,7 +166,7 @@ fn mapping(line: &str) -> Option<Option<Mapping>> {
 mod tests {
     use super::*;
 
-    const SMAPS: &str = "\
+    const AT_START: &str = "\
 1000-3000 r--p 00000000 fe:00 1234                       /usr/bin/muster agent
 Rss:                   8 kB
 Anonymous:             0 kB
@@ -154,26 +196,43 @@ d000-e000 r-xp 00000000 00:00 0                          [vdso]
 Anonymous:             0 kB
 ";
 
+    fn files(smaps: &str) -> Files {
+        let mappings = mappings(smaps.as_bytes()).unwrap();
+        Files(mappings.into_iter().map(Mapping::of_file).collect())
+    }
+
     #[test]
     fn only_unchanged_pages_of_files_are_given_back() {
-        let found = unchanged(SMAPS.as_bytes(), 0x3100).unwrap();
-        assert_eq!(found, [0x1000..0x3000, 0x3000..0x8000]);
-        assert_eq!(unchanged(SMAPS.as_bytes(), 0xf000).unwrap(), []);
+        let found = files(AT_START).unchanged(AT_START.as_bytes()).unwrap();
+        assert_eq!(found, [0x1000..0x3000, 0x3000..0x8000, 0x8900..0x9000]);
+    }
+
+    #[test]
+    fn what_was_mapped_later_is_not_given_back() {
+        let later = AT_START.replace("fe:00 77 ", "fe:00 78 ");
+        let found = files(AT_START).unchanged(later.as_bytes()).unwrap();
+        assert_eq!(found, [0x1000..0x3000, 0x3000..0x8000], "another file");
+        let later = AT_START.replace("1000-3000 ", "1000-2000 ");
+        let found = files(AT_START).unchanged(later.as_bytes()).unwrap();
+        assert_eq!(found, [0x3000..0x8000, 0x8900..0x9000], "another range");
+        assert_eq!(Files::default().unchanged(later.as_bytes()).unwrap(), []);
     }
 
     #[test]
     fn whatever_the_kernel_says_is_read_without_harm() {
         let odd =
             "zz-1 r-xp\n10-\nAnonymous: 0 kB\n5-1 r-xp 0 0 0 /x\nAnonymous:\n-\n\n1000-2000\n";
-        assert_eq!(unchanged(odd.as_bytes(), 2).unwrap(), []);
+        assert_eq!(files(odd).unchanged(odd.as_bytes()).unwrap(), []);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn what_was_given_back_is_there_again_when_it_is_needed() {
         static WORDS: [&str; 3] = ["leaves", "and", "returns"];
-        assert!(give_back().unwrap() > 0);
+        let files = Files::mapped_now();
+        assert!(files.give_back().unwrap() > 0);
+        trim();
         assert_eq!(WORDS.concat(), "leavesandreturns");
-        assert!(unchanged(SMAPS.as_bytes(), 0).is_ok(), "code, too");
+        assert!(files.give_back().is_ok(), "code, too");
     }
 }
