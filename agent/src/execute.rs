@@ -86,76 +86,7 @@ impl From<Check> for Stop {
 
 /// Carries out one job, within a minute, and says what to commit.
 pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Helpers) -> Progress {
-    let deadline = Deadline::after(STEP_DEADLINE);
-    let result = match &job.work {
-        Work::Fence {
-            provisioner,
-            instance,
-            lease,
-            failed,
-        } => {
-            let proved = match provisioners.get(provisioner) {
-                Some(built) => {
-                    let end = call::End::of(instance, failed.as_deref(), &job.op);
-                    fence::prove(&**built, helpers, end, *lease, deadline).await
-                }
-                None => Err(unavailable(provisioner)),
-            };
-            fence::or_outlived(proved, helpers, *lease).await
-        }
-        Work::AwaitLease { lease } => fence::outlived(helpers, *lease).await,
-        Work::DestroyIfOff {
-            provisioner,
-            instance,
-            failed,
-        } => match provisioners.get(provisioner) {
-            Some(built) => {
-                let end = call::End::of(instance, failed.as_deref(), &job.op);
-                fence::destroy_if_off(&**built, helpers, end, deadline).await
-            }
-            None => Ok(StepResult::Kept),
-        },
-        Work::Drain { machine } => drain(helpers, *machine).await,
-        Work::Destroy {
-            provisioner,
-            instance,
-            failed,
-        } => match provisioners.get(provisioner) {
-            Some(built) => {
-                let end = call::End::of(instance, failed.as_deref(), &job.op);
-                call::destroy(&**built, helpers, end, deadline).await
-            }
-            None => Err(unavailable(provisioner)),
-        },
-        Work::RestartWorkload { machine } => restart(helpers, *machine).await,
-        Work::Reboot {
-            provisioner,
-            instance,
-            rung,
-        } => match provisioners.get(provisioner) {
-            Some(built) => call::reboot(&**built, helpers, instance, *rung, deadline).await,
-            None => Err(unavailable(provisioner)),
-        },
-        Work::Reimage {
-            provisioner,
-            instance,
-            spec,
-        } => match provisioners.get(provisioner) {
-            Some(built) => {
-                let order = (provisioner.as_str(), &**spec, &job.op);
-                call::reimage(&**built, helpers, instance, order, deadline).await
-            }
-            None => Err(unavailable(provisioner)),
-        },
-        Work::Nothing => Ok(StepResult::Done),
-        Work::Provision { provisioner, spec } => match provisioners.get(provisioner) {
-            Some(built) => {
-                let order = (provisioner.as_str(), &**spec, &job.op);
-                call::provision(&**built, helpers, order, deadline).await
-            }
-            None => Err(unavailable(provisioner)),
-        },
-    };
+    let result = attempt(job, provisioners, helpers).await;
     let result = result.unwrap_or_else(|stop| match stop {
         Stop::Held(Check { rule, margin, .. }) => StepResult::Held {
             rule,
@@ -168,6 +99,73 @@ pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Hel
         step: job.step,
         attempt: job.attempt,
         result,
+    }
+}
+
+async fn attempt(
+    job: &Job,
+    provisioners: &Provisioners,
+    helpers: &dyn Helpers,
+) -> Result<StepResult, Stop> {
+    let deadline = Deadline::after(STEP_DEADLINE);
+    let built = |name: &str| match provisioners.get(name) {
+        Some(built) => Ok(&**built),
+        None => Err(unavailable(name)),
+    };
+    match &job.work {
+        Work::Fence {
+            provisioner,
+            instance,
+            lease,
+            failed,
+        } => {
+            let end = call::End::of(instance, failed.as_deref(), &job.op);
+            let proved = match built(provisioner) {
+                Ok(built) => fence::prove(built, helpers, end, *lease, deadline).await,
+                Err(stop) => Err(stop),
+            };
+            fence::or_outlived(proved, helpers, *lease).await
+        }
+        Work::AwaitLease { lease } => fence::outlived(helpers, *lease).await,
+        Work::DestroyIfOff {
+            provisioner,
+            instance,
+            failed,
+        } => match built(provisioner) {
+            Ok(built) => {
+                let end = call::End::of(instance, failed.as_deref(), &job.op);
+                fence::destroy_if_off(built, helpers, end, deadline).await
+            }
+            Err(_) => Ok(StepResult::Kept),
+        },
+        Work::Drain { machine } => drain(helpers, *machine).await,
+        Work::Destroy {
+            provisioner,
+            instance,
+            failed,
+        } => {
+            let end = call::End::of(instance, failed.as_deref(), &job.op);
+            call::destroy(built(provisioner)?, helpers, end, deadline).await
+        }
+        Work::RestartWorkload { machine } => restart(helpers, *machine).await,
+        Work::Reboot {
+            provisioner,
+            instance,
+            rung,
+        } => call::reboot(built(provisioner)?, helpers, instance, *rung, deadline).await,
+        Work::Reimage {
+            provisioner,
+            instance,
+            spec,
+        } => {
+            let order = (provisioner.as_str(), &**spec, &job.op);
+            call::reimage(built(provisioner)?, helpers, instance, order, deadline).await
+        }
+        Work::Nothing => Ok(StepResult::Done),
+        Work::Provision { provisioner, spec } => {
+            let order = (provisioner.as_str(), &**spec, &job.op);
+            call::provision(built(provisioner)?, helpers, order, deadline).await
+        }
     }
 }
 

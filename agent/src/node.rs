@@ -93,6 +93,20 @@ pub enum Ended {
     Left,
 }
 
+/// Lets the tasks end, then the coordinator, then the connections.
+async fn wind_up(shared: &Shared, tasks: &mut JoinSet<()>) {
+    let drained = tokio::time::timeout(DRAIN_GRACE, async {
+        while tasks.join_next().await.is_some() {}
+    });
+    if drained.await.is_err() {
+        tracing::warn!("some tasks did not end in time");
+    }
+    if let Some(coordinator) = shared.council.coordinator() {
+        coordinator.stop().await;
+    }
+    shared.transport.close(Duration::from_millis(200)).await;
+}
+
 /// Runs an agent until it is told to stop or leaves.
 ///
 /// Without an identity in its directory, the machine founds a mesh when `founding` says so, and joins with the
@@ -167,16 +181,7 @@ pub async fn run(
     let ended = run_until_told(&shared, &mut tasks, &mut mesh_task).await?;
     departure::say_goodbye(&shared, ended).await;
     shared.stop.cancel();
-    let drained = tokio::time::timeout(DRAIN_GRACE, async {
-        while tasks.join_next().await.is_some() {}
-    });
-    if drained.await.is_err() {
-        tracing::warn!("some tasks did not end in time");
-    }
-    if let Some(coordinator) = shared.council.coordinator() {
-        coordinator.stop().await;
-    }
-    shared.transport.close(Duration::from_millis(200)).await;
+    wind_up(&shared, &mut tasks).await;
     mesh_task.abort();
     if ended == Ended::Left {
         start::note_left(&shared.state_dir)?;

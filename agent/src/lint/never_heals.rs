@@ -122,17 +122,11 @@ fn situation(
         since_ms,
         generation: Generation(1),
     };
-    let mut machines: BTreeMap<MachineId, MachineEvidence> = BTreeMap::new();
-    for id in &well {
-        let member = Some(member(MemberStatus::Alive));
-        machines.insert(
-            *id,
-            MachineEvidence {
-                member,
-                ..MachineEvidence::default()
-            },
-        );
-    }
+    let alive = || MachineEvidence {
+        member: Some(member(MemberStatus::Alive)),
+        ..MachineEvidence::default()
+    };
+    let mut machines: BTreeMap<_, _> = well.iter().map(|id| (*id, alive())).collect();
     let provider = ProviderEvidence {
         word: if proved {
             ProviderWord::Stopped

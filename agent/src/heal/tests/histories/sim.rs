@@ -228,7 +228,7 @@ impl Sim {
             self.skew_ms = i64::from(skew_ms);
             self.leader_since_ms = self.clock_ms();
             // Some have only just come back themselves.
-            if self.fleet.term % 2 == 0 {
+            if self.fleet.term.is_multiple_of(2) {
                 self.watching_since_ms = self.leader_since_ms;
             }
             self.proofs = Proofs::default();
