@@ -47,9 +47,9 @@ fn one(draft: &mut Draft<'_>, id: DemandId, demand: &Demand) {
     if group.destroying || finding.diagnosis == Diagnosis::Left {
         return;
     }
-    // One that its group is to do without is taken away, not replaced.
-    let replaces = demand.what == Would::Replace;
-    if replaces && scale::surplus(state, draft.board, group).contains(&machine.id) {
+    // One that its group is to do without is taken away, not made anew.
+    let makes_anew = matches!(demand.what, Would::Replace | Would::Treat(Rung::Reimage));
+    if makes_anew && scale::surplus(state, draft.board, group).contains(&machine.id) {
         return;
     }
     if needs_provider(demand.what) && draft.is_being_asked(&machine) {
