@@ -23,4 +23,5 @@ mod timers;
 
 pub use charge::{Charge, Ending, Standing};
 pub use handle::{Guard, GuardError};
+pub use marked::Known;
 pub use process::{EXEC_COMMAND, GUARD_COMMAND, become_workload, run};

@@ -121,8 +121,22 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<Ended> {
     let files = Files::mapped_now();
-    let data_dir = &config.machine.data_dir;
-    let state_dir = Arc::new(StateDir::open(data_dir)?);
+    let state_dir = Arc::new(StateDir::open(&config.machine.data_dir)?);
+    // Before anything that may take long: a workload may run under its guard since an earlier life.
+    let watchdog = watchdog::Care::begin(config.watchdog.device.clone(), state_dir.path());
+    let ended = live(config, (state_dir, files), founding, log, stop).await;
+    watchdog.end().await;
+    ended
+}
+
+/// One life of an agent, but for its watchdog.
+async fn live(
+    config: AgentConfig,
+    (state_dir, files): (Arc<StateDir>, Files),
+    founding: Option<Founding>,
+    log: LogHandle,
+    stop: CancellationToken,
+) -> anyhow::Result<Ended> {
     let identity = tokio::select! {
         // Somebody who is to be let in may wait for long; whoever tells it to stop should not.
         () = stop.cancelled() => return Ok(Ended::Stopped),
@@ -359,7 +373,6 @@ async fn spawn_tasks(
     tasks.spawn(revocations::run(Arc::clone(shared), revoke));
     tasks.spawn(profile::run(Arc::clone(shared)));
     tasks.spawn(lease::run(Arc::clone(shared)));
-    tasks.spawn(watchdog::run(Arc::clone(shared)));
     tasks.spawn(workload::run(Arc::clone(shared), verdict));
     tasks.spawn(vitality::run(Arc::clone(shared), workload, latest));
     Ok(())

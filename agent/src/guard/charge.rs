@@ -1,10 +1,12 @@
 //! What a guard is told, and what it leaves in its file.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use muster_flavors as flavors;
 use serde::{Deserialize, Serialize};
 
+use super::marked::Known;
 use crate::fleet::{FlavorSpec, LeaseTerms};
 
 /// What a guard is told when it starts, on its standard input, in JSON.
@@ -46,8 +48,24 @@ pub struct Standing {
     pub until_ms: u64,
     /// How long stopping it may take, in milliseconds.
     pub stop_ms: u64,
+    /// The workload's first process; `None` where none was started.
+    pub process: Option<Known>,
     /// How it ended.
     pub ending: Ending,
+}
+
+impl Standing {
+    /// What the file says, of whatever boot; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where it can't be read, or makes no sense.
+    pub(super) fn read(place: &Place) -> io::Result<Option<Self>> {
+        match std::fs::read(place.standing()) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// The files of a guard.

@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use super::charge::{Charge, Ending, Place, Standing, this_boot};
+use super::marked::Wanted;
 use super::process::{GUARD_COMMAND, READY};
 
 /// How long a guard may take until it says that it has begun.
@@ -25,6 +26,17 @@ pub enum GuardError {
         /// Where they are.
         directory: String,
         /// What went wrong.
+        error: io::Error,
+    },
+    /// It runs, and could not be told something.
+    #[error("telling the lease's guard: {0}")]
+    Told(io::Error),
+    /// Its file can't be read, so that nobody knows what it left behind.
+    #[error("{path}: {error}; whatever it left behind is stopped before anything is started")]
+    Standing {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
         error: io::Error,
     },
     /// It could not be started, or ended before it began.
@@ -54,7 +66,8 @@ impl Guard {
             .mode(0o600)
             .open(self.0.lock())
             .map_err(|error| self.files(error))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        // Shared: two who look at the same time must not take each other for a guard.
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => Ok(false),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
             Err(error) => Err(self.files(error.into())),
@@ -62,10 +75,21 @@ impl Guard {
     }
 
     /// What the guard's file says of this boot; `None` where there is none, or it is of an earlier boot.
-    pub fn standing(&self) -> Option<Standing> {
-        let bytes = std::fs::read(self.0.standing()).ok()?;
-        let standing: Standing = serde_json::from_slice(&bytes).ok()?;
-        (standing.boot == this_boot()).then_some(standing)
+    ///
+    /// # Errors
+    /// Where it can't be read, or makes no sense: then anything may be left.
+    pub fn standing(&self) -> Result<Option<Standing>, GuardError> {
+        let standing = Standing::read(&self.0).map_err(|error| GuardError::Standing {
+            path: self.0.standing().display().to_string(),
+            error,
+        })?;
+        Ok(standing.filter(|standing| standing.boot == this_boot()))
+    }
+
+    /// Whether a guard runs, or anything that carries its workload's mark, as far as that can be found out.
+    pub fn may_run(&self) -> bool {
+        let found = || Wanted::new(self.0.directory(), None).find();
+        self.runs().unwrap_or(true) || found().is_ok_and(|left| !left.pids.is_empty())
     }
 
     /// Whether there ever was a guard that nobody released.
@@ -73,10 +97,11 @@ impl Guard {
         self.0.standing().exists()
     }
 
-    /// Whether the workload was stopped by a guard, and nothing was left of it, in this boot.
+    /// Whether the workload was stopped by a guard, and nothing was left of it, in this boot. What can't be read does not say
+    /// so.
     pub fn has_stopped(&self) -> bool {
-        self.standing()
-            .is_some_and(|standing| standing.ending == Ending::Stopped)
+        let standing = self.standing().ok().flatten();
+        standing.is_some_and(|standing| standing.ending == Ending::Stopped)
     }
 
     /// Starts a guard, and waits until it has begun. Another one must not run.
@@ -120,23 +145,32 @@ impl Guard {
     }
 
     /// Lets the workload run until then, in milliseconds since the boot, and stops it so many milliseconds earlier.
-    pub fn extend(&self, until_ms: u64, stop_ms: u64) {
-        self.tell(&format!("until {until_ms} {stop_ms}\n"));
+    ///
+    /// # Errors
+    /// When the guard could not be told: it goes by what it heard before.
+    pub fn extend(&self, until_ms: u64, stop_ms: u64) -> Result<(), GuardError> {
+        self.tell(&format!("until {until_ms} {stop_ms}\n"))
     }
 
-    /// Has the workload stopped now.
-    pub fn stop(&self) {
-        self.tell("stop\n");
+    /// Has the workload stopped now, if a guard runs.
+    ///
+    /// # Errors
+    /// When it runs and could not be told: its workload goes on until its lease ends.
+    pub fn stop(&self) -> Result<(), GuardError> {
+        match self.tell("stop\n") {
+            // It may have ended just now.
+            Err(error) if self.runs()? => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Lets the workload run without a lease. A guard that runs goes on as its parent, and forgets that there was one.
     ///
     /// # Errors
-    /// When the guard's file can't be removed.
+    /// When it could not be told, or the file of one that runs no more can't be removed.
     pub fn release(&self) -> Result<(), GuardError> {
         if self.runs()? {
-            self.tell("free\n");
-            return Ok(());
+            return self.tell("free\n");
         }
         match std::fs::remove_file(self.0.standing()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.files(error)),
@@ -144,21 +178,80 @@ impl Guard {
         }
     }
 
-    /// What is not heard makes the lease end: that is safe, and shows.
-    fn tell(&self, words: &str) {
+    /// What is not heard makes the lease end: that is safe, and has to show.
+    fn tell(&self, words: &str) -> Result<(), GuardError> {
         // So few bytes are written whole or not at all; where nobody reads there is nothing to wait for.
-        let sent = OpenOptions::new()
+        OpenOptions::new()
             .write(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
             .open(self.0.pipe())
-            .and_then(|mut pipe| pipe.write_all(words.as_bytes()));
-        if let Err(error) = sent {
-            tracing::warn!(%error, "the lease's guard was not told");
-        }
+            .and_then(|mut pipe| pipe.write_all(words.as_bytes()))
+            .map_err(GuardError::Told)
     }
 
     fn files(&self, error: io::Error) -> GuardError {
         let directory = self.0.directory().display().to_string();
         GuardError::Files { directory, error }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::process::lock;
+
+    #[test]
+    fn who_looks_whether_a_guard_runs_is_taken_for_none() {
+        let directory = tempfile::tempdir().expect("made");
+        let guard = Guard::in_directory(directory.path());
+        std::thread::scope(|scope| {
+            let lookers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        (0..2000).any(|_| guard.runs().expect("the lock can be looked at"))
+                    })
+                })
+                .collect();
+            for looker in lookers {
+                assert!(!looker.join().expect("it looked"), "nobody runs");
+            }
+        });
+        let held = std::thread::scope(|scope| {
+            let looker = scope.spawn(|| {
+                (0..2000)
+                    .filter(|_| guard.runs().expect("looked at"))
+                    .count()
+            });
+            let held = lock(&guard.0).expect("those who look are waited for");
+            looker.join().expect("it looked");
+            held
+        });
+        assert!(guard.runs().expect("looked at"));
+        drop(held);
+        assert!(!guard.runs().expect("looked at"));
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_read_says_nothing() {
+        let directory = tempfile::tempdir().expect("made");
+        let guard = Guard::in_directory(directory.path());
+        assert_eq!(guard.standing().expect("there is none"), None);
+        std::fs::write(guard.0.standing(), "{").expect("written");
+        let error = guard.standing().expect_err("it makes no sense").to_string();
+        assert!(error.contains("lease: "), "{error}");
+        assert!(guard.is_bound() && !guard.has_stopped());
+        assert!(!guard.may_run(), "nothing carries its mark");
+    }
+
+    #[test]
+    fn a_guard_that_does_not_hear_is_an_error_and_one_that_is_gone_has_stopped() {
+        let directory = tempfile::tempdir().expect("made");
+        let guard = Guard::in_directory(directory.path());
+        assert!(matches!(guard.extend(5, 1), Err(GuardError::Told(_))));
+        guard.stop().expect("there is none");
+        let held = lock(&guard.0).expect("locked");
+        assert!(matches!(guard.stop(), Err(GuardError::Told(_))));
+        assert!(matches!(guard.release(), Err(GuardError::Told(_))));
+        drop(held);
     }
 }

@@ -22,7 +22,7 @@ use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::charge::{Charge, Ending, Place, Standing, this_boot};
-use super::marked::{self, MARK};
+use super::marked::{Known, MARK, Wanted};
 use super::timers::{Alarm, Executioner};
 
 /// The subcommand that has to call [`run`].
@@ -40,6 +40,9 @@ const CHARGE_BYTES_MAX: u64 = 1024 * 1024;
 /// A moment that never comes, in milliseconds since the boot: for a workload that is released from its lease. The kernel's
 /// timers reach 292 years far.
 const NEVER_MS: u64 = 100 * 366 * 24 * 3600 * 1000;
+
+/// How long it may take until nobody looks at the lock any more, and the pause between two tries.
+const LOCK_WITHIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(10));
 
 /// What a guard answers when it has begun.
 pub(super) const READY: &str = "ready";
@@ -98,6 +101,8 @@ struct Guarding {
     executioner: Executioner,
     alarm: Alarm,
     until_ms: u64,
+    /// The workload's first process: of this guard, or of an earlier one that may have left it behind.
+    process: Option<Known>,
 }
 
 async fn guard(place: &Place) -> io::Result<Ending> {
@@ -115,8 +120,16 @@ async fn guard(place: &Place) -> io::Result<Ending> {
         &charge.allocation,
     );
     let flavor = built.map_err(|_| io::Error::other("the flavor refuses its properties"))?;
+    let before = Standing::read(place).unwrap_or_else(|error| {
+        say(&format!(
+            "what an earlier guard has left behind can't be read: {error}"
+        ));
+        None
+    });
+    let before = before.filter(|before| before.boot == this_boot());
     let mut guarding = Guarding {
         place: place.clone(),
+        process: before.and_then(|before| before.process),
         until_ms: 0,
         flavor,
         executioner: Executioner::new()?,
@@ -127,6 +140,9 @@ async fn guard(place: &Place) -> io::Result<Ending> {
     if begins {
         guarding.extend(guarding.charge.until_ms)?;
         let workload = guarding.start()?;
+        let pid = workload.as_ref().and_then(Child::id);
+        guarding.process = pid.and_then(|pid| Known::of(i32::try_from(pid).ok()?));
+        guarding.note();
         writeln!(io::stdout(), "{READY}")?;
         let watched = guarding.watch(workload, &mut orders, &mut told_to_end);
         if let Err(error) = watched.await {
@@ -146,15 +162,26 @@ fn stops_before(now_ms: u64, charge: &Charge) -> u64 {
     now_ms.saturating_add(charge.terms.stop_ms)
 }
 
-fn lock(place: &Place) -> io::Result<File> {
+/// Takes the lock that says that a guard runs. Whoever just looks at it is waited for.
+pub(super) fn lock(place: &Place) -> io::Result<File> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
         .open(place.lock())?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| io::Error::other(format!("another guard holds {}", place.lock().display())))?;
+    let (within, pause) = LOCK_WITHIN;
+    let deadline = Deadline::after(within);
+    while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if deadline.remaining().is_zero() {
+            let held = place.lock();
+            return Err(io::Error::other(format!(
+                "another guard holds {}",
+                held.display()
+            )));
+        }
+        std::thread::sleep(pause);
+    }
     Ok(file)
 }
 
@@ -223,13 +250,17 @@ impl Guarding {
         self.executioner.set(self.until_ms)?;
         self.alarm
             .set(self.until_ms.saturating_sub(self.charge.terms.stop_ms))?;
-        // The timers hold the deadline. A full disk is no reason to end what may run.
+        self.note();
+        Ok(())
+    }
+
+    /// Writes down that the workload may run. The timers hold the deadline: a full disk is no reason to end what may run.
+    fn note(&self) {
         if let Err(error) = self.put(Ending::Runs) {
             say(&format!(
                 "until when the workload may run could not be written: {error}"
             ));
         }
-        Ok(())
     }
 
     /// Does what the agent says; `false` when that is to stop. What is not understood is left out.
@@ -292,14 +323,26 @@ impl Guarding {
         let polite_ms = end_ms.saturating_sub(KILL_MS).saturating_sub(boot_ms());
         let deadline = Deadline::after(Duration::from_millis(polite_ms));
         let stopped = self.flavor.stop(&self.charge.workload, deadline).await;
-        let directory = self.place.directory().to_owned();
+        let wanted = Wanted::new(self.place.directory(), self.process);
         // Beyond the end only the kernel ends this process: until then it goes on killing.
-        let killing = tokio::task::spawn_blocking(move || marked::kill_all(&directory, end_ms));
-        let killed = killing.await.map_err(io::Error::other)??;
-        let ending = match (stopped, killed) {
-            (Ok(()), true) => Ending::Stopped,
-            (Err(error), _) => Ending::Failed(error.to_string()),
-            (Ok(()), false) => Ending::Failed("its processes could not be killed in time".into()),
+        let killing = tokio::task::spawn_blocking(move || wanted.kill_all(end_ms));
+        let left = killing.await.map_err(io::Error::other)??;
+        if left.blind {
+            say(
+                "the environment of the workload's process can't be read, so it was known by its number and start; what it \
+                 started itself is not found",
+            );
+        }
+        let ending = match stopped {
+            Ok(()) if left.pids.is_empty() => Ending::Stopped,
+            Err(error) => Ending::Failed(error.to_string()),
+            Ok(()) => {
+                let pids: Vec<_> = left.pids.iter().map(ToString::to_string).collect();
+                Ending::Failed(format!(
+                    "of its processes {} could not be killed in time",
+                    pids.join(", ")
+                ))
+            }
         };
         // Where nothing was begun and nothing could be stopped, what an earlier guard wrote is as true as before.
         if begun || ending == Ending::Stopped {
@@ -314,6 +357,7 @@ impl Guarding {
             boot: this_boot(),
             until_ms: self.until_ms,
             stop_ms: self.charge.terms.stop_ms,
+            process: self.process,
             ending,
         };
         let path = self.place.standing();

@@ -4,23 +4,31 @@
 //! stopped, it is not fed, and bites within its own time. Its device has to have been told that time by whoever loaded its
 //! driver (`softdog soft_margin=3`, or the firmware): it has to be within the group's `stop_within`, and what a machine waits
 //! for is said in its log where it is not.
+//!
+//! It is the first thing that an agent begins and the last that it ends: while a workload goes on under its guard, the next
+//! life of the agent has only the watchdog's own time to feed it again.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use muster_mesh::clock::boot_ms;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
-use super::shared::Shared;
 use crate::guard::{Ending, Guard};
 
 /// How often a watchdog is fed. The shortest time that drivers allow is a second.
 const PERIOD: Duration = Duration::from_millis(300);
 
-/// How often opening the device is tried again that was not there, or was held by another program.
+/// How often opening the device is tried again that is not there. One that another program holds is tried as often as it is
+/// fed: that may be an earlier life of the agent, which is about to end.
 const OPEN_PERIOD: Duration = Duration::from_secs(30);
+
+/// How long a workload of which nobody can say until when it may run is left in peace, in milliseconds: its guard is told to
+/// stop it, or a new one looks for what is left of it.
+const DOUBT_MS: u64 = 30_000;
 
 /// What a leased workload may be doing on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,26 +42,51 @@ enum Footing {
         /// How long stopping may take, in milliseconds.
         stop_ms: u64,
     },
+    /// The guard's file can't be read.
+    Unknown {
+        /// Whether there is a guard, or a process of its workload.
+        found: bool,
+    },
 }
 
 impl Footing {
     /// As the guard's file says, which whoever lived last has written.
     fn of(guard: &Guard) -> Self {
         match guard.standing() {
-            Some(standing) if standing.ending != Ending::Stopped => Self::Runs {
+            Ok(Some(standing)) if standing.ending != Ending::Stopped => Self::Runs {
                 until_ms: standing.until_ms,
                 stop_ms: standing.stop_ms,
             },
-            _ => Self::Nothing,
+            Ok(_) => Self::Nothing,
+            Err(_) => Self::Unknown {
+                found: guard.may_run(),
+            },
         }
     }
+}
 
-    /// Whether nothing runs that must not.
-    fn is_safe(self, now_ms: u64) -> bool {
-        match self {
-            Self::Nothing => true,
-            Self::Runs { until_ms, .. } => now_ms < until_ms,
+/// Until when what runs may run, from one look to the next.
+#[derive(Debug, Default)]
+struct Term {
+    /// In milliseconds since the boot; `None` while nothing runs.
+    until_ms: Option<u64>,
+}
+
+impl Term {
+    /// Takes in how it stands, and says whether nothing runs that must not.
+    fn is_kept(&mut self, footing: Footing, now_ms: u64) -> bool {
+        match footing {
+            Footing::Nothing => self.until_ms = None,
+            Footing::Runs { until_ms, .. } => self.until_ms = Some(until_ms),
+            // What was known before goes on to hold.
+            Footing::Unknown { found } => {
+                self.until_ms.get_or_insert(now_ms.saturating_add(DOUBT_MS));
+                if !found {
+                    return true;
+                }
+            }
         }
+        self.until_ms.is_none_or(|until_ms| now_ms < until_ms)
     }
 }
 
@@ -91,21 +124,40 @@ impl Watchdog for Device {
     }
 }
 
-/// Feeds the configured watchdog until the agent stops; nothing where none is configured.
-pub(super) async fn run(shared: Arc<Shared>) {
-    let Some(path) = shared.config.watchdog.device.clone() else {
-        return shared.stop.cancelled().await;
-    };
+/// The configured watchdog, if there is one, while it is looked after.
+pub(super) struct Care {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Care {
+    /// Begins to feed a device, for a guard whose files lie in `directory`.
+    pub(super) fn begin(device: Option<PathBuf>, directory: &Path) -> Self {
+        let stop = CancellationToken::new();
+        let guard = Guard::in_directory(directory);
+        let task = tokio::spawn(feed(device, guard, stop.clone()));
+        Self { stop, task }
+    }
+
+    /// Disarms the device where nothing needs it, and lets go of it.
+    pub(super) async fn end(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "looking after the watchdog has failed");
+        }
+    }
+}
+
+async fn feed(device: Option<PathBuf>, guard: Guard, stop: CancellationToken) {
+    let Some(path) = device else { return };
     let opened = tokio::select! {
-        () = shared.stop.cancelled() => return,
+        () = stop.cancelled() => return,
         opened = open(&path) => opened,
     };
     tracing::info!(device = %path.display(), timeout = ?timeout_of(&path), "the watchdog is armed");
-    let guard = Guard::in_directory(shared.state_dir.path());
-    let stopped = shared.stop.cancelled();
     serve(
         opened,
-        stopped,
+        stop.cancelled(),
         || Footing::of(&guard),
         || timeout_of(&path),
     )
@@ -113,18 +165,26 @@ pub(super) async fn run(shared: Arc<Shared>) {
 }
 
 async fn open(path: &Path) -> Device {
-    let mut said = false;
+    let mut said = String::new();
     loop {
-        match Device::open(path) {
+        let error = match Device::open(path) {
             Ok(device) => return device,
-            Err(error) if !said => {
-                let device = path.display();
-                tracing::error!(%device, %error, "the watchdog can't be used; trying again");
-                said = true;
-            }
-            Err(_) => {}
+            Err(error) => error,
+        };
+        let why = error.to_string();
+        if why != said {
+            let device = path.display();
+            tracing::error!(%device, %error, "the watchdog can't be used; trying again");
+            said = why;
         }
-        tokio::time::sleep(OPEN_PERIOD).await;
+        tokio::time::sleep(opened_again(&error)).await;
+    }
+}
+
+fn opened_again(error: &io::Error) -> Duration {
+    match error.kind() {
+        io::ErrorKind::ResourceBusy => PERIOD,
+        _ => OPEN_PERIOD,
     }
 }
 
@@ -136,10 +196,10 @@ async fn serve(
     timeout: impl Fn() -> Option<Duration>,
 ) {
     let mut stopped = std::pin::pin!(stopped);
-    let (mut starved, mut compared) = (false, None);
+    let (mut starved, mut compared, mut term) = (false, None, Term::default());
     loop {
         let now = footing();
-        let safe = now.is_safe(boot_ms());
+        let safe = term.is_kept(now, boot_ms());
         if starved == safe {
             starved = !safe;
             if starved {
@@ -193,6 +253,7 @@ fn timeout_of(path: &Path) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
@@ -237,6 +298,50 @@ mod tests {
         assert!(many > 30, "{many}");
         assert!(!disarmed, "its workload goes on, and the agent does not");
         assert_eq!(fed(runs(1)).await, (0, false));
+        let (many, disarmed) = fed(Footing::Unknown { found: true }).await;
+        assert!(many > 30 && !disarmed, "in doubt for a while");
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_read_does_not_say_that_nothing_runs() {
+        let runs = Footing::Runs {
+            until_ms: 5000,
+            stop_ms: 3000,
+        };
+        let unread = |found| Footing::Unknown { found };
+        let mut term = Term::default();
+        assert!(term.is_kept(runs, 1000));
+        assert!(term.is_kept(unread(true), 4999), "what was known holds");
+        assert!(!term.is_kept(unread(true), 5000));
+        assert!(term.is_kept(unread(false), 5000), "nothing is left");
+        let mut term = Term::default();
+        assert!(term.is_kept(unread(true), 1000));
+        assert!(term.is_kept(unread(true), 999 + DOUBT_MS));
+        assert!(!term.is_kept(unread(true), 1000 + DOUBT_MS));
+        assert!(term.is_kept(Footing::Nothing, 1001 + DOUBT_MS));
+    }
+
+    #[test]
+    fn a_device_that_an_earlier_life_holds_is_had_as_soon_as_that_ends() {
+        let busy = io::Error::from(io::ErrorKind::ResourceBusy);
+        assert_eq!(opened_again(&busy), PERIOD);
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        assert_eq!(opened_again(&missing), OPEN_PERIOD);
+    }
+
+    #[tokio::test]
+    async fn it_is_looked_after_until_the_very_end() {
+        let directory = tempfile::tempdir().expect("made");
+        let device = directory.path().join("watchdog");
+        std::fs::write(&device, "").expect("made");
+        let care = Care::begin(Some(device.clone()), directory.path());
+        while std::fs::read(&device).expect("read").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        care.end().await;
+        let fed = std::fs::read(&device).expect("read");
+        assert_eq!(fed.last(), Some(&b'V'), "nothing needs it any more");
+        Care::begin(None, directory.path()).end().await;
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::wire::{LEASE, LeaseAnswer, LeaseRequest};
 use crate::fleet::LeaseTerms;
-use crate::guard::{Charge, Guard, GuardError};
+use crate::guard::{Charge, Guard, GuardError, Standing};
 use crate::node::route::{RouteError, ask_leader};
 use crate::node::shared::Shared;
 use crate::node::workload::{self, Bound};
@@ -74,6 +74,7 @@ pub(in crate::node) async fn run(shared: Arc<Shared>) {
         guard,
         until_ms: 0,
         reported: String::new(),
+        unread: String::new(),
     };
     loop {
         let wait = tokio::select! {
@@ -103,9 +104,12 @@ pub(in crate::node) async fn restart(
     }
     let guard = Guard::in_directory(shared.state_dir.path());
     shared.leased.stopping.store(true, Ordering::Relaxed);
-    guard.stop();
+    let told = guard.stop();
     let end = Instant::now() + within;
-    let stopped = wait(&guard, false, end).await;
+    let stopped = match told {
+        Ok(()) => wait(&guard, false, end).await,
+        Err(error) => Err(error.to_string()),
+    };
     shared.leased.stopping.store(false, Ordering::Relaxed);
     shared.leased.stopped.notify_one();
     if let Err(why) = stopped {
@@ -137,6 +141,8 @@ struct Keeper {
     until_ms: u64,
     /// What was last said in the log.
     reported: String,
+    /// What was last said there of a guard's file that can't be read.
+    unread: String,
 }
 
 impl Keeper {
@@ -165,12 +171,13 @@ impl Keeper {
         terms: Option<LeaseTerms>,
     ) -> Result<Duration, GuardError> {
         let runs = self.guard.runs()?;
-        if let Some(standing) = self.guard.standing().filter(|_| runs) {
+        let standing = self.standing();
+        if let Some(standing) = standing.as_ref().filter(|_| runs) {
             self.until_ms = self.until_ms.max(standing.until_ms);
         }
-        if terms.is_some() && runs && self.guard.standing().is_none() {
-            // It was released: its guard holds no deadline, and a promise must not rest on one that may never hear of it.
-            self.guard.stop();
+        if terms.is_some() && runs && standing.is_none() {
+            // It was released, or nobody knows: a promise must not rest on a guard that may hold no deadline.
+            self.guard.stop()?;
             self.publish(LeaseState::Lost(
                 "its workload is stopped, to be started under a lease".to_owned(),
             ));
@@ -209,7 +216,7 @@ impl Keeper {
             (Ok(Some(LeaseAnswer::Refused { why, stop })), _) => {
                 if stop && runs {
                     tracing::warn!(why, "told to stop the workload");
-                    self.guard.stop();
+                    self.guard.stop()?;
                 }
                 self.go_without(terms, &why);
                 Ok(RETRY)
@@ -225,10 +232,22 @@ impl Keeper {
         }
     }
 
+    /// What the guard's file says. One that can't be read says nothing, and is written anew by the next guard.
+    fn standing(&mut self) -> Option<Standing> {
+        self.guard.standing().unwrap_or_else(|error| {
+            let said = error.to_string();
+            if self.unread != said {
+                tracing::error!(%error, "what the lease's guard has written is no use");
+                self.unread = said;
+            }
+            None
+        })
+    }
+
     /// The lease is good: the workload goes on, or is started.
     async fn carry_on(&mut self, bound: &Bound, terms: LeaseTerms) -> Result<(), GuardError> {
         if self.guard.runs()? {
-            self.guard.extend(self.until_ms, terms.stop_ms);
+            self.guard.extend(self.until_ms, terms.stop_ms)?;
             self.publish(LeaseState::Held);
             return Ok(());
         }
