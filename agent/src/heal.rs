@@ -24,11 +24,11 @@ mod quorum;
 mod recovery;
 mod rehearsal;
 mod repair;
+mod returns;
 mod scale;
 mod situation;
 mod testimony;
 pub mod timing;
-mod undrained;
 
 pub use decide::{Plan, decide, decide_without};
 pub use diagnose::{Finding, diagnose, diagnose_all};
@@ -37,8 +37,8 @@ pub use observe::{Domain, Listing, Proofs, Suspect, choose_witnesses, strangers,
 pub use orphans::OrphanWatch;
 pub use quorum::quorum;
 pub use rehearsal::{Rehearsal, rehearsable, rehearsed};
+pub use returns::{Spared, ends_one, spared};
 pub use situation::{Authority, MachineEvidence, Situation, Stranger};
-pub use undrained::undrained;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -399,6 +399,12 @@ pub enum StepResult {
     },
     /// Nothing was handed over. For `Drain`.
     Undrained(Undrained),
+    /// The machine that was to be taken away is back, and nothing was done to it: the intent is given up. For `Fence`,
+    /// `Destroy` and `Reimage`.
+    Back {
+        /// How that is known.
+        why: Text,
+    },
 }
 
 /// Why a machine's workload handed nothing over, although nothing went wrong.

@@ -14,5 +14,6 @@ mod mutation;
 mod observing;
 mod orphans;
 mod pausing;
+mod returns;
 mod scaling;
 mod table;

@@ -20,8 +20,8 @@ use super::mesh::Input;
 use super::propose::{ProposeFailure, propose_in};
 use super::recorder::{self, Recorder};
 use super::shared::Shared;
-use crate::fleet::{Check, FleetState, OperationId, SecretHash};
-use crate::heal;
+use crate::fleet::{FleetState, OperationId, SecretHash};
+use crate::heal::{self, Spared};
 use crate::replay;
 
 use backing::Backing;
@@ -253,7 +253,7 @@ impl Reign {
             return wait.map_or(IDLE_PERIOD, |wait| wait.clamp(LOOKS_APART, IDLE_PERIOD));
         }
         let seen = self.observer.observe(&self.shared, &world, &self.glimpse);
-        let undrained = self.undrained(&seen);
+        let spared = self.spared(&seen);
         if std::mem::take(&mut self.news) || Instant::now() >= self.judge_at {
             let wait = self.judge(seen).await;
             self.judge_at = Instant::now() + wait;
@@ -264,7 +264,7 @@ impl Reign {
             &self.shared,
             &self.backing,
             &self.leases,
-            (&proven_gone, &undrained),
+            (&proven_gone, &spared),
         );
         let judging = self.judge_at.saturating_duration_since(Instant::now());
         let due = [self.observer.due_in(), self.orders.due_in(&self.shared)];
@@ -272,16 +272,19 @@ impl Reign {
         due.min(judging).max(LOOKS_APART)
     }
 
-    /// The steps that would take a machine away which was not drained, and from which somebody may get an answer.
-    fn undrained(&self, seen: &Observed) -> BTreeMap<OperationId, Check> {
-        let any = |state: &FleetState| state.open_intents().any(|intent| intent.undrained);
+    /// The steps that would take a machine away which is back, or from which somebody may get an answer.
+    fn spared(&self, seen: &Observed) -> BTreeMap<OperationId, Spared> {
+        let any = |state: &FleetState| {
+            let mut open = state.open_intents();
+            open.any(|intent| heal::ends_one(state, intent))
+        };
         if !self.shared.replica.read(|state, _| any(state)) {
             return BTreeMap::new();
         }
         let situation = self.situation(seen.clone(), heal::Authority::default());
         self.shared
             .replica
-            .read(|state, _| heal::undrained(state, &situation))
+            .read(|state, _| heal::spared(state, &situation))
     }
 
     fn situation(&self, seen: Observed, authority: heal::Authority) -> heal::Situation {

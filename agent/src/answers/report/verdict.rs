@@ -61,6 +61,11 @@ fn judge_action(
     let state = intent.map(|intent| &intent.state);
     let takes_away = action.removes().is_some();
     let (mark, why) = match (case.proof(), case.cleared_ms, state) {
+        // Whatever was taken for a proof.
+        (_, Some(_), Some(IntentState::Failed { error, .. })) if takes_away => (
+            Mark::Wrong,
+            format!("it came to nothing ({error}), and the machine was well again without it"),
+        ),
         (Some(proof), _, _) => (Mark::Right, proof_words(proof)),
         (None, Some(_), Some(IntentState::Failed { .. })) => (
             Mark::Wrong,

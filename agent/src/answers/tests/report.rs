@@ -200,3 +200,20 @@ fn what_is_taken_away_for_another_reason_is_no_verdict() {
     scene.fleet.act(retire);
     marks(&ask(&scene), &[("web-3", Decided::Held, Mark::Open)]);
 }
+
+#[test]
+fn a_machine_that_was_back_before_it_was_taken_away_was_to_be_replaced_wrongly() {
+    for diagnosis in [Diagnosis::Unreachable, Diagnosis::Gone] {
+        let mut scene = Scene::new();
+        let old = scene.fleet.id("db-1");
+        scene.fleet.act(scene.fleet.replace(old, diagnosis));
+        let why = "it is back: it answers".into();
+        scene.fleet.report(old, StepResult::Back { why });
+        recover(&mut scene, "db-1");
+        let report = ask(&scene);
+        marks(&report, &[("db-1", Decided::Acted, Mark::Wrong)]);
+        let why = &report.cases[0].why;
+        assert!(why.contains("it is back"), "{why}");
+        assert_eq!(report.fleet.precision, Some(0.0));
+    }
+}

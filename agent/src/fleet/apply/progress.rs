@@ -46,6 +46,7 @@ impl FleetState {
             StepResult::Done => self.step_done(context, &op, step),
             StepResult::LeaseOver => self.lease_over(context, &op, step),
             StepResult::Kept => self.kept(context, &op, step),
+            StepResult::Back { why } => self.back(context, &op, step, why),
             StepResult::Undrained(why) => self.undrained(context, &op, step, why),
             StepResult::Provisioned(instance) if step == Step::Reimage => {
                 self.reimaged(context, &op, Some(instance))
@@ -57,11 +58,11 @@ impl FleetState {
             StepResult::Held { rule, detail } => self.step_held(context, &op, rule, detail),
             StepResult::GiveUp { error } => {
                 self.check_time(context, &op)?;
-                self.fail(context, &op, error);
+                self.fail(context, &op, error, Failure::Operation);
                 Ok(Reply::Done)
             }
             StepResult::Vanished { error } if step.is_waited_for() => {
-                self.fail(context, &op, error);
+                self.fail(context, &op, error, Failure::Operation);
                 Ok(Reply::Done)
             }
             StepResult::Vanished { .. } => Err(invalid(format!("`{step}` waits for no machine"))),
@@ -189,7 +190,7 @@ impl FleetState {
             let detail = format!("goes undrained after {attempts} tries: {error}");
             self.go_undrained(context, op, detail);
         } else if over {
-            self.fail(context, op, error);
+            self.fail(context, op, error, Failure::Operation);
         } else if attempts == 1 {
             let machine = match step {
                 Step::Provision | Step::AwaitJoin => action.makes(),
@@ -201,6 +202,19 @@ impl FleetState {
             };
             self.note(context, EventKind::Retrying, about.decided(decision));
         }
+        Ok(Reply::Done)
+    }
+
+    /// The machine that was to be taken away is back. That is no failure of the group's.
+    fn back(&mut self, context: &Context<'_>, op: &OperationId, step: Step, why: Text) -> Applied {
+        let (_, action, _) = self.current_step(op)?;
+        let old = action.removes().and_then(|id| self.machines.get(&id));
+        let is_untouched = old.is_some_and(|machine| !machine.condemned);
+        let ends_one = matches!(step, Step::Fence | Step::Destroy | Step::Reimage);
+        if !ends_one || !is_untouched {
+            return Err(invalid("only a machine that is not refused yet is spared"));
+        }
+        self.fail(context, op, why, Failure::Back);
         Ok(Reply::Done)
     }
 
@@ -425,7 +439,7 @@ impl FleetState {
         self.after_intent(context, &intent);
     }
 
-    fn fail(&mut self, context: &Context<'_>, op: &OperationId, error: Text) {
+    fn fail(&mut self, context: &Context<'_>, op: &OperationId, error: Text, failure: Failure) {
         let now_ms = context.now_ms;
         let Some(intent) = self.intents.get_mut(op) else {
             return;
@@ -466,7 +480,7 @@ impl FleetState {
         self.end_treatment(context, intent.action, Some(false));
         self.end_asked(context, &intent, Some(&error));
         // What did not help in place is followed by the next rung, not by a wait.
-        if intent.action.rung().is_none() {
+        if intent.action.rung().is_none() && failure == Failure::Operation {
             self.note_failure(context, &intent);
         }
         self.after_intent(context, &intent);
@@ -581,6 +595,15 @@ impl FleetState {
             self.intents.remove(&op);
         }
     }
+}
+
+/// What ended an intent before it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// Its operation failed: too many of that, and the group waits.
+    Operation,
+    /// What it was for is over.
+    Back,
 }
 
 /// Draining is a courtesy, except where nothing else was asked for.

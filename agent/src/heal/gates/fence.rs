@@ -1,7 +1,7 @@
 //! `fence`: two copies of a pet never run.
 
 use super::Question;
-use crate::fleet::{LeaseTerms, ProviderWord, Rule, span};
+use crate::fleet::{LeaseTerms, Phase, ProviderWord, Rule, span};
 use crate::heal::gate::Gate;
 
 pub(super) fn fence(question: &Question<'_>) -> Gate {
@@ -37,6 +37,13 @@ pub(super) fn fence(question: &Question<'_>) -> Gate {
                 "`{provisioner}` can't prove a machine off while it runs"
             )),
         },
+    };
+    // A provider that can prove machines off in general may not be able to for this one, or not now: that is rehearsed.
+    let unfenceable = machine.unfenceable.as_ref();
+    let unfenceable = unfenceable.filter(|_| machine.phase == Phase::Joined);
+    let proof = match (proof, unfenceable) {
+        (Ok(()), Some(why)) if machine.lease.is_none() => Err(why.to_string()),
+        (proof, _) => proof,
     };
     match (proof, machine.lease) {
         (Ok(()), None) => {

@@ -8,7 +8,7 @@ use crate::fleet::limits::{DRAIN_ATTEMPTS_MAX, RUNG_ATTEMPTS_MAX, SECOND_MS};
 use crate::fleet::testing::{cattle, group, pets};
 use crate::fleet::*;
 use crate::heal::testing::World;
-use crate::heal::undrained;
+use crate::heal::{Spared, spared};
 
 fn failed() -> StepResult {
     StepResult::Error {
@@ -202,10 +202,13 @@ fn undrained_by(spec: GroupSpec, name: &str, absent: bool) -> (World, MachineId)
 
 fn held(world: &World, id: MachineId) -> Option<String> {
     let op = &world.fleet.intent_of(id).op;
-    let held = undrained(&world.fleet.state, &world.situation());
-    let check = held.get(op)?;
-    assert_eq!((check.rule, check.holds()), (Rule::Evidence, true));
-    Some(check.margin.to_string())
+    match spared(&world.fleet.state, &world.situation()).get(op)? {
+        Spared::Held(check) => {
+            assert_eq!((check.rule, check.holds()), (Rule::Evidence, true));
+            Some(check.margin.to_string())
+        }
+        Spared::Back(why) => panic!("a person asked for it: {why}"),
+    }
 }
 
 #[test]

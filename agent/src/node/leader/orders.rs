@@ -21,6 +21,7 @@ use crate::fleet::{
     Check, Command, FleetState, Intent, LeaseTerms, Progress, Refusal, Rule, Step, StepResult,
     Text, Undrained,
 };
+use crate::heal::Spared;
 use crate::node::propose::{ProposeFailure, propose, propose_in};
 use crate::node::services::{DRAIN, RESTART_WORKLOAD};
 use crate::node::shared::Shared;
@@ -52,14 +53,14 @@ enum Due {
 }
 
 impl Orders {
-    /// Starts every due step that is not under way, as far as there is room. `undrained` are those that wait because their
-    /// machine could not be drained.
+    /// Starts every due step that is not under way, as far as there is room. `spared` are those whose machine
+    /// is back, or may be.
     pub(super) fn start_due(
         &mut self,
         shared: &Arc<Shared>,
         backing: &Arc<Backing>,
         leases: &Arc<Leases>,
-        (proven_gone, undrained): (&BTreeMap<MachineId, u64>, &BTreeMap<OperationId, Check>),
+        (proven_gone, spared): (&BTreeMap<MachineId, u64>, &BTreeMap<OperationId, Spared>),
     ) {
         let Some(ca) = shared.council.ca() else {
             return;
@@ -76,18 +77,25 @@ impl Orders {
         let company = Company::of(shared);
         let due: Vec<_> = shared.replica.read(|state, _| {
             let now_ms = fleet_now_ms(state);
-            let mut held = company.held(state, now_ms);
-            held.extend(undrained.clone());
+            let held = company.held(state, now_ms);
             let room = STEPS_MAX.saturating_sub(self.under_way.len());
             let due = state.intents.values().filter(|intent| {
                 intent.due(now_ms).is_some()
                     && !self.under_way.has(&intent.op)
                     && !self.waiting.contains_key(&intent.op)
             });
-            due.filter_map(|intent| match held.get(&intent.op) {
-                Some(check) => Some(Due::Report(hold(intent, check.clone())?)),
-                None => prepare(state, intent, &surroundings),
-            })
+            due.filter_map(
+                |intent| match (spared.get(&intent.op), held.get(&intent.op)) {
+                    (Some(Spared::Back(why)), _) => {
+                        let why = why.clone();
+                        report(intent, StepResult::Back { why })
+                    }
+                    (Some(Spared::Held(check)), _) | (None, Some(check)) => {
+                        hold(intent, check.clone())
+                    }
+                    (None, None) => prepare(state, intent, &surroundings),
+                },
+            )
             .take(room)
             .collect()
         });
@@ -199,17 +207,19 @@ fn is_news(shared: &Shared, progress: &Progress, rule: Rule, detail: &Text) -> b
     })
 }
 
-fn hold(intent: &Intent, check: Check) -> Option<Progress> {
+fn hold(intent: &Intent, check: Check) -> Option<Due> {
+    let (rule, detail) = (check.rule, check.margin);
+    report(intent, StepResult::Held { rule, detail })
+}
+
+fn report(intent: &Intent, result: StepResult) -> Option<Due> {
     let record = intent.current()?;
-    Some(Progress {
+    Some(Due::Report(Progress {
         op: intent.op.clone(),
         step: record.step,
         attempt: record.attempts,
-        result: StepResult::Held {
-            rule: check.rule,
-            detail: check.margin,
-        },
-    })
+        result,
+    }))
 }
 
 fn prepare(state: &FleetState, intent: &Intent, surroundings: &Surroundings<'_>) -> Option<Due> {

@@ -12,8 +12,9 @@ use crate::execute::{Job, Surroundings, Target, Work, job};
 use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
     Command, Instance, InstanceId, Intent, LeaseTerms, OperationId, Place, Progress, Reply, Rule,
-    Rung, Step, StepResult, Undrained,
+    Rung, Step, StepResult, Text, Undrained,
 };
+use crate::heal::Spared;
 use crate::simulate::cloud::{Making, Reimaged};
 use crate::simulate::invariants::{Call, Sight};
 use crate::simulate::scenario::Safeguard;
@@ -63,7 +64,7 @@ impl Run<'_> {
         let Some(leader) = self.able_leader() else {
             return;
         };
-        let held = self.undrained(leader);
+        let spared = self.spared(leader);
         let now_ms = self.state.clock_ms.max(self.now_ms);
         let due =
             |intent: &&Intent| intent.due(now_ms).is_some() && !self.under_way.contains(&intent.op);
@@ -78,13 +79,32 @@ impl Run<'_> {
             .intents
             .values()
             .filter(due)
-            .filter(|intent| !held.contains_key(&intent.op))
+            .filter(|intent| !matches!(spared.get(&intent.op), Some(Spared::Held(_))))
             .take(room)
             .cloned()
             .collect();
         for intent in due {
-            self.begin_step(leader, &intent);
+            match spared.get(&intent.op) {
+                Some(Spared::Back(why)) => self.spare(&intent, why.clone()),
+                _ => self.begin_step(leader, &intent),
+            }
         }
+    }
+
+    /// Gives up what is over.
+    fn spare(&mut self, intent: &Intent, why: Text) {
+        let Some(record) = intent.current() else {
+            return;
+        };
+        let progress = Progress {
+            op: intent.op.clone(),
+            step: record.step,
+            attempt: record.attempts,
+            result: StepResult::Back { why },
+        };
+        self.under_way.insert(intent.op.clone());
+        let term = self.lead.term;
+        self.schedule(self.now_ms, Happening::StepEnds { term, progress });
     }
 
     fn begin_step(&mut self, leader: MachineId, intent: &Intent) {

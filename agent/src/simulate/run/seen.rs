@@ -9,12 +9,12 @@ use super::Run;
 use super::begin::fill_tokens;
 use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
-    Answer, Check, Health, Leaving, Machine, MemberStatus, OperationId, Path, ProviderEvidence,
+    Answer, Health, Leaving, Machine, MemberStatus, OperationId, Path, ProviderEvidence,
     ProviderWord, RecordEvidence, Rule, Text, WitnessEvidence, Workload,
 };
 use crate::heal::{
-    Authority, Domain, MachineEvidence, Situation, Suspect, choose_witnesses, decide_without,
-    quorum, suspects, undrained,
+    Authority, Domain, MachineEvidence, Situation, Spared, Suspect, choose_witnesses,
+    decide_without, ends_one, quorum, spared, suspects,
 };
 use crate::simulate::fault::FaultKind;
 use crate::simulate::invariants::Sight;
@@ -86,13 +86,14 @@ impl Run<'_> {
         !quorum(&self.state, &authority, self.now_ms).1.check.holds()
     }
 
-    /// The steps that wait, because they would take a machine away that was not drained, and that may be slow.
-    pub(super) fn undrained(&mut self, leader: MachineId) -> BTreeMap<OperationId, Check> {
-        if !self.state.open_intents().any(|intent| intent.undrained) {
+    /// The steps that would take a machine away which is back, or which may be slow.
+    pub(super) fn spared(&mut self, leader: MachineId) -> BTreeMap<OperationId, Spared> {
+        let state = &self.state;
+        if !state.open_intents().any(|intent| ends_one(state, intent)) {
             return BTreeMap::new();
         }
         let situation = self.situation(leader);
-        undrained(&self.state, &situation)
+        spared(&self.state, &situation)
     }
 
     /// Who stands behind the leader. A machine whose disk is full can't promise anything.
