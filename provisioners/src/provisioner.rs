@@ -53,6 +53,10 @@ pub trait Provisioner: fmt::Debug + Send + Sync {
 
     /// All instances whose tags match `filter`, in the order of their IDs. Those destroyed are not listed.
     ///
+    /// One whose tags can't be read is listed for every filter without [`tag::OPERATION`](crate::tag::OPERATION), with no tags,
+    /// as [`Unknown`](crate::InstanceState::Unknown) unless it is seen to run, and with the reason as its property `why`: one
+    /// that is not listed is taken for gone.
+    ///
     /// # Errors
     /// See [`ProvisionError`]. A partial list is an error, never a shorter list.
     async fn describe(

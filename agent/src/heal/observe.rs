@@ -141,7 +141,7 @@ impl Suspect {
             Ok(instances) => instances
                 .iter()
                 .find(|instance| self.is(instance))
-                .map_or(ProviderWord::Unknown, |instance| word(instance.state)),
+                .map_or(ProviderWord::Unknown, word),
         };
         Some(ProviderEvidence {
             word,
@@ -164,15 +164,18 @@ impl Suspect {
     }
 }
 
-fn word(state: InstanceState) -> ProviderWord {
-    match state {
+fn word(instance: &Instance) -> ProviderWord {
+    match instance.state {
         InstanceState::Starting | InstanceState::Running | InstanceState::Stopping => {
             ProviderWord::Running
         }
         InstanceState::Stopped => ProviderWord::Stopped,
-        InstanceState::Unknown => ProviderWord::CannotSay {
-            why: "the provider does not know its state".into(),
-        },
+        InstanceState::Unknown => {
+            let why = instance.properties.get("why");
+            let why = why.and_then(|why| why.as_str());
+            let why = why.unwrap_or("the provider does not know its state");
+            ProviderWord::CannotSay { why: why.into() }
+        }
     }
 }
 

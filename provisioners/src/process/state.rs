@@ -15,7 +15,7 @@ use super::log;
 use super::properties::ProcessProperties;
 use super::record::{ProcessRecord, Record, StartOrder};
 use crate::{
-    Deadline, Instance, InstanceId, InstanceState, Proof, Properties, ProvisionError, Tags,
+    Deadline, Instance, InstanceId, InstanceState, Proof, Properties, ProvisionError, Tags, tag,
 };
 
 /// What is said of a machine that the provisioner plays not to reach.
@@ -105,8 +105,14 @@ pub(super) fn describe(inner: &Inner, filter: &Tags) -> Result<Vec<Instance>, Pr
                 instances.extend(instance(&mut viewer, &place, record)?);
             }
             Ok(_) => {}
-            // Its tags are unknown, so nobody can say whether it matches; `check` reports it.
-            Err(error) => warn!(%id, %error, "can't read the record of an instance"),
+            // Its tags are unknown, so nobody can say whether it matches. Left out it would be taken for destroyed; but whoever
+            // looks for what an operation made must not get another one.
+            Err(error) => {
+                warn!(%id, %error, "can't read the record of an instance");
+                if filter.get(tag::OPERATION).is_none() {
+                    instances.extend(unreadable(&mut viewer, inner, id, &error)?);
+                }
+            }
         }
     }
     Ok(instances)
@@ -172,6 +178,39 @@ fn instance(
         properties,
         created_at_ms: record.created_at_ms,
         attachments: record.spec.attachments,
+    }))
+}
+
+/// What there is to say of an instance whose record can't be read; `None` if it was destroyed a moment ago.
+fn unreadable(
+    viewer: &mut Viewer<'_>,
+    inner: &Inner,
+    id: InstanceId,
+    error: &ProvisionError,
+) -> Result<Option<Instance>, ProvisionError> {
+    let place = inner.root.instance(&id);
+    let mut properties = Properties::new();
+    properties
+        .set("dir", place.path().display().to_string())
+        .set("why", error.to_string());
+    let state = match viewer.look(&place)? {
+        Sight::Agent(agent) => {
+            properties.set("pid", agent.pid);
+            InstanceState::Running
+        }
+        Sight::Never | Sight::Rest(..) | Sight::Hidden(_) => InstanceState::Unknown,
+    };
+    if !exists(place.path())? {
+        return Ok(None);
+    }
+    Ok(Some(Instance {
+        id,
+        state,
+        tags: Tags::new(),
+        address: None,
+        properties,
+        created_at_ms: 0,
+        attachments: Vec::new(),
     }))
 }
 

@@ -96,6 +96,22 @@ fn a_list_says_of_a_machine_what_its_instance_is_or_that_there_is_none() {
 }
 
 #[test]
+fn why_a_provider_can_not_say_is_in_its_list() {
+    let mut world = World::new(&[cattle("web", 1)]);
+    let id = world.silence("web-1");
+    let suspects = suspects(&world.fleet.state, status(&world), |_| false);
+    let suspect = suspects.iter().find(|one| one.machine == id).unwrap();
+    let mut instance = listed(&format!("p-{id}"), InstanceState::Unknown, None);
+    let said = |instance: &Listed| {
+        let listing = listing(&world, vec![instance.clone()]);
+        suspect.word(&listing).unwrap().word.to_string()
+    };
+    assert!(said(&instance).contains("does not know its state"));
+    instance.properties.set("why", "instance.json is damaged");
+    assert!(said(&instance).contains("instance.json is damaged"));
+}
+
+#[test]
 fn an_instance_that_nobody_lived_to_report_is_found_by_its_order() {
     let mut world = World::new(&[cattle("web", 2)]);
     world.fleet.ok(Command::ScaleGroup {

@@ -184,13 +184,9 @@ async fn a_damaged_record_of_an_instance_is_reported_and_harms_no_other() {
     let rig = Rig::new().await;
     let (id, other) = (rig.make(&spec("a")).await, rig.make(&spec("b")).await);
     fs::write(rig.file(&id, "instance.json"), "").expect("written");
-    let ids: Vec<_> = rig
-        .list()
-        .await
-        .into_iter()
-        .map(|instance| instance.id)
-        .collect();
-    assert_eq!(ids, [other]);
+    // One that is not listed would be taken for gone.
+    assert_eq!(rig.find(&other).await.state, InstanceState::Running);
+    assert_eq!(rig.find(&id).await.state, InstanceState::Running);
     let check = rig
         .provisioner
         .check(soon())
@@ -207,6 +203,14 @@ async fn a_damaged_record_of_an_instance_is_reported_and_harms_no_other() {
     let said = held.expect_err("it may be in use").to_string();
     let record = rig.file(&id, "instance.json").display().to_string();
     assert!(said.contains(&record) && said.contains("disk"), "{said}");
+    rig.kill_agent(&id).await;
+    let damaged = rig.find(&id).await;
+    assert_eq!(damaged.state, InstanceState::Unknown);
+    let why = damaged.properties.get("why").expect("it says why");
+    assert!(why.to_string().contains("instance.json"), "{why}");
+    let by_operation = Tags::new().with(tag::OPERATION, op("a", "provision").as_str());
+    let found = rig.provisioner.describe(&by_operation, soon()).await;
+    assert_eq!(found, Ok(Vec::new()), "nobody knows who ordered it");
     rig.provisioner
         .destroy(&id, &op("a", "destroy"), soon())
         .await
