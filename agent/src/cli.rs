@@ -33,8 +33,10 @@ use output::{Output, Paint};
 ///
 /// Exit codes: 0 fine, 1 failed, 2 wrong usage, 3 cannot reach the node, 4 not healthy, 64 bad configuration.
 pub fn main(agent: &dyn Agent) -> ExitCode {
-    // Prints help and usage errors itself, and exits with 0 or 2.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misread(&error),
+    };
     if let Command::Hidden(command) = &cli.command {
         // Becomes another program, so it comes before anything that starts threads.
         return match command {
@@ -55,6 +57,20 @@ pub fn main(agent: &dyn Agent) -> ExitCode {
             failure.exit_code().into()
         }
     }
+}
+
+/// What there is to say instead of doing anything: help, or that the command line makes no sense.
+fn misread(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os()
+        .take_while(|word| word != "--")
+        .any(|word| word == "--json");
+    if json && error.use_stderr() {
+        let failure = Failure::from(error);
+        eprintln!("{}", failure.report(true, Paint::default()));
+        return failure.exit_code().into();
+    }
+    // Help goes to standard output, and is no failure.
+    error.exit()
 }
 
 /// One thread is enough for every command, and an idle agent must not wake more than one.

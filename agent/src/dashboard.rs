@@ -12,6 +12,8 @@ pub use feed::{Feed, Nodes, Update};
 pub use screen::{Ended, run};
 pub use view::{Snapshot, render};
 
+use std::io::IsTerminal;
+
 use crate::cli::failure::Failure;
 use crate::cli::signals::Signals;
 
@@ -20,6 +22,12 @@ use crate::cli::signals::Signals;
 /// # Errors
 /// When nobody can be asked at first, or the terminal can't be used.
 pub(crate) async fn watch(nodes: &dyn Nodes) -> Result<(), Failure> {
+    if !std::io::stdout().is_terminal() {
+        return Err(Failure::usage(
+            "the live view needs a terminal, and standard output is none",
+            "leave --watch out, or follow the events with `muster events -f`",
+        ));
+    }
     let mut feed = Feed::new(nodes);
     // A node that isn't there at all is an error, not an empty screen.
     feed.connect().await?;

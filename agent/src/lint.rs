@@ -9,6 +9,7 @@
 mod attachments;
 mod budget;
 mod leases;
+mod limits;
 mod never_heals;
 mod tasks;
 mod times;
@@ -117,6 +118,7 @@ pub fn lint(sources: &[Source], registries: &Registries) -> Vec<LintFinding> {
         zones::look,
         attachments::look,
         never_heals::look,
+        limits::look,
     ] {
         rule(&mut case);
     }

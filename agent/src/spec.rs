@@ -79,9 +79,20 @@ impl Registries {
 /// # Errors
 /// Everything that is wrong with them, files that can't be read included.
 pub fn load(paths: &[PathBuf], registries: &Registries) -> Result<Vec<GroupSpec>, SpecError> {
+    load_placed(paths, registries).map(|(specs, _)| specs)
+}
+
+/// [`load`], with the files as they are, in which [`locate`] finds what turns out to be wrong later.
+///
+/// # Errors
+/// Everything that is wrong with them, files that can't be read included.
+pub(crate) fn load_placed(
+    paths: &[PathBuf],
+    registries: &Registries,
+) -> Result<(Vec<GroupSpec>, Vec<Source>), SpecError> {
     let (sources, mut problems) = read_all(paths);
     match parse(&sources, registries) {
-        Ok(specs) if problems.is_empty() => Ok(specs),
+        Ok(specs) if problems.is_empty() => Ok((specs, sources)),
         Ok(_) => Err(SpecError { problems }),
         Err(error) => {
             // Where a file is missing, "there is no group" says nothing new.
@@ -208,6 +219,19 @@ fn group_nodes<'t>(tree: &'t Node, found: &mut Vec<Found>) -> Vec<&'t Node> {
         _ => return vec![tree],
     };
     let Some(group) = entries.iter().find(|entry| entry.key == "group") else {
+        let mut slips = entries
+            .iter()
+            .filter(|entry| is_like_groups(entry))
+            .peekable();
+        if slips.peek().is_some() {
+            found.extend(slips.map(|entry| Found {
+                span: entry.key_span.clone(),
+                field: fields::shorten(&entry.key),
+                what: "is no key, and there is no `group` beside it".into(),
+                remedy: "write [[group]] above each group".into(),
+            }));
+            return Vec::new();
+        }
         return if entries.is_empty() {
             Vec::new()
         } else {
@@ -226,6 +250,19 @@ fn group_nodes<'t>(tree: &'t Node, found: &mut Vec<Found>) -> Vec<&'t Node> {
         NodeKind::List(items) => items.iter().collect(),
         _ => vec![&group.node],
     }
+}
+
+/// Whether a key at the top holds groups under another name: tables with an `id`, and not a group's own.
+fn is_like_groups(entry: &tree::Entry) -> bool {
+    let has_id = |node: &Node| match &node.kind {
+        NodeKind::Object(entries) => entries.iter().any(|entry| entry.key == "id"),
+        _ => false,
+    };
+    let holds = match &entry.node.kind {
+        NodeKind::List(items) => items.iter().any(has_id),
+        _ => has_id(&entry.node),
+    };
+    holds && !matches!(entry.key.as_str(), "members" | "attachments")
 }
 
 /// Whether to read a text as JSON: by its name's ending, else by how it begins. `[[group]]` begins TOML, `[{` JSON.

@@ -9,7 +9,7 @@ use super::desk::Desk;
 use super::explain::explain;
 use super::follow::follow;
 use super::order::order;
-use super::snapshot::Snapshot;
+use super::snapshot::{QuorumView, Snapshot};
 use super::status::status;
 use super::{
     access, coordinators, decisions, events, group, hand, health, last_words, machine, members,
@@ -34,6 +34,10 @@ impl<D: Desk> Answers<D> {
 
     /// Carries out a change of the fleet, here or at the leader.
     async fn write(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
+        let quorum = self.desk.snapshot(|snapshot| snapshot.quorum.clone());
+        if quorum.lacking {
+            return Err(no_quorum(&quorum));
+        }
         if self.desk.leads() {
             return order(&*self.desk, &self.registries, caller, request).await;
         }
@@ -102,7 +106,7 @@ impl<D: Desk> Answers<D> {
         };
         deny_machines(caller)?;
         let previous = self.desk.set_log_filter(&filter).map_err(|error| {
-            ApiError::invalid(format!("that is no filter: {error}")).remedy(
+            ApiError::invalid(error).remedy(
                 "write a level such as `debug`, or directives such as `info,muster_mesh=debug`",
             )
         })?;
@@ -196,6 +200,13 @@ fn deny_machines(caller: &Caller) -> Result<(), ApiError> {
         .remedy("ask on the machine itself, or with an operator's certificate")),
         Caller::Local { .. } | Caller::Operator(_) => Ok(()),
     }
+}
+
+/// Nothing can be written, and it would take until the deadline to find that out.
+fn no_quorum(quorum: &QuorumView) -> ApiError {
+    let message = format!("nothing can be changed: {}", quorum.detail);
+    ApiError::new(ErrorKind::NoQuorum, message)
+        .remedy("bring coordinators back, or wait until the fleet has replaced them; `muster coordinators` names them")
 }
 
 fn not_leading() -> ApiError {

@@ -1,6 +1,6 @@
 //! What people order, as commands for the log. Runs where the leader does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::desk::Desk;
 use super::machine::no_machine;
@@ -14,6 +14,9 @@ use crate::fleet::{
     count, span,
 };
 use crate::spec::Registries;
+
+/// Zones that an error names.
+const ZONES_NAMED_MAX: usize = 16;
 
 /// Carries out what changes the fleet.
 pub(super) async fn order<D: Desk>(
@@ -148,6 +151,7 @@ fn simple(snapshot: &Snapshot<'_>, request: Request) -> Order {
             for_ms,
         } => {
             let scope = scope(snapshot, id, zone, machine)?;
+            ensure_inhabited(snapshot, &scope)?;
             pause(snapshot, scope, name, reason, for_ms)
         }
         Request::Resume {
@@ -365,6 +369,28 @@ fn scope(
         )
         .remedy("set one for each")),
     }
+}
+
+/// Refuses to pause a zone in which there is no machine, nor is to be any: that is a slip.
+fn ensure_inhabited(snapshot: &Snapshot<'_>, scope: &PauseScope) -> Result<(), ApiError> {
+    let PauseScope::Zone(zone) = scope else {
+        return Ok(());
+    };
+    let inhabited = snapshot.state.machines.values();
+    let inhabited = inhabited.filter_map(Machine::known_zone);
+    let groups = snapshot.state.groups.values();
+    let declared = groups.flat_map(|group| group.spec.placement.zones.iter().map(String::as_str));
+    let zones: BTreeSet<&str> = inhabited.chain(declared).collect();
+    if zones.contains(zone.as_str()) {
+        return Ok(());
+    }
+    let known: Vec<_> = zones.into_iter().take(ZONES_NAMED_MAX).collect();
+    let remedy = match known.as_slice() {
+        [] => "no machine has a label `zone`, and no group a placement over zones".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    };
+    let message = format!("no machine is in zone `{}`, nor is to be", shorten(zone));
+    Err(ApiError::not_found(message).remedy(remedy))
 }
 
 fn existing(snapshot: &Snapshot<'_>, id: &str) -> Result<GroupId, ApiError> {

@@ -1,5 +1,6 @@
 //! Refusals of the fleet state, in the API's words.
 
+use crate::api::types::Problem;
 use crate::api::{ApiError, ErrorKind};
 use crate::fleet::Refusal;
 
@@ -11,10 +12,23 @@ pub(super) fn refused(refusal: &Refusal) -> ApiError {
         Some((message, remedy)) => (message.to_owned(), Some(remedy.to_owned())),
         None => (text, None),
     };
-    let error = ApiError::new(kind(refusal), message);
+    let mut error = ApiError::new(kind(refusal), message);
+    error.problems.extend(problem(refusal, remedy.as_deref()));
     match remedy.or_else(|| known_remedy(refusal)) {
         Some(remedy) => error.remedy(remedy),
         None => error,
+    }
+}
+
+/// Which field of what was sent is wrong, where that is known: whoever has the file can say in which line it is.
+fn problem(refusal: &Refusal, remedy: Option<&str>) -> Option<Problem> {
+    match refusal {
+        Refusal::PetNameInUse { group, name, other } => Some(Problem {
+            field: format!("group.{group}.members"),
+            message: format!("{name} would have the name of {other}"),
+            remedy: remedy.map(str::to_owned),
+        }),
+        _ => None,
     }
 }
 
@@ -22,7 +36,9 @@ fn kind(refusal: &Refusal) -> ErrorKind {
     match refusal {
         Refusal::Unreadable(_) => ErrorKind::Internal,
         Refusal::NotFounded => ErrorKind::Unavailable,
-        Refusal::Invalid(_) | Refusal::TooMany { .. } => ErrorKind::Invalid,
+        Refusal::Invalid(_) | Refusal::TooMany { .. } | Refusal::PetNameInUse { .. } => {
+            ErrorKind::Invalid
+        }
         Refusal::NoGroup(_)
         | Refusal::NoMachine(_)
         | Refusal::NoDecision(_)

@@ -59,6 +59,9 @@ fn joined(snapshot: &Snapshot<'_>, machine: &Machine) -> Condition {
             MachineState::Alive,
             seen.map_or(joined_ms, |seen| seen.since_ms),
         ),
+        Some(seen) if seen.status == MemberStatus::Alive => {
+            Condition::new(MachineState::Alive, alive_since(snapshot, seen, joined_ms))
+        }
         Some(seen) => mesh_condition(snapshot, seen),
         None if snapshot.now_ms.saturating_sub(joined_ms) < SPREAD_MS => {
             Condition::new(MachineState::Provisioning, machine.ordered_ms)
@@ -79,6 +82,19 @@ pub(super) fn mesh_condition(snapshot: &Snapshot<'_>, seen: &Seen) -> Condition 
             ..Condition::new(MachineState::Down, seen.since_ms)
         },
         (_, Some(until_ms)) => Condition::new(MachineState::Down, seen.since_ms.max(until_ms)),
+    }
+}
+
+/// Since when a machine that answers has done so. One that was there when the machine that is asked began to look has
+/// been there since its own life began, which its generation tells in seconds, and since it joined.
+fn alive_since(snapshot: &Snapshot<'_>, seen: &Seen, joined_ms: u64) -> u64 {
+    let mine = snapshot.world.members.get(&snapshot.me);
+    let looks_since_ms = mine.map_or(0, |mine| mine.since_ms);
+    let life_ms = seen.generation.0.saturating_mul(1000).max(joined_ms);
+    if seen.since_ms < looks_since_ms.saturating_add(SPREAD_MS) {
+        seen.since_ms.min(life_ms)
+    } else {
+        seen.since_ms
     }
 }
 
@@ -151,7 +167,10 @@ pub(super) fn machine_row(snapshot: &Snapshot<'_>, machine: &Machine) -> Machine
     MachineRow {
         name: machine.name.to_string(),
         machine_id: machine.id,
-        group: place.map(|place| place.group.to_string()),
+        // One that was let go by its group belongs to none until that is declared again.
+        group: place
+            .filter(|place| snapshot.state.groups.contains_key(&place.group))
+            .map(|place| place.group.to_string()),
         member: place.map(|place| place.member.to_string()),
         instance: machine.instance.as_ref().map(|instance| InstanceRow {
             id: instance.id.to_string(),

@@ -63,6 +63,8 @@ pub struct Seat {
 pub struct QuorumView {
     /// Whether it can: a quorum of coordinators and more than half of the roster stand behind the leader.
     pub ok: bool,
+    /// Whether too few coordinators answer for anything to be committed: waiting for an election doesn't help.
+    pub lacking: bool,
     /// Why, or why not, in plain words with numbers: `1 of 3 coordinators answers; 2 are needed`.
     pub detail: String,
 }

@@ -67,12 +67,16 @@ impl Context<'_> {
         } else if io::stdin().is_terminal() {
             confirm(question)
         } else {
-            Err(Failure::usage(
-                format!("nobody sits here to be asked: {question}"),
-                "say --yes where that is meant",
-            ))
+            Err(unasked(question))
         }
     }
+}
+
+fn unasked(question: &str) -> Failure {
+    Failure::usage(
+        format!("nobody sits here to be asked: {question}"),
+        "say --yes where that is meant",
+    )
 }
 
 /// Runs a command.
@@ -153,6 +157,7 @@ fn confirm(question: &str) -> Result<(), Failure> {
     if answer.is_empty() {
         // The end of the input, which left the cursor behind the question.
         eprintln!();
+        return Err(unasked(question));
     }
     if is_yes(&answer) {
         Ok(())

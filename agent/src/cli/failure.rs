@@ -164,6 +164,28 @@ impl From<SpecError> for Failure {
     }
 }
 
+/// A command line that makes no sense: what is wrong with it, and how it is written.
+impl From<&clap::Error> for Failure {
+    fn from(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let is_help =
+            error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut parts = text.split("\n\n").map(words);
+        let what = match parts.next() {
+            Some(first) if !is_help => first.strip_prefix("error: ").unwrap_or(&first).to_owned(),
+            _ => "the command is not complete".to_owned(),
+        };
+        let told = |part: &String| part.starts_with("tip: ") || part.starts_with("Usage: ");
+        let remedy: Vec<_> = parts.filter(told).collect();
+        let remedy = match remedy.as_slice() {
+            [] => "`--help` says how it is written".to_owned(),
+            told => told.join("; "),
+        };
+        Self::usage(what, remedy)
+    }
+}
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
@@ -223,6 +245,33 @@ mod tests {
         assert_eq!(Failure::from(wrapped).exit_code() as u8, 64);
         let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
         assert_eq!(Failure::from(pipe).exit_code() as u8, 0);
+    }
+
+    #[test]
+    fn a_command_line_that_makes_no_sense_is_told_in_json_too() {
+        use clap::Parser;
+        let report = |words: &[&str]| -> serde_json::Value {
+            let read = crate::cli::Cli::try_parse_from(words);
+            let failure = Failure::from(&read.err().expect("it makes no sense"));
+            assert_eq!(failure.exit_code() as u8, 2);
+            serde_json::from_str(&failure.report(true, Paint::default())).expect("JSON")
+        };
+        for (words, says) in [
+            (vec!["muster", "nonsense", "--json"], "nonsense"),
+            (vec!["muster", "group", "show", "--json"], "<"),
+            (
+                vec!["muster", "status", "--timeout", "5", "--json"],
+                "--timeout",
+            ),
+            (vec!["muster", "group", "--json"], "requires a subcommand"),
+        ] {
+            let error = &report(&words)["error"];
+            assert_eq!(error["kind"], "usage");
+            let message = error["message"].as_str().expect("text");
+            assert!(message.contains(says), "{error}");
+            assert!(!message.contains('\n') && !message.starts_with("error:"));
+            assert!(error["remedy"].is_string(), "{error}");
+        }
     }
 
     #[test]

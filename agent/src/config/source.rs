@@ -280,10 +280,12 @@ fn suggest(config: &AgentConfig, section: &str, name: &str) -> String {
     }
 }
 
-/// Whether one word can be a slip of the other: two letters in short words, a third of the letters in long ones.
+/// Whether one word can be a slip of the other: one letter in words of three or fewer, two in short words, a third of the
+/// letters in long ones.
 fn is_near(left: &str, right: &str) -> bool {
     let shorter = left.len().min(right.len());
-    edit_distance(left, right) <= shorter.div_ceil(3).max(shorter.min(2))
+    let slips = if shorter <= 3 { 1 } else { 2 };
+    edit_distance(left, right) <= shorter.div_ceil(3).max(slips)
 }
 
 /// How many letters have to change to make one word of the other (Levenshtein).

@@ -184,7 +184,11 @@ impl<'n> Feed<'n> {
     }
 
     fn note(&mut self, event: EventRow) -> Update {
-        self.past = Past::After(event.seq);
+        // What a machine saw for itself has a place in its own copy of the log, which may be behind.
+        self.past = match self.past {
+            Past::After(seq) => Past::After(seq.max(event.seq)),
+            Past::Recent | Past::All => Past::After(event.seq),
+        };
         self.refresh_at = self.refresh_at.min(Instant::now() + REFRESH_AFTER_EVENT);
         self.snapshot.push_event(event.clone());
         Update::Event(event)

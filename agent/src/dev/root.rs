@@ -46,7 +46,7 @@ impl FleetRoot {
                 dir.display()
             )));
         }
-        std::fs::create_dir_all(dir)?;
+        std::fs::create_dir_all(dir).map_err(unusable(dir))?;
         Self::open(dir).await
     }
 
@@ -59,7 +59,7 @@ impl FleetRoot {
     }
 
     async fn open(dir: &Path) -> Result<Self, Failure> {
-        let dir = dir.canonicalize()?;
+        let dir = dir.canonicalize().map_err(unusable(dir))?;
         let config = ProcessConfig::new(&dir);
         let provisioner = config
             .open(Deadline::after(LOOK))
@@ -127,7 +127,8 @@ impl FleetRoot {
             .write(true)
             .create(true)
             .truncate(false)
-            .open(path)?;
+            .open(&path)
+            .map_err(unusable(&path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -183,6 +184,11 @@ fn is_free(dir: &Path) -> Result<bool, Failure> {
             dir.display()
         ))),
     }
+}
+
+/// Why a file or a directory of the fleet's can't be used.
+fn unusable(path: &Path) -> impl Fn(std::io::Error) -> Failure + '_ {
+    move |error| Failure::other(format!("{} can't be used: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -115,6 +115,13 @@ async fn resume(
         let pid = machine.property("pid");
         let (kind, detail) = match result {
             _ if ran => ("adopted", format!("runs already, as process {pid}")),
+            Some(Ok(())) if pid.is_empty() => (
+                "failed",
+                format!(
+                    "was started and ended at once; {} says why",
+                    machine.property("log")
+                ),
+            ),
             Some(Ok(())) => ("started", format!("is back, as process {pid}")),
             Some(Err(error)) => ("failed", error.to_string()),
             None => (

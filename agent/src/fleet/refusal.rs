@@ -203,6 +203,16 @@ pub enum Refusal {
         /// What that means for the command.
         why: Text,
     },
+    /// A pet would have the name of another machine.
+    #[error("{name}, a member of group {group}, would have the name of {other}; use another name")]
+    PetNameInUse {
+        /// The group that declares it.
+        group: GroupId,
+        /// The name.
+        name: MachineName,
+        /// Who has it.
+        other: Text,
+    },
     /// A rule forbids it, checked once more against the state itself.
     #[error("the rule `{rule}` forbids it: {detail}")]
     Held {

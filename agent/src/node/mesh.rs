@@ -39,6 +39,9 @@ const CLOCK_STEP_MS: u64 = 1000;
 /// Inputs taken in one go before timers are looked at again.
 const BATCH_MAX: usize = 64;
 
+/// Members that are heard of within this time of the agent's start were there before it.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+
 /// What others tell the mesh task.
 #[derive(Debug)]
 pub enum Input {
@@ -369,6 +372,7 @@ impl MeshTask {
                 self.flights.note_ended(member.machine, None);
                 let detail = match previous {
                     Some(_) => "is back in a new life",
+                    None if now < FIRST_LOOK => "was up when this machine looked first",
                     None => "is up",
                 };
                 self.note(LocalKind::Up, member.machine, detail);

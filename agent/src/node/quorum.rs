@@ -35,12 +35,14 @@ pub(super) fn judge(sight: &Sight<'_>) -> QuorumView {
     match obstacle(sight) {
         Some(obstacle) => QuorumView {
             ok: false,
+            lacking: able(sight) < needed(sight),
             detail: format!("{obstacle}{}", without_log(sight)),
         },
         None => {
             let (present, roster) = present(sight);
             QuorumView {
                 ok: true,
+                lacking: false,
                 detail: format!(
                     "{} and {present} of {roster} machines answer{}",
                     coordinators(sight),
@@ -53,8 +55,7 @@ pub(super) fn judge(sight: &Sight<'_>) -> QuorumView {
 
 /// What keeps the fleet from acting.
 fn obstacle(sight: &Sight<'_>) -> Option<String> {
-    let needed = sight.seats.voters.len() / 2 + 1;
-    let able = able(sight);
+    let (needed, able) = (needed(sight), able(sight));
     if able < needed {
         let verb = if able == 1 { "answers" } else { "answer" };
         let hold = sight.hold.as_ref();
@@ -93,6 +94,11 @@ fn obstacle(sight: &Sight<'_>) -> Option<String> {
             "{answer}, and {leader} has not been heard to lead yet"
         )),
     }
+}
+
+/// How many coordinators are needed to commit anything.
+fn needed(sight: &Sight<'_>) -> usize {
+    sight.seats.voters.len() / 2 + 1
 }
 
 /// How many coordinators answer and have a log that works.
@@ -224,7 +230,12 @@ mod tests {
                 hold: None,
             };
             change(&mut sight);
-            let QuorumView { ok, detail } = judge(&sight);
+            let QuorumView {
+                ok,
+                lacking,
+                detail,
+            } = judge(&sight);
+            assert!(!(ok && lacking) && lacking == detail.contains("; 2 are needed"));
             (ok, detail)
         }
     }

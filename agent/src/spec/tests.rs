@@ -231,6 +231,16 @@ fn contradictory_and_unhealable_specs_are_refused() {
 }
 
 #[test]
+fn groups_under_another_name_are_named() {
+    for text in [
+        "[[grup]]\nid = 'a'\nsize = 1\n",
+        "[grup]\nid = 'a'\nsize = 1\n",
+    ] {
+        assert_refused(text, "write [[group]]");
+    }
+}
+
+#[test]
 fn leases_that_leave_no_time_are_refused() {
     for (text, expected) in [
         (

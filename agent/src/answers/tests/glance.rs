@@ -1,5 +1,6 @@
 //! The fleet at a glance.
 
+use muster_mesh::identity::Generation;
 use serde_json::{Value, json};
 
 use super::scene::Scene;
@@ -495,4 +496,36 @@ fn a_group_in_which_too_much_failed_says_so_until_it_is_resumed() {
         scope: PauseScope::Group(group("web")),
     });
     assert_eq!(group_row(&scene, "web").failed, None);
+}
+
+#[test]
+fn who_was_there_before_the_asked_machine_has_been_there_since_its_own_life_began() {
+    let mut scene = Scene::new();
+    let (me, now_ms) = (scene.world.me, scene.fleet.now_ms);
+    let life_ms = (START_MS / 1000 + 7) * 1000;
+    for (id, seen) in &mut scene.world.members {
+        seen.since_ms = now_ms;
+        seen.generation = Generation(life_ms / 1000);
+        if *id == me {
+            seen.generation = Generation(now_ms / 1000);
+        }
+    }
+    assert!(life_ms < now_ms);
+    assert_eq!(row(&scene, "web-1").since_ms, life_ms);
+    // One that came back while the asked machine looked on is told as it was seen.
+    let id = scene.fleet.id("web-1");
+    let mine = scene.world.members.get_mut(&me).unwrap();
+    mine.since_ms = START_MS;
+    scene.world.members.get_mut(&id).unwrap().since_ms = now_ms;
+    assert_eq!(row(&scene, "web-1").since_ms, now_ms);
+}
+
+#[test]
+fn a_machine_that_its_group_let_go_shows_none() {
+    let mut scene = Scene::new();
+    assert_eq!(row(&scene, "web-1").group.as_deref(), Some("web"));
+    scene.fleet.ok(Command::FreeGroup {
+        group: group("web"),
+    });
+    assert_eq!(row(&scene, "web-1").group, None);
 }

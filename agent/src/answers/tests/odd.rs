@@ -283,7 +283,7 @@ proptest! {
             leader: leader.and_then(MachineId::new),
             term: as_of_ms,
             seats: SeatsView { learners: seats.clone(), voters: seats, last_index: Some(3) },
-            quorum: QuorumView { ok, detail: "it is odd".into() },
+            quorum: QuorumView { ok, lacking: !ok, detail: "it is odd".into() },
         });
     }
 }

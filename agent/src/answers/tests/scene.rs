@@ -39,6 +39,7 @@ impl Scene {
             leader: Some(me),
             quorum: QuorumView {
                 ok: true,
+                lacking: false,
                 detail: "3 of 3 coordinators and 6 of 6 machines answer".into(),
             },
             as_of_ms: fleet.now_ms - 250,
@@ -89,7 +90,11 @@ impl Scene {
     pub(super) fn lose_quorum(&mut self) {
         self.leader = None;
         let detail = "1 of 3 coordinators answers; 2 are needed".into();
-        self.quorum = QuorumView { ok: false, detail };
+        self.quorum = QuorumView {
+            ok: false,
+            lacking: true,
+            detail,
+        };
     }
 
     pub(super) fn look<R>(&self, look: impl FnOnce(&Snapshot<'_>) -> R) -> R {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use proptest::prelude::*;
 
 use super::office::Office;
+use super::scene::Scene;
 use crate::answers::refused::refused;
 use crate::api::types::{ApplyRequest, Change, HealMode, Plan, ScaleRequest};
 use crate::api::{ApiError, Caller, ErrorKind, Request, Response};
@@ -114,7 +115,7 @@ async fn a_plan_is_refused_where_the_apply_would_be() {
         });
         let error = office.ask(request).await.unwrap_err();
         assert!(
-            error.message.contains("db-1 is a member of group"),
+            error.message.contains("db-1, a member of group"),
             "{error:?}"
         );
     }
@@ -295,6 +296,42 @@ async fn machines_are_shut_out_and_forgotten_by_name() {
         .await
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn without_enough_coordinators_a_write_fails_at_once_and_says_so() {
+    let office = Office::new();
+    office.leads.store(false, Ordering::Relaxed);
+    office.change(Scene::lose_quorum);
+    let error = office.ask(apply(&[cattle("web", 4)])).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoQuorum);
+    assert!(
+        error.message.contains("1 of 3 coordinators answers"),
+        "{error:?}"
+    );
+    assert!(office.forwarded.lock().unwrap().is_empty());
+    assert_eq!(office.proposals(), 0);
+}
+
+#[tokio::test]
+async fn a_zone_that_nobody_is_in_is_a_slip() {
+    let office = Office::new();
+    let pause = || Request::Pause {
+        id: None,
+        zone: Some("nozone".into()),
+        machine: None,
+        name: None,
+        reason: None,
+        for_ms: None,
+    };
+    let error = office.ask(pause()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+    assert!(error.message.contains("`nozone`"), "{error:?}");
+    assert_eq!(office.proposals(), 0);
+    let mut zoned = cattle("web", 3);
+    zoned.placement.zones = ["nozone".into()].into();
+    plan(office.ask(apply(&[zoned])).await);
+    done(office.ask(pause()).await);
 }
 
 #[tokio::test]

@@ -25,15 +25,15 @@ pub(crate) enum GroupCommand {
     /// Change the number of machines of a cattle group
     #[command(
         after_help = "Scaling in takes the unhealthy machines first, then the newest, drains them, and keeps \
-        to the group's budget."
+        to the group's budget. Scaling to 0 asks first."
     )]
     Scale {
         /// The group's ID.
         id: String,
         /// The new size.
         size: u32,
-        /// For symmetry with `apply`: scaling never asks.
-        #[arg(short, long, hide = true)]
+        /// Don't ask before scaling to 0. Without a terminal this must be said.
+        #[arg(short, long)]
         yes: bool,
         /// Only show what would change.
         #[arg(long)]

@@ -5,7 +5,8 @@ use std::path::Path;
 use super::{Context, Failure, confirm, show, unexpected};
 use crate::api::types::{ApiError, ApplyRequest, Change, Plan, Request, Response};
 use crate::cli::args::ApplyArgs;
-use crate::spec::{self, Registries};
+use crate::fleet::GroupId;
+use crate::spec::{self, Registries, Source};
 
 pub(super) async fn run(context: &Context<'_>, args: ApplyArgs) -> Result<(), Failure> {
     let from_stdin = args.files.iter().any(|file| file == Path::new("-"));
@@ -15,14 +16,16 @@ pub(super) async fn run(context: &Context<'_>, args: ApplyArgs) -> Result<(), Fa
             "say --yes to apply it, or --dry-run to only see what would change",
         ));
     }
-    let specs = spec::load(&args.files, &Registries::builtin())?;
+    let (specs, sources) = spec::load_placed(&args.files, &Registries::builtin())?;
     let client = context.client().await?;
     let request = ApplyRequest {
         specs,
         dry_run: true,
         expected: Default::default(),
     };
-    let plan = planned(client.call(&Request::Apply(request.clone())).await?)?;
+    let placed = |error| placed(&sources, error);
+    let answer = client.call(&Request::Apply(request.clone())).await;
+    let plan = planned(answer.map_err(placed)?)?;
     let nothing_to_do = plan.is_empty() || plan.refusal().is_some();
     if args.dry_run || nothing_to_do {
         return tell(context, &plan);
@@ -42,8 +45,24 @@ pub(super) async fn run(context: &Context<'_>, args: ApplyArgs) -> Result<(), Fa
         expected,
         ..request
     };
-    let applied = planned(client.call(&Request::Apply(request)).await?)?;
+    let answer = client.call(&Request::Apply(request)).await;
+    let applied = planned(answer.map_err(placed)?)?;
     tell(context, &applied)
+}
+
+/// An error with file and line in front of each problem whose group is in these files.
+fn placed(sources: &[Source], mut error: ApiError) -> ApiError {
+    for problem in &mut error.problems {
+        let path = problem.field.strip_prefix("group.").unwrap_or_default();
+        let (id, field) = path.split_once('.').unwrap_or((path, ""));
+        let place = GroupId::new(id)
+            .ok()
+            .and_then(|id| spec::locate(sources, &id, field));
+        if let Some((file, line)) = place {
+            problem.field = format!("{file}:{line}: {}", problem.field);
+        }
+    }
+    error
 }
 
 pub(super) fn planned(response: Response) -> Result<Plan, Failure> {

@@ -13,8 +13,15 @@ pub(super) async fn run(context: &Context<'_>, command: GroupCommand) -> Result<
         },
         GroupCommand::Show { id, spec } => show_one(context, id, spec).await,
         GroupCommand::Scale {
-            id, size, dry_run, ..
+            id,
+            size,
+            yes,
+            dry_run,
         } => {
+            if size == 0 && !dry_run {
+                let question = format!("All machines of group {id} are taken away. Sure?");
+                context.confirm_unless(yes, &question)?;
+            }
             let request = Request::Scale(ScaleRequest { id, size, dry_run });
             let plan = apply::planned(context.call(&request).await?)?;
             apply::tell(context, &plan)

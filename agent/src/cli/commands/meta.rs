@@ -17,8 +17,14 @@ pub(super) fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
 /// The page of the whole command, or one page per command as files.
 pub(super) fn man(out: Option<&Path>) -> Result<(), Failure> {
     if let Some(directory) = out {
-        std::fs::create_dir_all(directory)?;
-        return Ok(clap_mangen::generate_to(Cli::command(), directory)?);
+        let written = std::fs::create_dir_all(directory)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), directory));
+        return written.map_err(|error| {
+            Failure::other(format!(
+                "the pages can't be written to {}: {error}",
+                directory.display()
+            ))
+        });
     }
     let mut page = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut page)?;

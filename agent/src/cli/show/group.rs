@@ -105,7 +105,7 @@ pub(in crate::cli) fn group(detail: &GroupDetail, out: &Output) -> String {
     text += &pairs(&facts);
     text += &intents(&detail.intents, out);
     text += &heading("MACHINES", out);
-    text += &super::status::machines(&detail.machines, detail.leader.as_deref(), out);
+    text += &super::status::machines(&detail.machines, out);
     text += &heading("SPEC", out);
     text += &spec::to_toml(&detail.spec);
     text.push('\n');

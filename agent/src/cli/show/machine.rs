@@ -89,7 +89,15 @@ pub(in crate::cli) fn coordinators(rows: &Listed<CoordinatorRow>, out: &Output) 
             maybe(row.lag),
         ]);
     }
-    grid.render("nobody coordinates") + &answered(&rows.as_of, out)
+    let mut text = grid.render("nobody coordinates");
+    // How far the others are is known to the leader alone.
+    let leader = rows.items.iter().find(|row| row.role == "leader");
+    let is_blank = rows.items.iter().any(|row| row.log_index.is_none());
+    if let Some(leader) = leader.filter(|_| is_blank) {
+        let name = out.paint.tone(Tone::Bold, &leader.name);
+        text += &format!("LOG and LAG are known to the leader; ask {name}\n");
+    }
+    text + &answered(&rows.as_of, out)
 }
 
 /// One machine in full.

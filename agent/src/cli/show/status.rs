@@ -1,6 +1,6 @@
 //! `muster status`.
 
-use super::super::grid::{Grid, bold, dim, maybe, plain};
+use super::super::grid::{Grid, bold, dim, maybe};
 use super::super::output::{Output, Tone};
 use super::super::time;
 use super::hand::{cordons, orders};
@@ -47,7 +47,7 @@ pub(in crate::cli) fn status(status: &Status, out: &Output) -> String {
     text.push('\n');
     text += &super::group::table(&status.groups, out);
     text.push('\n');
-    text += &machines(&status.machines, status.leader.as_deref(), out);
+    text += &machines(&status.machines, out);
     text.push('\n');
     for group in &status.groups {
         text += &super::group::failed(group, out);
@@ -77,7 +77,7 @@ fn members(counts: MemberCounts, out: &Output) -> String {
 }
 
 /// Machines, one a line.
-pub(super) fn machines(machines: &[MachineRow], leader: Option<&str>, out: &Output) -> String {
+pub(super) fn machines(machines: &[MachineRow], out: &Output) -> String {
     let headings = [
         "MACHINE",
         "GROUP",
@@ -85,19 +85,11 @@ pub(super) fn machines(machines: &[MachineRow], leader: Option<&str>, out: &Outp
         "FOR",
         "DIAGNOSIS",
         "HEALTH",
-        "ROLE",
         "ADDRESS",
         "SEEN",
     ];
     let mut grid = Grid::new(out.paint, &headings);
     for machine in machines {
-        let role = if leader == Some(machine.name.as_str()) {
-            bold("leader")
-        } else if machine.coordinator {
-            plain("coordinator")
-        } else {
-            plain("")
-        };
         let diagnosis = machine.diagnosis.as_deref();
         grid.row([
             bold(&machine.name),
@@ -108,7 +100,6 @@ pub(super) fn machines(machines: &[MachineRow], leader: Option<&str>, out: &Outp
             machine
                 .health
                 .map_or(dim("-"), |health| (health_tone(health), health.to_string())),
-            role,
             maybe(machine.address),
             dim(time::age(machine.as_of_ms, out.now_ms)),
         ]);

@@ -159,9 +159,9 @@ members       2 alive, 1 down
 GROUP  KIND    RUNNING  STATE    HEALS  REVISION  HOLDS
 web    cattle  2/3      holding  auto   4         budget
 
-MACHINE  GROUP  STATUS  FOR  DIAGNOSIS  HEALTH  ROLE    ADDRESS         SEEN
-web-1    web    alive   5s   healthy    ok      leader  127.1.2.3:6880  1s
-web-2    web    down    5s   gone       ok              127.1.2.3:6880  1s
+MACHINE  GROUP  STATUS  FOR  DIAGNOSIS  HEALTH  ADDRESS         SEEN
+web-1    web    alive   5s   healthy    ok      127.1.2.3:6880  1s
+web-2    web    down    5s   gone       ok      127.1.2.3:6880  1s
 
 web holds, budget: 1 of 1 repairs is under way
 answered by web-1, 250 ms old";

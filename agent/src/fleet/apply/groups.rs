@@ -162,21 +162,27 @@ impl FleetState {
             };
             for name in members.keys() {
                 if let Some(other) = owners.insert(name, &spec.id) {
-                    return Err(invalid(format!(
-                        "{name} is a member of group {other} and of group {}; use another name",
-                        spec.id
-                    )));
+                    return Err(Refusal::PetNameInUse {
+                        group: spec.id.clone(),
+                        name: name.clone(),
+                        other: format!("a member of group {other}").into(),
+                    });
                 }
             }
         }
-        let taken = self.machines.values().find(|machine| {
-            let owner = owners.get(&machine.name);
-            owner.is_some_and(|owner| machine.group() != Some(*owner))
+        let mut taken = self.machines.values().filter_map(|machine| {
+            let owner = owners.get(&machine.name)?;
+            (machine.group() != Some(*owner)).then_some((machine, *owner))
         });
-        taken.map_or(Ok(()), |machine| {
-            Err(Refusal::NameInUse {
+        taken.next().map_or(Ok(()), |(machine, owner)| {
+            let other = match machine.group() {
+                Some(group) => format!("machine {} of group {group}", machine.id),
+                None => format!("machine {}, which is of no group", machine.id),
+            };
+            Err(Refusal::PetNameInUse {
+                group: owner.clone(),
                 name: machine.name.clone(),
-                machine: machine.id,
+                other: other.into(),
             })
         })
     }

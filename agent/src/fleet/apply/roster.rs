@@ -105,7 +105,11 @@ impl FleetState {
         }
         self.check_unanswered(machine)?;
         let group = machine.group().cloned();
-        let detail = format!("was {}{}", machine.phase, context.by_whom());
+        let detail = format!(
+            "taken off the roster{}; it was {}",
+            context.by_whom(),
+            machine.phase
+        );
         self.note(context, EventKind::Forgotten, About::machine(id, detail));
         self.remove_machine(context, id);
         if let Some(group) = group {

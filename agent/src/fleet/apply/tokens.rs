@@ -60,7 +60,7 @@ impl FleetState {
         at_most("join tokens", good + 1, TOKENS_MAX)?;
         self.tokens.retain(|_, token| is_good(token));
         let detail = format!(
-            "{id}, {} within {}{}: {note}",
+            "{id} for {}, good for {}{}: {note}",
             count(uses as usize, "use"),
             span(lifetime_ms),
             context.by_whom()

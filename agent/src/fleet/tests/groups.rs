@@ -121,11 +121,11 @@ fn pets_are_not_scaled_and_their_names_are_their_own() {
     assert_eq!(refusal, Refusal::PetsHaveNoSize(group("db")));
     assert!(matches!(
         fleet.refused(change(pets("other", &["db-1"]), None)),
-        Refusal::Invalid(_)
+        Refusal::PetNameInUse { .. }
     ));
     assert!(matches!(
         fleet.refused(change(pets("seed", &["seed-1"]), None)),
-        Refusal::NameInUse { .. }
+        Refusal::PetNameInUse { .. }
     ));
 }
 

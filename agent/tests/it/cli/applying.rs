@@ -75,7 +75,7 @@ fn a_yes_applies_what_was_planned_and_only_that() {
 
 #[test]
 fn anything_else_changes_nothing() {
-    for input in ["", "n\n", "maybe\n"] {
+    for input in ["n\n", "maybe\n"] {
         let node = node_with_spec();
         let ended = node
             .run_with_input(&["apply", "-f", "web.toml"], input)
@@ -157,5 +157,44 @@ fn scaling_sends_one_order() {
     assert!(
         matches!(&asked[..], [Request::Scale(scale)] if scale.size == 5 && !scale.dry_run),
         "{asked:?}"
+    );
+}
+
+#[test]
+fn scaling_to_nothing_asks_first() {
+    let node = Node::answering([Ok(Response::Plan(plan(true)))]);
+    let ended = node.run(&["group", "scale", "web", "0"]).with(2);
+    assert!(ended.stderr.contains("--yes"), "{ended:#?}");
+    assert!(node.asked().is_empty());
+    node.run(&["group", "scale", "web", "0", "--yes"]).with(0);
+    let asked = node.asked();
+    assert!(
+        matches!(&asked[..], [Request::Scale(scale)] if scale.size == 0),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn where_nobody_answers_the_question_nothing_is_applied_and_the_usage_is_wrong() {
+    let node = node_with_spec();
+    let ended = node.run(&["apply", "-f", "web.toml"]).with(2);
+    assert!(ended.stderr.contains("nobody sits here"), "{ended:#?}");
+    assert_eq!(dry_runs(&node), [true]);
+}
+
+#[test]
+fn what_the_fleet_finds_wrong_is_told_with_its_line() {
+    let mut error = ApiError::invalid("db-1 would have the name of another");
+    error.problems.push(muster::api::types::Problem {
+        field: "group.web.members".into(),
+        message: "db-1 would have the name of another".into(),
+        remedy: None,
+    });
+    let node = Node::answering([Err(error)]);
+    std::fs::write(node.directory().join("web.toml"), SPEC).expect("writable");
+    let ended = node.run(&["apply", "-f", "web.toml", "--yes"]).with(1);
+    assert!(
+        ended.stderr.contains("web.toml:2: group.web.members: db-1"),
+        "{ended:#?}"
     );
 }
