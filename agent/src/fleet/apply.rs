@@ -20,6 +20,7 @@ mod progress;
 mod reimage;
 mod roster;
 mod seats;
+mod spared;
 mod specs;
 mod tokens;
 mod values;

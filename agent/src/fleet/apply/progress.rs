@@ -3,12 +3,12 @@
 use muster_mesh::identity::MachineId;
 
 use super::super::OperationId;
-use super::super::command::{Progress, StepResult, Undrained};
+use super::super::command::{Progress, StepResult};
 use super::super::decision::DecisionId;
 use super::super::event::EventKind;
 use super::super::intent::{Action, Held, Intent, IntentState, Step, StepRecord};
 use super::super::lease::Fenced;
-use super::super::limits::{ABSENT_RETRY_MS, INTENTS_ENDED_MAX, RESTART_MS, RETRY_MS_MAX};
+use super::super::limits::{INTENTS_ENDED_MAX, RESTART_MS, RETRY_MS_MAX};
 use super::super::machine::{Instance, Machine, Phase};
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
@@ -16,6 +16,7 @@ use super::super::rule::Rule;
 use super::super::rung::{Rung, Treatment};
 use super::super::state::FleetState;
 use super::super::text::{Text, span};
+use super::spared::is_courtesy;
 use super::values::{check_instance, invalid};
 use super::{About, Applied, Context};
 
@@ -166,7 +167,7 @@ impl FleetState {
         Ok(Reply::Done)
     }
 
-    fn step_failed(
+    pub(super) fn step_failed(
         &mut self,
         context: &Context<'_>,
         op: &OperationId,
@@ -205,70 +206,8 @@ impl FleetState {
         Ok(Reply::Done)
     }
 
-    /// The machine that was to be taken away is back. That is no failure of the group's.
-    fn back(&mut self, context: &Context<'_>, op: &OperationId, step: Step, why: Text) -> Applied {
-        let (_, action, _) = self.current_step(op)?;
-        let old = action.removes().and_then(|id| self.machines.get(&id));
-        let is_untouched = old.is_some_and(|machine| !machine.condemned);
-        let ends_one = matches!(step, Step::Fence | Step::Destroy | Step::Reimage);
-        if !ends_one || !is_untouched {
-            return Err(invalid("only a machine that is not refused yet is spared"));
-        }
-        self.fail(context, op, why, Failure::Back);
-        Ok(Reply::Done)
-    }
-
-    /// There was nothing that the machine could have handed over, or nobody to do it.
-    fn undrained(
-        &mut self,
-        context: &Context<'_>,
-        op: &OperationId,
-        step: Step,
-        why: Undrained,
-    ) -> Applied {
-        if step != Step::Drain {
-            return Err(invalid(format!("`{step}` drains nothing")));
-        }
-        let (decision, action, _) = self.current_step(op)?;
-        match why {
-            Undrained::Nothing => {
-                let detail = "has nothing to drain: its flavor has no `drain`";
-                let about = About {
-                    machine: action.finds(),
-                    ..About::fleet(detail)
-                };
-                self.note(context, EventKind::Drained, about.decided(decision));
-                self.advance(context, op);
-            }
-            Undrained::Absent if is_courtesy(step, action) => {
-                let detail = "goes undrained: it does not take part in the mesh".to_owned();
-                self.go_undrained(context, op, detail);
-            }
-            Undrained::Absent => {
-                let error = Text::from("it does not take part in the mesh");
-                return self.step_failed(context, op, error, ABSENT_RETRY_MS);
-            }
-        }
-        Ok(Reply::Done)
-    }
-
-    /// The intent goes on although its machine did not hand over its duties.
-    fn go_undrained(&mut self, context: &Context<'_>, op: &OperationId, detail: String) {
-        let Some(intent) = self.intents.get_mut(op) else {
-            return;
-        };
-        intent.undrained = true;
-        let about = About {
-            machine: intent.action.finds(),
-            ..About::fleet(detail)
-        }
-        .decided(intent.decision);
-        self.note(context, EventKind::Drained, about);
-        self.advance(context, op);
-    }
-
     /// The decision and the action of an open intent, and the step that it is at.
-    fn current_step(
+    pub(super) fn current_step(
         &mut self,
         op: &OperationId,
     ) -> Result<(DecisionId, Action, &mut StepRecord), Refusal> {
@@ -439,7 +378,13 @@ impl FleetState {
         self.after_intent(context, &intent);
     }
 
-    fn fail(&mut self, context: &Context<'_>, op: &OperationId, error: Text, failure: Failure) {
+    pub(super) fn fail(
+        &mut self,
+        context: &Context<'_>,
+        op: &OperationId,
+        error: Text,
+        failure: Failure,
+    ) {
         let now_ms = context.now_ms;
         let Some(intent) = self.intents.get_mut(op) else {
             return;
@@ -599,14 +544,9 @@ impl FleetState {
 
 /// What ended an intent before it was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failure {
+pub(super) enum Failure {
     /// Its operation failed: too many of that, and the group waits.
     Operation,
     /// What it was for is over.
     Back,
-}
-
-/// Draining is a courtesy, except where nothing else was asked for.
-fn is_courtesy(step: Step, action: Action) -> bool {
-    step == Step::Drain && !matches!(action, Action::Drain { .. })
 }
