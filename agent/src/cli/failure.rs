@@ -252,7 +252,7 @@ mod tests {
         use clap::Parser;
         let report = |words: &[&str]| -> serde_json::Value {
             let read = crate::cli::Cli::try_parse_from(words);
-            let failure = Failure::from(&read.err().expect("it makes no sense"));
+            let failure = Failure::from(&read.expect_err("it makes no sense"));
             assert_eq!(failure.exit_code() as u8, 2);
             serde_json::from_str(&failure.report(true, Paint::default())).expect("JSON")
         };
