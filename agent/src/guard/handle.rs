@@ -89,7 +89,7 @@ impl Guard {
     /// Whether a guard runs, or anything that carries its workload's mark, as far as that can be found out.
     pub fn may_run(&self) -> bool {
         let found = || Wanted::new(self.0.directory(), None).find();
-        self.runs().unwrap_or(true) || found().is_ok_and(|left| !left.pids.is_empty())
+        self.runs().unwrap_or(true) || found().map_or(true, |left| !left.pids.is_empty())
     }
 
     /// Whether there ever was a guard that nobody released.

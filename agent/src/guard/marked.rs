@@ -44,10 +44,11 @@ pub struct Known {
 impl Known {
     /// The process that has this number now; `None` where there is none, or it is dead and only waits to be asked for.
     pub(super) fn of(pid: i32) -> Option<Self> {
-        let mut stat = String::new();
+        let mut stat = Vec::new();
         let file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
-        file.take(STAT_BYTES_MAX).read_to_string(&mut stat).ok()?;
-        // Its own name stands in brackets before, and may have brackets itself.
+        file.take(STAT_BYTES_MAX).read_to_end(&mut stat).ok()?;
+        // Its own name stands in brackets before, in any bytes, and may have brackets itself.
+        let stat = String::from_utf8_lossy(&stat);
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_whitespace();
         let is_dead = matches!(fields.next()?, "Z" | "X");
@@ -71,6 +72,15 @@ pub(super) struct Left {
     pub(super) pids: BTreeSet<i32>,
     /// Whether the known one is among them, and its environment can't be read: what it started is not found, then.
     pub(super) blind: bool,
+    /// Whether the time was up before it was certain that there is nothing else.
+    pub(super) doubted: bool,
+}
+
+impl Left {
+    /// Whether it is certain that nothing is left.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.pids.is_empty() && !self.doubted
+    }
 }
 
 impl Wanted {
@@ -92,9 +102,13 @@ impl Wanted {
             })?;
             blind |= found.blind;
             empty = if found.pids.is_empty() { empty + 1 } else { 0 };
-            if empty == EMPTY_LOOKS || boot_ms() >= until_ms {
-                let pids = found.pids;
-                return Ok(Left { pids, blind });
+            let certain = empty == EMPTY_LOOKS;
+            if certain || boot_ms() >= until_ms {
+                return Ok(Left {
+                    pids: found.pids,
+                    blind,
+                    doubted: !certain,
+                });
             }
             std::thread::sleep(PAUSE);
         }
@@ -180,8 +194,13 @@ mod tests {
         assert_eq!(left.expect("looked"), Left::default());
         assert!(!ours.wait().expect("ended").success());
         assert!(other.try_wait().expect("asked").is_none(), "it is not ours");
+        let in_no_time = Wanted::new(directory.path(), None).kill_all(0);
+        assert!(
+            !in_no_time.expect("looked").is_nothing(),
+            "one look is none"
+        );
         let left = Wanted::new(&other_directory, None).kill_all(soon());
-        assert_eq!(left.expect("looked"), Left::default());
+        assert!(left.expect("looked").is_nothing());
         other.wait().expect("ended");
     }
 

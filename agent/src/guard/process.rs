@@ -334,7 +334,10 @@ impl Guarding {
             );
         }
         let ending = match stopped {
-            Ok(()) if left.pids.is_empty() => Ending::Stopped,
+            Ok(()) if left.is_nothing() => Ending::Stopped,
+            Ok(()) if left.pids.is_empty() => Ending::Failed(
+                "its time was up before it was certain that nothing of it is left".into(),
+            ),
             Err(error) => Ending::Failed(error.to_string()),
             Ok(()) => {
                 let pids: Vec<_> = left.pids.iter().map(ToString::to_string).collect();

@@ -91,5 +91,14 @@ pub fn ends_one(state: &FleetState, intent: &Intent) -> bool {
 fn is_over(state: &FleetState, intent: &Intent, now: Diagnosis) -> bool {
     let decision = state.decision(intent.decision);
     let then = decision.and_then(|decision| decision.proposal.cause.diagnosis());
-    intent.action.heals() && intent.asked.is_none() && then.is_none_or(|then| then != now)
+    intent.action.heals()
+        && intent.asked.is_none()
+        && !matches!(
+            (then, now),
+            // A new leader counts anew for how long it has failed.
+            (
+                Some(Diagnosis::WorkloadFailed),
+                Diagnosis::WorkloadFailed | Diagnosis::Suspected
+            )
+        )
 }
