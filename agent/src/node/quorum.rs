@@ -35,7 +35,8 @@ pub(super) fn judge(sight: &Sight<'_>) -> QuorumView {
     match obstacle(sight) {
         Some(obstacle) => QuorumView {
             ok: false,
-            lacking: able(sight) < needed(sight),
+            // Who has no copy of the state yet does not know who coordinates.
+            lacking: !sight.seats.voters.is_empty() && able(sight) < needed(sight),
             detail: format!("{obstacle}{}", without_log(sight)),
         },
         None => {
