@@ -501,6 +501,7 @@ fn a_group_in_which_too_much_failed_says_so_until_it_is_resumed() {
 #[test]
 fn who_was_there_before_the_asked_machine_has_been_there_since_its_own_life_began() {
     let mut scene = Scene::new();
+    scene.fleet.pass(60_000);
     let (me, now_ms) = (scene.world.me, scene.fleet.now_ms);
     let life_ms = (START_MS / 1000 + 7) * 1000;
     for (id, seen) in &mut scene.world.members {
