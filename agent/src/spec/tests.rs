@@ -236,7 +236,7 @@ fn groups_under_another_name_are_named() {
         "[[grup]]\nid = 'a'\nsize = 1\n",
         "[grup]\nid = 'a'\nsize = 1\n",
     ] {
-        assert_refused(text, "write [[group]]");
+        assert_refused(text, "there is no `group` beside it");
     }
 }
 

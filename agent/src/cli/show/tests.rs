@@ -409,7 +409,6 @@ fn a_group_shows_its_spec_in_full() {
         &out(),
     );
     for line in [
-        "leader",
         "repairs   1 of 1 at once; 8.5 of 10 left, 10 more an hour",
         "machines  2 on revision 4",
         "paused    upgrade",

@@ -84,6 +84,7 @@ fn a_pet_that_somebody_gets_an_answer_from_is_not_fenced() {
 fn a_workload_that_works_again_is_kept_and_one_that_still_fails_is_not() {
     let mut world = World::new(&[pets("db", &["db-1", "db-2"])]);
     let id = world.ail("db-1");
+    world.pass(20 * SECOND_MS);
     world.settle();
     // Its flavor has no restart, and the reboot is in vain.
     world.carry_out();
@@ -91,6 +92,7 @@ fn a_workload_that_works_again_is_kept_and_one_that_still_fails_is_not() {
     world.ail("db-1");
     world.pass(MINUTE_MS * 30);
     world.ail("db-1");
+    world.pass(20 * SECOND_MS);
     world.settle();
     assert!(world.replacing(id), "{:?}", world.concern(id));
     assert_eq!(of(&world, id), None, "it fails as before");
