@@ -5,6 +5,7 @@
 //! - [`ClusterTrust`] is the other side: it checks certificates against one CA.
 //! - [`JoinToken`] lets a machine without a certificate in, and pins the CA for it.
 //! - [`Envelope`] is a payload signed with a leaf's key, so that it can be passed on by others.
+//! - A [statement](verify_statement) is signed by the CA itself.
 //! - [`Revocations`] are the machines and operators that are no longer welcome before their leaf runs out.
 //!
 //! Nothing here asks for the time: callers pass the wall clock as `now_ms`, milliseconds since 1970. Keys are
@@ -17,6 +18,7 @@ mod names;
 mod operator;
 mod revocations;
 mod sealing;
+mod statement;
 mod token;
 mod trust;
 
@@ -30,6 +32,7 @@ pub use self::names::{LeafIdentity, NameError, Subject, check_operator_name, mac
 pub use self::operator::{OperatorCredentials, ParseOperatorError};
 pub use self::revocations::Revocations;
 pub use self::sealing::{KeyFile, SealError, open_ca, seal_ca};
+pub use self::statement::{StatementError, verify_statement};
 pub use self::token::{JoinToken, ParseTokenError, TokenHash, TokenId};
 pub use self::trust::{ClusterTrust, VerifyError};
 

@@ -178,6 +178,11 @@ impl ClusterCa {
         self.sign(request, names, usages, now_ms, lifetime)
     }
 
+    /// The private key (PKCS #8, DER).
+    pub(super) fn key_der(&self) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(self.issuer.key().serialized_der().to_vec())
+    }
+
     fn sign(
         &self,
         request: &[u8],
