@@ -36,6 +36,7 @@ mod orphan;
 mod pause;
 mod pool;
 mod query;
+mod recovery;
 mod refusal;
 mod reply;
 mod rule;
@@ -74,6 +75,7 @@ pub use names::{GROUP_BYTES_MAX, GroupId, MachineName, Member, NAME_BYTES_MAX, P
 pub use orphan::Orphan;
 pub use pause::{Pause, PauseKey, PauseScope};
 pub use pool::{Limit, Pool, Pools};
+pub use recovery::{Recovered, Recovery};
 pub use refusal::Refusal;
 pub use reply::{Admitted, Applied, REPLY_VERSION, Reply};
 pub use rule::{Check, Rule, Verdict};

@@ -14,6 +14,7 @@ mod modes;
 mod ordering;
 mod pets;
 mod quorum;
+mod recovering;
 mod reimaging;
 mod restarting;
 mod rubbish;

@@ -15,8 +15,11 @@ use super::{
     access, coordinators, decisions, events, group, hand, health, last_words, machine, members,
     plan, report, specs,
 };
-use crate::api::types::{Done, EventRow, EventsRequest, LogFilter, MemberRow, MetricsText};
+use crate::api::types::{
+    Done, EventRow, EventsRequest, LogFilter, MemberRow, MetricsText, RecoverOrder,
+};
 use crate::api::{ApiError, Backend, Caller, ErrorKind, Request, Response};
+use crate::fleet::Text;
 use crate::spec::Registries;
 
 /// Answers what people ask, from what a node lends.
@@ -60,6 +63,14 @@ impl<D: Desk> Answers<D> {
                 }))
             }
             Request::LogLevel { filter } => self.log_level(caller, filter),
+            Request::Recovery => {
+                deny_machines(caller)?;
+                Ok(Response::Recovery(Box::new(self.desk.recovery().await?)))
+            }
+            Request::Recover(order) => {
+                deny_machines(caller)?;
+                self.recover(caller, order).await
+            }
             Request::Metrics => Ok(Response::Metrics(MetricsText {
                 text: self.desk.metrics(),
             })),
@@ -96,6 +107,27 @@ impl<D: Desk> Answers<D> {
         }
     }
 
+    /// Only for who repeats the cluster's name: a script that was meant for another one stops here.
+    async fn recover(&self, caller: &Caller, order: RecoverOrder) -> Result<Response, ApiError> {
+        let name = self.desk.snapshot(|snapshot| {
+            let cluster = snapshot.state.cluster.as_ref();
+            cluster.map(|cluster| cluster.name.to_string())
+        });
+        if name.as_ref() != Some(&order.cluster) {
+            let name = name.unwrap_or_default();
+            return Err(ApiError::invalid(format!(
+                "this cluster is not called `{}`",
+                order.cluster
+            ))
+            .remedy(format!(
+                "it is called `{name}`; make sure that you ask the one you mean"
+            )));
+        }
+        let by = Text::from(caller.to_string());
+        let recovered = self.desk.recover(by, order).await?;
+        Ok(Response::Recovery(Box::new(recovered)))
+    }
+
     fn log_level(&self, caller: &Caller, filter: Option<String>) -> Result<Response, ApiError> {
         let Some(filter) = filter else {
             let filter = self.desk.log_filter();
@@ -126,7 +158,10 @@ impl<D: Desk> Answers<D> {
 #[async_trait]
 impl<D: Desk> Backend for Answers<D> {
     async fn call(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
-        let is_own = matches!(request, Request::Leave | Request::LogLevel { .. });
+        let is_own = matches!(
+            request,
+            Request::Leave | Request::LogLevel { .. } | Request::Recover(_)
+        );
         if request.is_write() && !is_own {
             self.write(caller, request).await
         } else {

@@ -10,6 +10,7 @@ use muster_mesh::pki::ClusterCa;
 use tokio::sync::watch;
 
 use super::snapshot::Snapshot;
+use crate::api::types::{RecoverOrder, Recovery};
 use crate::api::{ApiError, Caller, Request, Response};
 use crate::fleet::{Command, Reply, Text};
 use crate::flight::Held;
@@ -47,6 +48,18 @@ pub trait Desk: Send + Sync + 'static {
 
     /// How long a packet to a machine and back takes; `None` where no connection is warm.
     fn rtt(&self, machine: MachineId) -> Option<Duration>;
+
+    /// What is left of a fleet that lost most of its coordinators; a few seconds at most.
+    ///
+    /// # Errors
+    /// When what other machines say can't be put together.
+    async fn recovery(&self) -> Result<Recovery, ApiError>;
+
+    /// Has this machine found the log anew, on behalf of `by`; up to a minute.
+    ///
+    /// # Errors
+    /// Why that was not done.
+    async fn recover(&self, by: Text, order: RecoverOrder) -> Result<Recovery, ApiError>;
 
     /// Begins to leave the mesh for good; the agent stops a moment later.
     ///

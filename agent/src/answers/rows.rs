@@ -185,6 +185,7 @@ pub(super) fn machine_row(snapshot: &Snapshot<'_>, machine: &Machine) -> Machine
             .and_then(|seen| seen.said.as_ref())
             .map(|said| health_level(said.health)),
         not_healable: machine.unfenceable.as_ref().map(ToString::to_string),
+        unaccounted_ms: machine.unaccounted_ms,
         coordinator: snapshot.coordinates(machine.id),
         cordoned: super::hand::cordon(snapshot, machine),
         labels,

@@ -11,6 +11,7 @@ mod hand;
 mod last_words;
 mod machine;
 mod plan;
+mod recovery;
 mod report;
 mod request;
 mod response;
@@ -25,6 +26,7 @@ pub use hand::{AskRequest, CordonRow, Deed, OrderDetail, OrderRow, OrderState};
 pub use last_words::{HeldBy, LastWords, WordsRow};
 pub use machine::{HealthRow, MachineDetail, MemberRow};
 pub use plan::{Change, FieldChange, GroupPlan, Plan, Refusal};
+pub use recovery::{AbsentRow, LostCoordinatorRow, RecoverOrder, Recovery, SurvivorRow};
 pub use report::{CaseRow, Decided, Figures, GroupReport, HeldRow, Mark, Report, TimeToHeal};
 pub use request::{
     ApplyRequest, EventsRequest, OperatorRequest, Request, ScaleRequest, TokenRequest,

@@ -377,6 +377,18 @@ pub(crate) enum Command {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Go on without most of the fleet, where it can't do so by itself
+    #[command(
+        after_help = "Examples:\n  muster recover --dry-run              what is left, and what may be lost\n  \
+        muster recover                        the same, then asks\n  muster recover --yes prod --json      for scripts\n\n\
+        For a fleet whose coordinators are lost with more than half of its machines, so that nobody is left who could prove \
+        that the rest is gone: it holds until it is told. The asked machine founds the log anew with the machines that are \
+        there. Those that are not stay on the roster as unaccounted for. They are replaced like any that fails, a pet only \
+        once its provisioner proves it off.\n\n\
+        The danger: if the missing machines run on somewhere, cut off, both halves act, and a pet may run twice. Make sure \
+        first that they are off, above all the former coordinators. Once they meet this log again they stand down."
+    )]
+    Recover(RecoverArgs),
 
     /// Show or change what the asked agent logs
     #[command(
@@ -511,6 +523,20 @@ pub(crate) struct LintArgs {
     /// Fail for warnings too.
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+/// `muster recover`.
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArgs {
+    /// Only show what is left, and what would be done.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Don't ask: the cluster's name, which you would be asked to type.
+    #[arg(long, value_name = "CLUSTER", conflicts_with = "dry_run")]
+    pub(crate) yes: Option<String>,
+    /// You have made sure that the missing machines are off, also where something speaks against it.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) they_are_off: bool,
 }
 
 /// `muster status`.

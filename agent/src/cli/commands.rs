@@ -10,6 +10,7 @@ mod lint;
 mod meta;
 mod pause;
 mod reads;
+mod recover;
 mod replay;
 mod secrets;
 mod simulate;
@@ -134,6 +135,7 @@ pub(super) async fn run(cli: Cli, out: Output, agent: &dyn Agent) -> Result<(), 
         Command::Uncordon { name } => context.order(&Request::Uncordon { name }).await,
         Command::Revoke { name } => context.order(&Request::MachineRevoke { name }).await,
         Command::Forget { name, yes } => writes::forget(&context, name, yes).await,
+        Command::Recover(args) => recover::run(&context, args).await,
         Command::LogLevel { filter } => writes::log_level(&context, filter).await,
         Command::Metrics => reads::metrics(&context).await,
         Command::Completions { shell } => meta::completions(shell),

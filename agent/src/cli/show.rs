@@ -8,6 +8,7 @@ mod lint;
 mod machine;
 mod pauses;
 mod plan;
+mod recovery;
 mod replay;
 mod report;
 mod secrets;
@@ -23,6 +24,7 @@ pub(super) use lint::linted;
 pub(super) use machine::{coordinators, health, machine, members};
 pub(super) use pauses::pauses;
 pub(super) use plan::plan;
+pub(super) use recovery::{recovered, recovery};
 pub(super) use replay::replayed;
 pub(super) use report::report;
 pub(super) use secrets::{operators, tokens};
@@ -139,6 +141,20 @@ fn not_healable(machines: &[MachineRow], out: &Output) -> String {
         let why = machine.not_healable.as_ref()?;
         let what = format!("not healable {}:", machine.name);
         let what = out.paint.tone(Tone::Bad, what);
+        Some(format!("{what} {}\n", out.paint.tone(Tone::Plain, why)))
+    };
+    machines.iter().filter_map(line).collect()
+}
+
+/// Machines that nobody can account for; one line each.
+fn unaccounted(machines: &[MachineRow], out: &Output) -> String {
+    let line = |machine: &MachineRow| {
+        let since = time::age(machine.unaccounted_ms?, out.now_ms);
+        let what = out
+            .paint
+            .tone(Tone::Bad, format!("unaccounted {}:", machine.name));
+        let why =
+            format!("was not there {since} ago, when the log was recovered, and has not been back");
         Some(format!("{what} {}\n", out.paint.tone(Tone::Plain, why)))
     };
     machines.iter().filter_map(line).collect()

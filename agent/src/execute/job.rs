@@ -155,7 +155,7 @@ pub fn job(
                 failed: failed(state, intent),
             },
             (None, Some(lease)) => Work::AwaitLease { lease },
-            (None, None) => Work::Nothing,
+            (None, None) => unless_unaccounted(state, intent)?,
         },
         Step::Destroy => match old_instance(state, intent) {
             Some((provisioner, instance)) if intent.fenced == Some(Fenced::LeaseOver) => {
@@ -198,7 +198,23 @@ fn failed(state: &FleetState, intent: &Intent) -> Option<String> {
 /// The lease under which the machine that is taken away promised to run its workload.
 fn lease(state: &FleetState, intent: &Intent) -> Option<(MachineId, LeaseTerms)> {
     let machine = state.machines.get(&intent.action.removes()?)?;
+    // Whoever leads where an unaccounted one is may renew its lease.
+    let machine = Some(machine).filter(|machine| machine.unaccounted_ms.is_none())?;
     Some((machine.id, machine.lease?))
+}
+
+/// A machine that nobody can prove off, and that ran nothing under a lease, is no obstacle; but one that does, and is
+/// unaccounted for, is.
+fn unless_unaccounted(state: &FleetState, intent: &Intent) -> Result<Work, JobError> {
+    let machine = intent.action.removes();
+    let machine = machine.and_then(|id| state.machines.get(&id));
+    match machine.filter(|one| one.lease.is_some() && one.unaccounted_ms.is_some()) {
+        Some(machine) => Err(JobError(format!(
+            "nobody can prove {0} off, and it is unaccounted for: make sure that it is off, then `muster forget {0}`",
+            machine.name
+        ))),
+        None => Ok(Work::Nothing),
+    }
 }
 
 fn treat(state: &FleetState, intent: &Intent) -> Result<Work, JobError> {

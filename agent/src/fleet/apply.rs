@@ -17,6 +17,7 @@ mod orders;
 mod orphans;
 mod pauses;
 mod progress;
+mod recovery;
 mod reimage;
 mod roster;
 mod seats;
@@ -151,7 +152,13 @@ impl FleetState {
                 generation,
                 seat,
                 machine,
-            } => self.refound(context, generation, seat, machine),
+                recovery,
+            } => self.refound(
+                context,
+                (generation, seat, machine),
+                recovery.map(|one| *one),
+            ),
+            Command::Account { machine } => self.account(context, machine),
             Command::RecordAddress { machine, addr } => self.record_address(context, machine, addr),
             Command::RecordOrphans(orphans) => self.record_orphans(context, orphans),
             Command::BindLease { machine, terms } => self.bind_lease(context, machine, terms),

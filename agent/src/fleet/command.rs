@@ -17,6 +17,7 @@ use super::machine::Instance;
 use super::names::{GroupId, MachineName, Member};
 use super::orphan::Orphan;
 use super::pause::PauseScope;
+use super::recovery::Recovery;
 use super::rule::Rule;
 use super::spec::{GroupSpec, HealMode, Labels, SpecRevision};
 use super::text::Text;
@@ -233,6 +234,13 @@ pub enum Command {
         seat: Seat,
         /// Who it is.
         machine: MachineId,
+        /// The order that it was founded by; `None` where the machines did it by themselves.
+        recovery: Option<Box<Recovery>>,
+    },
+    /// A machine that was unaccounted for is back, and stands behind the leader of this log.
+    Account {
+        /// Which machine.
+        machine: MachineId,
     },
 }
 
@@ -273,6 +281,7 @@ impl Command {
             Self::Cordon { .. } => "cordon",
             Self::Uncordon { .. } => "uncordon",
             Self::Refound { .. } => "refound",
+            Self::Account { .. } => "account",
         }
     }
 }

@@ -158,6 +158,10 @@ kinds! {
     SeatTaken = "seat_taken",
     /// A coordinator's seat was given up.
     SeatFreed = "seat_freed",
+    /// A machine is unaccounted for: an operator had the log founded anew without it.
+    Unaccounted = "unaccounted",
+    /// It is back.
+    Accounted = "accounted",
     /// Most coordinators were lost, and the log was founded anew.
     Refounded = "refounded",
 }

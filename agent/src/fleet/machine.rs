@@ -58,6 +58,9 @@ pub struct Machine {
     /// Why its successor could not be started safely if it failed today; `None` for cattle, and while nothing is known
     /// against it.
     pub unfenceable: Option<Text>,
+    /// Since when nobody can say what became of it, in milliseconds since 1970: an operator had the log founded anew without
+    /// it, and it has not been back since. `None` for all others.
+    pub unaccounted_ms: Option<u64>,
 }
 
 impl Machine {
@@ -85,9 +88,13 @@ impl Machine {
         !matches!(self.phase, Phase::Left { .. } | Phase::Retiring)
     }
 
-    /// Whether its acknowledgement counts when a leader asks the roster: it joined, has not left for good and is
-    /// not condemned.
+    /// Whether its acknowledgement counts when a leader asks the roster: it belongs to the mesh, and is not unaccounted for.
     pub fn is_elector(&self) -> bool {
+        self.belongs() && self.unaccounted_ms.is_none()
+    }
+
+    /// Whether it belongs to the mesh: it joined, has not left for good and is not condemned.
+    pub fn belongs(&self) -> bool {
         self.joined_ms.is_some() && !self.condemned && !matches!(self.phase, Phase::Left { .. })
     }
 }

@@ -17,6 +17,7 @@ use super::names::{GroupId, MachineName};
 use super::orphan::Orphan;
 use super::pause::{Pause, PauseKey};
 use super::pool::Pools;
+use super::recovery::Recovered;
 use super::rule::is_outdated;
 use super::text::Text;
 use super::token::{Operator, Token, TokenId};
@@ -68,6 +69,8 @@ pub struct FleetState {
     pub seats: BTreeMap<Seat, MachineId>,
     /// The last seat that was given out.
     pub last_seat: Seat,
+    /// The last order by which the log was founded anew without most of the roster.
+    pub recovered: Option<Recovered>,
     /// Instances that carry our tags and that nobody runs on, by provisioner and ID.
     pub orphans: Vec<Orphan>,
     /// What is left of the fleet's heal budget and of the zones'.

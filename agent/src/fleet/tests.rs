@@ -5,6 +5,7 @@ mod groups;
 mod healing;
 mod leases;
 mod records;
+mod recovery;
 mod reimaging;
 
 use super::testing::{Fleet, START_MS, cattle, found, pets};

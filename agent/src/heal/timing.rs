@@ -19,6 +19,10 @@ pub const PROOF_STANDS_MS: u64 = MINUTE_MS;
 /// that lost and regained its power looks like.
 pub const RETURN_MS: u64 = MINUTE_MS;
 
+/// How long before the leader changed a machine must have been there to be one that was there all the time: an election
+/// takes a few seconds, also after a power cut.
+pub const STOOD_MS: u64 = 20 * SECOND_MS;
+
 /// A witness's report is good for this long.
 pub const REPORT_MS: u64 = 30 * SECOND_MS;
 

@@ -57,10 +57,7 @@ pub(super) async fn run(shared: Arc<Shared>, told: Vec<Peer>) {
 /// Tells the membership about the machines of the roster when these have changed.
 async fn follow_roster(shared: &Shared, known: &mut Vec<Peer>) {
     let roster: Vec<Peer> = shared.replica.read(|state, _| {
-        let present = state
-            .machines
-            .values()
-            .filter(|machine| machine.is_elector());
+        let present = state.machines.values().filter(|machine| machine.belongs());
         present
             .filter_map(|machine| {
                 Some(Peer {

@@ -252,6 +252,14 @@ pub(super) fn ca_path(state_dir: &StateDir) -> PathBuf {
     state_dir.file("ca.sealed")
 }
 
+/// The cluster CA with its key, as it is stored here; `None` on machines that were never coordinators.
+///
+/// # Errors
+/// When it can't be read or opened.
+pub(super) fn stored_ca(state_dir: &StateDir) -> anyhow::Result<Option<ClusterCa>> {
+    Ok(open_ca(&key_file(state_dir)?, &ca_path(state_dir))?)
+}
+
 /// Starts the coordinator that this machine was before it stopped; `None` when it was none, or has promised a log of
 /// `lowest` or later to somebody since.
 ///
@@ -270,7 +278,7 @@ pub(super) async fn reopen(
     if generation < lowest {
         return Ok(None);
     }
-    let ca = open_ca(&key_file(state_dir)?, &ca_path(state_dir))?.ok_or_else(|| {
+    let ca = stored_ca(state_dir)?.ok_or_else(|| {
         anyhow::anyhow!("the CA's key is missing although this machine has a seat")
     })?;
     let config = coordinator_config(state_dir, cluster, seat, generation);

@@ -17,11 +17,12 @@ use tokio::sync::watch;
 use super::last_words;
 use super::propose::{ProposeFailure, propose};
 use super::quorum::{self, Sight};
+use super::refounding::recover;
 use super::route::{RouteError, Routed, ask_leader};
 use super::shared::Shared;
 use crate::answers::{Answers, Desk, Heard, LocalEvent, Seat, SeatsView, Snapshot};
 use crate::api::server::{HungUp, LineSink, serve_one};
-use crate::api::types::Reply as ApiReply;
+use crate::api::types::{RecoverOrder, Recovery, Reply as ApiReply};
 use crate::api::{ApiError, Backend, Caller, ErrorKind, Request, Response};
 use crate::fleet::{Command, Reply, Text};
 
@@ -227,6 +228,14 @@ impl Desk for NodeDesk {
 
     fn rtt(&self, machine: MachineId) -> Option<Duration> {
         self.shared.transport.rtt(machine)
+    }
+
+    async fn recovery(&self) -> Result<Recovery, ApiError> {
+        recover::look(&self.shared).await
+    }
+
+    async fn recover(&self, by: Text, order: RecoverOrder) -> Result<Recovery, ApiError> {
+        recover::order(&self.shared, by, order).await
     }
 
     async fn leave(&self) -> Result<(), ApiError> {

@@ -166,7 +166,7 @@ pub(super) async fn rejoin(
 /// Where the roster says that machines are, coordinators first.
 pub(super) fn known_addrs(state: &FleetState) -> Vec<SocketAddr> {
     let sits = |machine| state.seats.values().any(|holder| *holder == machine);
-    let present = state.machines.values().filter(|one| one.is_elector());
+    let present = state.machines.values().filter(|one| one.belongs());
     let mut known: Vec<_> = present
         .filter_map(|machine| Some((!sits(machine.id), machine.addr?)))
         .collect();

@@ -32,6 +32,7 @@ use pace::{Glimpse, LOOKS_APART};
 
 pub(super) use leases::LeaseDesk;
 
+mod accounts;
 mod addresses;
 mod attention;
 mod authority;
@@ -186,7 +187,8 @@ impl Reign {
                 }
                 Some(news) = self.observer.next() => news,
                 Some(progress) = self.orders.next() => {
-                    self.orders.commit(&self.shared, self.term, progress).await;
+                    let reign = (&*self.leases, self.term);
+                    self.orders.commit(&self.shared, reign, progress).await;
                     true
                 }
                 Some(ended) = self.keepers.join_next() => {
@@ -239,6 +241,10 @@ impl Reign {
     async fn look(&mut self) -> Duration {
         self.looked_at = Instant::now();
         addresses::record(&self.shared).await;
+        accounts::settle(&self.shared, self.term).await;
+        self.shared
+            .replica
+            .read(|state, _| self.leases.note_unaccounted(accounts::unaccounted(state)));
         let world = self.shared.mesh.look();
         let now_ms = unix_ms();
         self.glimpse.update(&world, now_ms);

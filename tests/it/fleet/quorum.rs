@@ -7,7 +7,7 @@ use muster_tests::{Fleet, MachineRow, Status, wait};
 
 /// The machines to kill so that most of the coordinators, and most of the machines, are gone: the leader, another
 /// coordinator, and one more machine, which leaves two of five and one of three coordinators.
-fn majority(status: &Status) -> (Vec<MachineRow>, Vec<MachineRow>) {
+pub(super) fn majority(status: &Status) -> (Vec<MachineRow>, Vec<MachineRow>) {
     let leader = status.leader.clone().expect("a whole fleet has a leader");
     let mut order: Vec<_> = status.machines.clone();
     let rank = |machine: &MachineRow| {

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::scene::Scene;
 use crate::answers::{Answers, Desk, Heard, LocalEvent, Snapshot};
-use crate::api::types::Done;
+use crate::api::types::{Done, RecoverOrder, Recovery};
 use crate::api::{ApiError, Backend, Caller, ErrorKind, Request, Response};
 use crate::fleet::testing::{START_MS, cluster};
 use crate::fleet::{Command, Envelope, Reply, Text};
@@ -33,6 +33,8 @@ pub(super) struct Office {
     /// What machines hold of whoever is asked about.
     pub(super) heard: Mutex<Vec<Heard>>,
     pub(super) left: AtomicBool,
+    /// The orders to recover that it was given.
+    pub(super) recovered: Mutex<Vec<RecoverOrder>>,
     filter: Mutex<String>,
     changes: watch::Sender<u64>,
     proposals: AtomicU64,
@@ -48,6 +50,7 @@ impl Office {
             local: Mutex::default(),
             heard: Mutex::default(),
             left: AtomicBool::new(false),
+            recovered: Mutex::default(),
             filter: Mutex::new("info".into()),
             changes: watch::Sender::new(0),
             proposals: AtomicU64::new(0),
@@ -148,6 +151,15 @@ impl Desk for Office {
 
     fn rtt(&self, _: MachineId) -> Option<Duration> {
         Some(Duration::from_micros(1500))
+    }
+
+    async fn recovery(&self) -> Result<Recovery, ApiError> {
+        Err(ApiError::refused("nothing is lost here"))
+    }
+
+    async fn recover(&self, _: Text, order: RecoverOrder) -> Result<Recovery, ApiError> {
+        self.recovered.lock().unwrap().push(order);
+        self.recovery().await
     }
 
     async fn leave(&self) -> Result<(), ApiError> {

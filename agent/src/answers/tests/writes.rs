@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::office::Office;
 use super::scene::Scene;
 use crate::answers::refused::refused;
-use crate::api::types::{ApplyRequest, Change, HealMode, Plan, ScaleRequest};
+use crate::api::types::{ApplyRequest, Change, HealMode, Plan, RecoverOrder, ScaleRequest};
 use crate::api::{ApiError, Caller, ErrorKind, Request, Response};
 use crate::fleet::testing::{cattle, group, pets};
 use crate::fleet::{
@@ -369,13 +369,35 @@ async fn another_machine_may_not_stop_or_blind_this_one() {
         Request::LogLevel {
             filter: Some("off".into()),
         },
+        Request::Recovery,
+        Request::Recover(RecoverOrder::default()),
     ] {
         let error = office.ask_as(&peer, request).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Forbidden);
     }
     assert!(!office.left.load(Ordering::Relaxed));
+    assert!(office.recovered.lock().unwrap().is_empty());
     done(office.ask(Request::Leave).await);
     assert!(office.left.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn only_who_knows_the_clusters_name_recovers_it_and_the_asked_machine_does_it() {
+    let office = Office::new();
+    office.leads.store(false, Ordering::Relaxed);
+    let order = |cluster: &str| RecoverOrder {
+        cluster: cluster.into(),
+        ..RecoverOrder::default()
+    };
+    let error = office.ask(Request::Recover(order("another"))).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(office.recovered.lock().unwrap().is_empty());
+    let name = office.scene().fleet.state.cluster.clone().unwrap().name;
+    let order = order(&name.to_string());
+    let _ = office.ask(Request::Recover(order.clone())).await;
+    assert_eq!(*office.recovered.lock().unwrap(), [order]);
+    assert!(office.forwarded.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AskRequest, HealMode};
+use super::{AskRequest, HealMode, RecoverOrder};
 use crate::fleet::spec::GroupSpec;
 
 /// One request, on one line, tagged by `op`.
@@ -183,6 +183,11 @@ pub enum Request {
         /// The operator's name.
         name: String,
     },
+    /// What is left of a fleet that lost most of its coordinators and machines, and what [`Self::Recover`] would do on the
+    /// answering machine.
+    Recovery,
+    /// The answering machine founds the log anew with the machines that are there.
+    Recover(RecoverOrder),
     /// The answering machine leaves the mesh for good and stops.
     Leave,
     /// Shows or changes what the answering machine logs.
@@ -301,6 +306,7 @@ impl Request {
             | Self::TokenRevoke { .. }
             | Self::OperatorCreate(_)
             | Self::OperatorRevoke { .. }
+            | Self::Recover(_)
             | Self::Leave => true,
             Self::Status
             | Self::Members
@@ -318,7 +324,8 @@ impl Request {
             | Self::PauseList
             | Self::Order { .. }
             | Self::TokenList
-            | Self::OperatorList => false,
+            | Self::OperatorList
+            | Self::Recovery => false,
         }
     }
 }

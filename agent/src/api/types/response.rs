@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ApiError, DecisionRow, EventRow, Explanation, GroupDetail, GroupStatus, HealthRow, LastWords,
-    MachineDetail, MemberRow, OrderDetail, Plan, Report, Status,
+    MachineDetail, MemberRow, OrderDetail, Plan, Recovery, Report, Status,
 };
 
 /// One line of answer.
@@ -89,6 +89,8 @@ pub enum Response {
     OperatorCreated(OperatorCreated),
     /// To `operator_list`.
     Operators(Listed<OperatorRow>),
+    /// To `recovery` and `recover`.
+    Recovery(Box<Recovery>),
     /// To `log_level`.
     LogLevel(LogFilter),
     /// To whatever only needs doing.

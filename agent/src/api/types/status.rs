@@ -189,6 +189,10 @@ pub struct MachineRow {
     /// Why its successor could not be started safely if it failed now; `null` for cattle, and where nothing speaks against it.
     #[serde(default)]
     pub not_healable: Option<String>,
+    /// Since when nobody can say what became of it, in milliseconds since 1970: the log was recovered without it. `null` for
+    /// all others.
+    #[serde(default)]
+    pub unaccounted_ms: Option<u64>,
     /// Whether it is a coordinator.
     #[serde(default)]
     pub coordinator: bool,

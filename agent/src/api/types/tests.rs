@@ -24,6 +24,7 @@ fn machine(name: &str, status: MachineState) -> MachineRow {
         diagnosis: None,
         health: Some(HealthLevel::Ok),
         not_healable: None,
+        unaccounted_ms: None,
         coordinator: true,
         cordoned: None,
         labels: BTreeMap::new(),

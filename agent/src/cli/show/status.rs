@@ -6,7 +6,7 @@ use super::super::time;
 use super::hand::{cordons, orders};
 use super::{
     answered, diagnosis_tone, health_tone, holds, not_healable, orphans, own_holds, pairs,
-    state_tone,
+    state_tone, unaccounted,
 };
 use crate::api::types::{MachineRow, MemberCounts, Status};
 
@@ -56,6 +56,7 @@ pub(in crate::cli) fn status(status: &Status, out: &Output) -> String {
     text += &cordons(&status.machines, out);
     text += &orders(&status.orders, out);
     text += &not_healable(&status.machines, out);
+    text += &unaccounted(&status.machines, out);
     text += &orphans(&status.orphans, out);
     text += &answered(&status.as_of, out);
     text

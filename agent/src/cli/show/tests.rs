@@ -43,6 +43,7 @@ fn machine(name: &str, state: MachineState, diagnosis: &str) -> MachineRow {
         diagnosis: Some(diagnosis.into()),
         health: Some(HealthLevel::Ok),
         not_healable: None,
+        unaccounted_ms: None,
         coordinator: name == "web-1",
         cordoned: None,
         labels: BTreeMap::from([("zone".into(), "a".into())]),

@@ -26,6 +26,7 @@ fn machine(name: &str, status: MachineState, diagnosis: &str) -> MachineRow {
         diagnosis: Some(diagnosis.into()),
         health: Some(HealthLevel::Ok),
         not_healable: None,
+        unaccounted_ms: None,
         coordinator: name == "web-1" || name == "db-1",
         cordoned: None,
         labels: BTreeMap::new(),

@@ -146,6 +146,7 @@ impl FleetState {
                 treatments: Treatments::default(),
                 lease: None,
                 unfenceable: None,
+                unaccounted_ms: None,
             },
         );
         let detail = format!("from {}, with token {}", admit.addr, admit.token);

@@ -139,6 +139,7 @@ impl FleetState {
             treatments: Treatments::default(),
             lease: None,
             unfenceable: None,
+            unaccounted_ms: None,
         };
         self.machines.insert(order.machine, machine);
     }

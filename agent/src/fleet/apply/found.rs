@@ -76,6 +76,7 @@ impl FleetState {
                 treatments: Treatments::default(),
                 lease: None,
                 unfenceable: None,
+                unaccounted_ms: None,
             },
         );
         self.last_seat = Seat::FIRST;

@@ -105,6 +105,11 @@ impl FleetState {
                 "the machine never promised to run under a lease only",
             ));
         }
+        if machine.unaccounted_ms.is_some() {
+            return Err(invalid(
+                "whoever leads where it is may renew its lease: it is unaccounted for",
+            ));
+        }
         intent.fenced = Some(Fenced::LeaseOver);
         let detail = "its lease, and its time to stop, are over; nobody can prove it off";
         let about = About::machine(old, detail);

@@ -5,10 +5,11 @@ use muster_mesh::identity::MachineId;
 
 use super::super::event::EventKind;
 use super::super::limits::SEATS_MAX;
+use super::super::recovery::Recovery;
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
 use super::super::state::FleetState;
-use super::values::at_most;
+use super::values::{at_most, invalid};
 use super::{About, Applied, Context};
 
 impl FleetState {
@@ -44,10 +45,15 @@ impl FleetState {
     pub(super) fn refound(
         &mut self,
         context: &Context<'_>,
-        generation: u64,
-        seat: Seat,
-        machine: MachineId,
+        (generation, seat, machine): (u64, Seat, MachineId),
+        recovery: Option<Recovery>,
     ) -> Applied {
+        if recovery
+            .as_ref()
+            .is_some_and(|one| !one.is_about(generation, machine))
+        {
+            return Err(invalid("the order to recover is about another log"));
+        }
         if seat <= self.last_seat {
             return Err(Refusal::NoSeat(seat));
         }
@@ -72,6 +78,9 @@ impl FleetState {
             EventKind::Refounded,
             About::machine(machine, detail),
         );
+        if let Some(recovery) = recovery {
+            self.recover(context, recovery);
+        }
         Ok(Reply::Done)
     }
 

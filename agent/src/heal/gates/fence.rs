@@ -1,7 +1,7 @@
 //! `fence`: two copies of a pet never run.
 
 use super::Question;
-use crate::fleet::{LeaseTerms, Phase, ProviderWord, Rule, span};
+use crate::fleet::{LeaseTerms, Phase, ProviderWord, Rule, clock_time, span};
 use crate::heal::gate::Gate;
 
 pub(super) fn fence(question: &Question<'_>) -> Gate {
@@ -45,6 +45,17 @@ pub(super) fn fence(question: &Question<'_>) -> Gate {
         (Ok(()), Some(why)) if machine.lease.is_none() => Err(why.to_string()),
         (proof, _) => proof,
     };
+    if let (Err(why), Some(since_ms)) = (&proof, machine.unaccounted_ms) {
+        // Its lease says nothing: a leader of the old log may be with it, and renew it.
+        return Gate::hold(
+            rule,
+            format!(
+                "{why}; it was not there at {}, when the log was recovered: make sure that it is off, then `muster forget {}`",
+                clock_time(since_ms),
+                machine.name
+            ),
+        );
+    }
     match (proof, machine.lease) {
         (Ok(()), None) => {
             let margin = "it is destroyed and proved off before its successor is made";

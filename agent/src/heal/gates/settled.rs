@@ -1,9 +1,11 @@
 //! `settled`: does the leader know the mesh, and has membership stood still for a moment?
 
+use muster_mesh::identity::MachineId;
+
 use super::Question;
-use crate::fleet::{Rule, count, span};
+use crate::fleet::{MemberStatus, Rule, count, span};
 use crate::heal::gate::Gate;
-use crate::heal::timing::{DETECTION_MS, MOVING_MS, RETURN_MS};
+use crate::heal::timing::{DETECTION_MS, MOVING_MS, RETURN_MS, STOOD_MS};
 
 /// Two machines may fail at one moment by chance; more, and more than this share of a large roster, are an event
 /// that may not have shown all of itself: one in a hundred.
@@ -31,7 +33,8 @@ pub(super) fn settled(question: &Question<'_>) -> Gate {
         return Gate::hold_until(Rule::Settled, margin, until_ms);
     }
     let led_ms = now_ms.saturating_sub(since_ms);
-    let missing_max = (roster / MISSING_SHARE).max(1);
+    // Where most were there all the time, the old leader is what failed, and one of those that are missing.
+    let missing_max = (roster / MISSING_SHARE).max(1) + usize::from(most_stood(question));
     if led_ms < RETURN_MS && silent.len() > missing_max {
         let until_ms = since_ms.saturating_add(RETURN_MS);
         let margin = format!(
@@ -54,4 +57,22 @@ pub(super) fn settled(question: &Question<'_>) -> Gate {
         Rule::Settled,
         format!("the leader has led for {}", span(led_ms)),
     )
+}
+
+/// Whether most coordinators, and most of the roster, had been there for a while when the leader changed. After a power cut
+/// most have only just come back: had most coordinators been there, they would have had a leader.
+fn most_stood(question: &Question<'_>) -> bool {
+    let situation = question.board.situation;
+    let before_ms = situation.leader_since_ms.saturating_sub(STOOD_MS);
+    let stood = |id: &MachineId| {
+        let member = situation.machines.get(id).and_then(|seen| seen.member);
+        member.is_some_and(|one| one.status == MemberStatus::Alive && one.since_ms <= before_ms)
+    };
+    let state = question.state;
+    let seats = state.seats.values().filter(|id| stood(id)).count();
+    let electors = state
+        .electors()
+        .filter(|machine| stood(&machine.id))
+        .count();
+    seats * 2 > state.seats.len() && electors * 2 > state.electors().count()
 }

@@ -5,7 +5,7 @@ use crate::fleet::limits::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::fleet::testing::{Fleet, cattle, group, pets};
 use crate::fleet::*;
 use crate::heal::testing::World;
-use crate::heal::timing::{DETECTION_MS, MOVING_MS, PROOF_STANDS_MS, RETURN_MS};
+use crate::heal::timing::{DETECTION_MS, MOVING_MS, PROOF_STANDS_MS, RETURN_MS, STOOD_MS};
 
 #[test]
 fn without_the_coordinators_quorum_nothing_is_done() {
@@ -168,6 +168,75 @@ fn after_a_change_of_leadership_a_crowd_that_is_missing_may_return() {
         world.held(missing[1]).map(|held| held.0),
         Some(Rule::Budget)
     );
+}
+
+#[test]
+fn the_old_leader_is_no_crowd_where_the_others_were_there_all_the_time() {
+    // Of five machines two are missing: a machine, and who led before.
+    let missing = |stood_ms: u64| {
+        let mut world = World::new(&[cattle("web", 4)]);
+        let present: Vec<_> = world.alive().into_iter().collect();
+        for id in present {
+            world.see(id, MemberStatus::Alive);
+        }
+        world.pass(stood_ms);
+        world.leader_since_ms = world.now_ms();
+        let ids = ["web-1", "web-2"].map(|name| world.kill(name));
+        world.pass(DETECTION_MS);
+        world.settle();
+        (world, ids)
+    };
+    let (world, ids) = missing(STOOD_MS);
+    assert!(
+        ids.iter().any(|id| world.replacing(*id)),
+        "{:?}",
+        world.held(ids[0])
+    );
+    let (world, ids) = missing(STOOD_MS - 1);
+    world.assert_held(ids[0], Rule::Settled, "2 of 5 machines are missing");
+}
+
+#[test]
+fn an_unaccounted_pet_is_not_fenced_by_its_lease() {
+    let terms = LeaseTerms {
+        lease_ms: 10_000,
+        stop_ms: 3_000,
+    };
+    let mut spec = pets("db", &["db-1", "db-2", "db-3"]);
+    spec.heal.lease = Some(terms);
+    let mut world = World::new(&[spec]);
+    let id = world.id("db-1");
+    let bind = Command::BindLease {
+        machine: id,
+        terms: Some(terms),
+    };
+    world.fleet.ok(bind);
+    let (founder, present) = (world.fleet.leader, world.alive());
+    let proof = Recovered {
+        generation: 1_000_000,
+        machine: founder,
+        signature: vec![1; 70],
+    };
+    let recovery = Recovery {
+        by: "somebody".into(),
+        present: present.into_iter().filter(|one| *one != id).collect(),
+        proof,
+    };
+    world.fleet.ok(Command::Refound {
+        generation: 1_000_000,
+        seat: muster_mesh::consensus::Seat(9),
+        machine: founder,
+        recovery: Some(Box::new(recovery)),
+    });
+    world.silence("db-1");
+    let why = "its host does not answer".into();
+    world.say(id, ProviderWord::CannotSay { why });
+    world.pass(MINUTE_MS);
+    world.settle();
+    world.assert_held(id, Rule::Fence, "when the log was recovered");
+    world.fleet.ok(Command::Account { machine: id });
+    world.settle();
+    assert!(world.replacing(id), "{:?}", world.held(id));
 }
 
 #[test]
@@ -495,13 +564,13 @@ fn a_holds_words_are_renewed_ever_more_rarely_and_without_an_event() {
 fn what_a_hold_waited_for_being_over_its_next_reason_is_news_at_once() {
     let mut world = World::new(&[cattle("web", 8)]);
     world.begin_anew();
-    let lost = ["web-1", "web-2", "web-3"].map(|name| world.kill(name));
+    let lost = ["web-1", "web-2", "web-3", "web-4"].map(|name| world.kill(name));
     world.pass(SECOND_MS);
     world.settle();
     world.assert_held(lost[0], Rule::Settled, "has only begun to watch");
     world.pass(DETECTION_MS - SECOND_MS);
     world.settle();
-    world.assert_held(lost[0], Rule::Settled, "3 of 9 machines are missing");
+    world.assert_held(lost[0], Rule::Settled, "4 of 9 machines are missing");
     let until_ms = world
         .concern(lost[0])
         .and_then(|concern| concern.outcome.until_ms());

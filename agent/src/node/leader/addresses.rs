@@ -38,7 +38,7 @@ fn moved(state: &FleetState, world: &World) -> Vec<(MachineId, SocketAddr)> {
             state
                 .machines
                 .get(machine)
-                .is_some_and(|known| known.is_elector() && known.addr != Some(seen.addr))
+                .is_some_and(|known| known.belongs() && known.addr != Some(seen.addr))
         })
         .map(|(machine, seen)| (*machine, seen.addr))
         .take(RECORDED_MAX)

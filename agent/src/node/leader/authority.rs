@@ -109,6 +109,20 @@ impl Support {
     }
 }
 
+/// Whether one machine stands behind this leader, whether it counts or not.
+pub(super) async fn ask_one(shared: &Shared, term: u64, machine: MachineId) -> bool {
+    let ballot = Ballot {
+        generation: shared.replica.generation().0,
+        term,
+        leader: shared.me,
+    };
+    let Some(peer) = shared.mesh.look().peer(machine) else {
+        return false;
+    };
+    let answer = ask(shared, peer, ballot, Duration::ZERO).await;
+    matches!(answer, Some((_, Answer::Granted, _)))
+}
+
 /// One machine's answer, with when it was asked; `None` when there is none.
 async fn ask(
     shared: &Shared,

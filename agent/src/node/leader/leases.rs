@@ -5,7 +5,7 @@
 //! confirmation. Whoever leads later was elected after the confirmation. So a lease of an earlier leader is over by the
 //! time that the new one has led for a lease, and that is all that a leader has to know of its predecessors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -127,6 +127,13 @@ impl Leases {
         let mut book = lock(&self.book);
         book.granted.retain(|machine, _| is_on_roster(*machine));
         book.drifts.retain(|machine, _| is_on_roster(*machine));
+    }
+
+    /// Takes down for which machines a leader of an older log may be granting leases at this moment.
+    pub(super) fn note_unaccounted(&self, machines: BTreeSet<MachineId>) {
+        let (mut book, now) = (lock(&self.book), Instant::now());
+        book.granted
+            .extend(machines.into_iter().map(|machine| (machine, now)));
     }
 
     /// How long the workload of a machine may still run under a lease of these terms, whoever granted it; zero when it does

@@ -29,7 +29,7 @@ use crate::node::shared::Shared;
 /// Steps under way at once. A provider that is asked for more at a time tends to throttle.
 const STEPS_MAX: usize = 16;
 
-/// A step that a rule holds is looked at again after this.
+/// A step that a rule holds is looked at again after this at the latest.
 const HELD_RETRY: Duration = Duration::from_secs(2);
 
 /// Agents that a new machine is told to ask.
@@ -152,12 +152,14 @@ impl Orders {
     pub(super) async fn commit(
         &mut self,
         shared: &Arc<Shared>,
-        term: u64,
+        (leases, term): (&Leases, u64),
         (op, progress): (OperationId, Option<Progress>),
     ) {
         let Some(progress) = progress else { return };
         if let StepResult::Held { rule, detail } = &progress.result {
-            self.waiting.insert(op.clone(), Instant::now() + HELD_RETRY);
+            let wait =
+                lease_left(shared, leases, &op).map_or(HELD_RETRY, |left| left.min(HELD_RETRY));
+            self.waiting.insert(op.clone(), Instant::now() + wait);
             if !is_news(shared, &progress, *rule, detail) {
                 return;
             }
@@ -191,6 +193,21 @@ impl Orders {
             Err(error) => tracing::warn!(%op, %step, %error, "a step's result was not committed"),
         }
     }
+}
+
+/// How long the lease may last whose end a step waits for; `None` where it waits for none, or it is over.
+fn lease_left(shared: &Shared, leases: &Leases, op: &OperationId) -> Option<Duration> {
+    let (machine, terms) = shared.replica.read(|state, _| {
+        let intent = state.intent(op)?;
+        let waits = intent
+            .current()
+            .is_some_and(|record| record.step == Step::Fence);
+        let machine = state
+            .machines
+            .get(&intent.action.removes().filter(|_| waits)?)?;
+        Some((machine.id, machine.lease?))
+    })?;
+    Some(leases.left(machine, terms)).filter(|left| !left.is_zero())
 }
 
 /// The state's time, which an earlier leader may have put ahead of this machine's.

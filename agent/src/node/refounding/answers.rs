@@ -20,7 +20,7 @@ use crate::node::services::{acknowledge, promised};
 use crate::node::shared::Shared;
 
 /// To whom a machine has promised has so long to found before another is promised a later log.
-const FOUNDING_GRACE: Duration = Duration::from_secs(20);
+pub(super) const FOUNDING_GRACE: Duration = Duration::from_secs(20);
 
 /// Bytes of a copy per frame.
 const PIECE: usize = 256 * 1024;
@@ -197,6 +197,8 @@ async fn stand(shared: &Shared) -> Result<Stand, String> {
         promised: promised(shared).await?,
         orphaned: orphaned(shared),
         roster: mark(&roster(shared)),
+        has_key: council::ca_path(&shared.state_dir).is_file(),
+        recovered: shared.replica.read(|state, _| state.recovered.clone()),
     })
 }
 

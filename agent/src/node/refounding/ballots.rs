@@ -13,6 +13,7 @@ use muster_mesh::consensus::{At, LogGeneration};
 use muster_mesh::identity::MachineId;
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::Recovered;
 use crate::node::authority::Ballot;
 
 /// Which machines may acknowledge, as a short number that differs where they differ.
@@ -20,7 +21,7 @@ use crate::node::authority::Ballot;
 pub(in crate::node) struct RosterMark(pub [u8; 16]);
 
 /// What one machine says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::node) struct Stand {
     /// The log that its copy is of.
     pub generation: LogGeneration,
@@ -32,6 +33,10 @@ pub(in crate::node) struct Stand {
     pub orphaned: bool,
     /// The roster in its copy.
     pub roster: RosterMark,
+    /// Whether it has the CA's key, without which no log can be founded.
+    pub has_key: bool,
+    /// What shows that the log that it follows was founded by an operator's order, if one of its logs was.
+    pub recovered: Option<Recovered>,
 }
 
 impl Stand {
@@ -41,7 +46,7 @@ impl Stand {
     }
 
     /// The latest log that it knows to have been tried.
-    fn latest(&self) -> LogGeneration {
+    pub(super) fn latest(&self) -> LogGeneration {
         let promised = self.promised.map_or(0, |ballot| ballot.generation);
         self.generation.max(LogGeneration(promised))
     }
@@ -63,6 +68,8 @@ pub(in crate::node) enum Hold {
     UnknownRoster,
     /// This machine does not hold the CA's key; without it no machine could be let in or keep its certificate.
     NoKey,
+    /// This machine's own log can't be read or written; others go first.
+    OwnLog,
     /// It was tried, and failed.
     Failed(String),
 }
@@ -75,13 +82,14 @@ impl fmt::Display for Hold {
             }
             Self::TooFew { have, of } => write!(
                 f,
-                "{have} of {of} machines say that most coordinators are lost; more than half ({}) must",
+                "{have} of {of} machines say that most coordinators are lost; more than half ({}) must. Where the others are gone for good, see `muster recover`",
                 of / 2 + 1
             ),
             Self::UnknownRoster => f.write_str("a machine has another roster, and did not tell it"),
             Self::NoKey => {
-                f.write_str("only a machine that was a coordinator, and has the CA's key, can")
+                f.write_str("only a machine that was a coordinator, and has the CA's key, can; see `muster recover` there")
             }
+            Self::OwnLog => f.write_str("its own log can't be read or written, so others go first"),
             Self::Failed(why) => f.write_str(why),
         }
     }

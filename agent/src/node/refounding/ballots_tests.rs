@@ -31,6 +31,8 @@ fn stand(index: u64) -> Stand {
         promised: None,
         orphaned: true,
         roster: MARK,
+        has_key: true,
+        recovered: None,
     }
 }
 

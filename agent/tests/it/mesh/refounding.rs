@@ -153,3 +153,91 @@ fn without_most_of_the_roster_nothing_is_founded() {
         good.then_some(()).ok_or_else(|| status.to_string())
     });
 }
+
+#[test]
+fn an_operator_has_two_of_five_go_on_and_the_others_stand_down_when_they_are_back() {
+    let mut machines = mesh(5);
+    let before = machines[0].status().expect("it answers");
+    let old = coordinators(&before);
+    let mut lost: BTreeSet<String> = old.iter().take(2).cloned().collect();
+    lost.extend(machines.iter().map(name).find(|name| !old.contains(name)));
+    for machine in &mut machines {
+        if lost.contains(&name(machine)) {
+            machine.kill();
+        }
+    }
+    let (mut dead, living): (Vec<_>, Vec<_>) = machines
+        .into_iter()
+        .partition(|machine| lost.contains(&name(machine)));
+    let (founder, other): (Vec<_>, Vec<_>) = living
+        .iter()
+        .partition(|machine| old.contains(&name(machine)));
+    let (founder, other) = (founder[0], other[0]);
+    // The hold names what an operator may do, and only a machine with the key takes it.
+    founder.wait_for("the hold names the way out", |status| {
+        let named = status.to_string().contains("muster recover");
+        named.then_some(()).ok_or_else(|| status.to_string())
+    });
+    let order = ["recover", "--yes", "muster", "--they-are-off"];
+    let elsewhere = other.ask(&order).with(1).stderr;
+    assert!(
+        elsewhere.contains(&format!("run it on {}", name(founder))),
+        "{elsewhere}"
+    );
+    let found = founder
+        .ask(&["recover", "--dry-run", "--json"])
+        .with(0)
+        .json();
+    assert_eq!(found["obstacle"], Value::Null, "{found}");
+    assert_eq!(
+        found["survivors"].as_array().map(Vec::len),
+        Some(2),
+        "{found}"
+    );
+    assert_eq!(found["absent"].as_array().map(Vec::len), Some(3), "{found}");
+    // They were there a moment ago, and that is said.
+    let doubted = founder.ask(&["recover", "--yes", "muster"]).with(1).stderr;
+    assert!(doubted.contains("--they-are-off"), "{doubted}");
+    founder
+        .ask(&["recover", "--yes", "other", "--they-are-off"])
+        .with(1);
+    founder.ask(&["recover"]).with(2);
+    assert_eq!(founder.status().expect("it answers")["quorum"], false);
+
+    let done = founder.ask(&order).with(0).stdout;
+    println!("{done}");
+    founder.wait_for("it leads two machines", |status| {
+        let good = status["quorum"] == true && status["leader"] == name(founder);
+        good.then_some(()).ok_or_else(|| status.to_string())
+    });
+    founder.ask(&["token", "create", "--note", "after"]).with(0);
+    let needless = founder.ask(&order).with(1).stderr;
+    assert!(
+        needless.contains("most coordinators are there"),
+        "{needless}"
+    );
+
+    // Two coordinators of three and three machines of five: enough for the old log, and yet they follow the new one.
+    for machine in &mut dead {
+        machine.start(&["agent"]);
+    }
+    for machine in dead.iter().chain([other]) {
+        machine.wait_for("it follows the new log", |status| {
+            let leads = status["leader"].as_str();
+            let lost = leads.is_none_or(|leader| lost.contains(leader));
+            let good = status["quorum"] == true && !lost;
+            good.then_some(()).ok_or_else(|| status.to_string())
+        });
+        let tokens = machine.ask(&["token", "list", "--json"]).with(0).stdout;
+        assert!(tokens.contains("after"), "{tokens}");
+    }
+    until("they count again", PATIENCE, || {
+        let events = founder.ask(&["events", "--json"]).with(0).stdout;
+        let count = |kind: &str| events.matches(&format!("\"kind\":\"{kind}\"")).count();
+        let good = (count("unaccounted"), count("accounted")) == (3, 3);
+        good.then_some(()).ok_or(events)
+    });
+    for machine in living.iter().chain(&dead) {
+        assert!(!machine.log().contains("panicked"), "{}", machine.log());
+    }
+}

@@ -132,6 +132,12 @@ fn by_hand() -> Vec<Request> {
             reason: "memory test".into(),
         },
         Request::Uncordon { name: name() },
+        Request::Recovery,
+        Request::Recover(RecoverOrder {
+            cluster: "prod".into(),
+            plan: Some("0a1b".into()),
+            despite_doubts: true,
+        }),
     ]
 }
 
@@ -193,6 +199,7 @@ pub(super) fn answers() -> Vec<Response> {
             expires_ms: 2,
             revoked: false,
         })),
+        Response::Recovery(Box::new(recovery())),
         Response::LogLevel(LogFilter {
             filter: "info".into(),
             previous: Some("debug".into()),
@@ -224,6 +231,39 @@ fn group_detail() -> GroupDetail {
         machines: vec![machine("web-1", MachineState::Alive)],
         orphans: vec![],
         leader: Some("web-1".into()),
+    }
+}
+
+fn recovery() -> Recovery {
+    Recovery {
+        cluster: "prod".into(),
+        machine: "web-1".into(),
+        generation: 1,
+        survivors: vec![SurvivorRow {
+            name: "web-1".into(),
+            log_term: Some(2),
+            log_index: Some(17),
+            seat: Some(1),
+            has_key: true,
+        }],
+        absent: vec![AbsentRow {
+            name: "web-2".into(),
+            status: "down".into(),
+            since_ms: Some(1),
+            seat: None,
+        }],
+        coordinators: vec![LostCoordinatorRow {
+            seat: 1,
+            name: "web-1".into(),
+            there: true,
+        }],
+        newest: Some("web-1".into()),
+        may_lose: Some("entries".into()),
+        doubts: vec!["suspected".into()],
+        obstacle: Some("no".into()),
+        remedy: Some("wait".into()),
+        plan: "0a1b".into(),
+        founded: Some(1_000_001),
     }
 }
 

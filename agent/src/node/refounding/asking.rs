@@ -1,0 +1,92 @@
+//! Asking the machines of the roster how things stand, and for their promise.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream;
+use muster_mesh::identity::Peer;
+
+use super::answers::{self, Question, Said, ask_self};
+use super::ballots::{Hold, Rosters, Stands};
+use crate::node::authority::Ballot;
+use crate::node::services::REFOUND;
+use crate::node::shared::Shared;
+
+/// How long one machine has for an answer.
+const ANSWER_DEADLINE: Duration = Duration::from_millis(1500);
+
+/// A machine that promises may have a coordinator to stop first, and a log to read.
+const PROMISE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Machines asked at the same time.
+const ASKED_AT_ONCE: usize = 64;
+
+/// What all machines of the roster that answer say.
+pub(super) async fn look(shared: &Arc<Shared>) -> Stands {
+    ask_roster(shared, Question::Look, ANSWER_DEADLINE).await
+}
+
+/// Those that promise.
+pub(super) async fn promises(shared: &Arc<Shared>, ballot: Ballot) -> Stands {
+    ask_roster(shared, Question::Promise(ballot), PROMISE_DEADLINE).await
+}
+
+async fn ask_roster(shared: &Arc<Shared>, question: Question, deadline: Duration) -> Stands {
+    let roster = answers::roster(shared);
+    let world = shared.mesh.look();
+    let peers: Vec<Peer> = world
+        .active()
+        .filter(|peer| roster.contains(&peer.machine))
+        .collect();
+    let asked = stream::iter(peers).map(|peer| {
+        let question = question.clone();
+        async move {
+            let said = ask(shared, peer, question, deadline).await?;
+            match said {
+                Said::Stand(stand) => Some((peer.machine, stand)),
+                Said::Refused(why) => {
+                    tracing::info!(machine = %peer.machine, why, "does not promise");
+                    None
+                }
+                Said::Roster(_) => None,
+            }
+        }
+    });
+    let answers = asked.buffer_unordered(ASKED_AT_ONCE);
+    answers.filter_map(std::future::ready).collect().await
+}
+
+async fn ask(
+    shared: &Arc<Shared>,
+    peer: Peer,
+    question: Question,
+    deadline: Duration,
+) -> Option<Said> {
+    if peer.machine == shared.me {
+        return ask_self(shared, question).await.ok();
+    }
+    let body = Bytes::from(question.encode());
+    let asking = shared.transport.request(peer, REFOUND, body, deadline);
+    Said::decode(&asking.await.ok()?)
+}
+
+/// The rosters of all that answered: ours, and each other one from a machine that has it.
+pub(super) async fn rosters(shared: &Arc<Shared>, stands: &Stands) -> Result<Rosters, Hold> {
+    let ours = answers::roster(shared);
+    let mut rosters = Rosters::from([(answers::mark(&ours), ours)]);
+    for (machine, stand) in stands {
+        if rosters.contains_key(&stand.roster) {
+            continue;
+        }
+        let peer = shared.peer(*machine).ok_or(Hold::UnknownRoster)?;
+        let said = ask(shared, peer, Question::Roster, PROMISE_DEADLINE).await;
+        if let Some(Said::Roster(machines)) = said {
+            let roster: BTreeSet<_> = machines.into_iter().collect();
+            rosters.insert(answers::mark(&roster), roster);
+        }
+    }
+    Ok(rosters)
+}
