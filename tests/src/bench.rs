@@ -7,6 +7,7 @@ pub mod explain;
 pub mod figures;
 pub mod log;
 pub mod muster;
+pub mod pet;
 pub mod report;
 pub mod scenarios;
 pub mod serf;
@@ -120,6 +121,8 @@ pub enum Scenario {
     Silent,
     /// Survivors explain a decision, its decider and half of the coordinators being dead.
     Explain,
+    /// A pet's machine freezes, nobody can prove it off, and its lease runs out; also with the leader's death.
+    Pet,
     /// The health of every machine changes every five seconds.
     Churn,
     /// This share of all packets is lost, in percent.
@@ -128,13 +131,14 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them, by name.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("idle", Self::Idle),
         ("kill", Self::Kill),
         ("leader", Self::Leader),
         ("silent", Self::Silent),
         ("explain", Self::Explain),
         ("churn", Self::Churn),
+        ("pet", Self::Pet),
         ("loss10", Self::Loss(10)),
         ("loss25", Self::Loss(25)),
     ];

@@ -35,7 +35,7 @@ const fn metric(name: &'static str, what: &'static str, target: Target) -> Metri
 }
 
 /// All metrics, in the order of the table.
-pub const METRICS: [Metric; 28] = [
+pub const METRICS: [Metric; 30] = [
     metric(
         "resident_mib",
         "resident memory of an idle agent, MiB",
@@ -125,6 +125,16 @@ pub const METRICS: [Metric; 28] = [
         "explain_s",
         "the slowest `explain` of ten survivors, decider and half of the coordinators dead, s",
         Target::Most(1.0),
+    ),
+    metric(
+        "pet_start_s",
+        "a pet's machine freezes until its successor runs, without proof, s",
+        Target::Most(20.0),
+    ),
+    metric(
+        "pet_leader_start_s",
+        "the same with the leader's death at that moment, s",
+        Target::Most(20.0),
     ),
     metric(
         "churn_packets_per_s",

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::explain::explain;
 use super::figures::Figures;
 use super::log::LogWatch;
-use super::{Agent, Failure, News, Plan, Scenario, System, usage};
+use super::{Agent, Failure, News, Plan, Scenario, System, pet, usage};
 use crate::wait::{is_signalled, now, pause, poll};
 
 /// After this time nothing of the start is left in the figures of an idle system.
@@ -31,6 +31,21 @@ pub fn run(name: &str, size: u32, plan: &Plan, start: Start<'_>) -> (Figures, Ve
         if !plan.scenarios.contains(&scenario) || (scenario.is_of_muster_only() && name == "serf") {
             continue;
         }
+        if scenario == Scenario::Pet {
+            // It has a fleet of its own, and Serf has no pets.
+            running = None;
+            if name == "muster" {
+                let measured = catch_unwind(AssertUnwindSafe(|| {
+                    pet::measure(size, plan.runs, &mut figures)
+                }));
+                note(
+                    measured,
+                    &mut failures,
+                    format!("{name}, {size} agents, {title}"),
+                );
+            }
+            continue;
+        }
         // What makes the health change is started with the system.
         if scenario == Scenario::Churn {
             running = None;
@@ -43,14 +58,26 @@ pub fn run(name: &str, size: u32, plan: &Plan, start: Start<'_>) -> (Figures, Ve
         }));
         match measured {
             Ok(system) => running = Some(system).filter(|_| scenario != Scenario::Churn),
-            Err(panic) if is_signalled() => resume_unwind(panic),
-            Err(panic) => failures.push(Failure {
-                what: format!("{name}, {size} agents, {title}"),
-                why: reason(&*panic),
-            }),
+            Err(panic) => note(
+                Err(panic),
+                &mut failures,
+                format!("{name}, {size} agents, {title}"),
+            ),
         }
     }
     (figures, failures)
+}
+
+/// Notes what could not be measured; goes on unwinding where somebody wants the whole to end.
+fn note(measured: std::thread::Result<()>, failures: &mut Vec<Failure>, what: String) {
+    match measured {
+        Ok(()) => {}
+        Err(panic) if is_signalled() => resume_unwind(panic),
+        Err(panic) => failures.push(Failure {
+            what,
+            why: reason(&*panic),
+        }),
+    }
 }
 
 /// What a panic said.
@@ -70,7 +97,7 @@ fn measure(
 ) {
     let runs = match scenario {
         Scenario::Kill | Scenario::Leader | Scenario::Silent | Scenario::Explain => plan.runs,
-        Scenario::Idle | Scenario::Churn | Scenario::Loss(_) => 1,
+        Scenario::Idle | Scenario::Churn | Scenario::Loss(_) | Scenario::Pet => 1,
     };
     for round in 0..runs {
         eprintln!("{}: {title}, {} of {runs}", system.name(), round + 1);
@@ -81,6 +108,8 @@ fn measure(
             Scenario::Silent => silent(system, figures, round),
             Scenario::Explain => explain(system, figures, round),
             Scenario::Churn => churn(system, plan, figures),
+            // Measured in a fleet of its own.
+            Scenario::Pet => {}
             Scenario::Loss(percent) => loss(system, plan, figures, percent),
         }
     }

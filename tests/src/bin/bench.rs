@@ -17,8 +17,8 @@ usage: tests/bench [--agents N,N...] [--scenarios NAME,NAME...] [--seconds S] [-
                    [--only muster|serf] [--json FILE]
 
   --agents      sizes of the fleet                                  [10,50]
-  --scenarios   idle, kill, leader, silent, explain, churn, loss10,
-                loss25                                              [all]
+  --scenarios   idle, kill, leader, silent, explain, churn, pet,
+                loss10, loss25                                           [all]
   --seconds     how long averages are taken                         [60]
   --runs        how often single events are repeated                [3]
   --only        measure one system only
