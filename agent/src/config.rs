@@ -142,6 +142,10 @@ section! {
         /// Whether this machine may become one of the coordinators. Costs about 10 MiB and a disk write per decision
         /// while it is one.
         pub coordinator: bool = true,
+        /// How many coordinators the mesh should have: 1, 3, 5 or 7; the same on all machines, since the one that leads
+        /// counts. Default: 3, with more than 50 machines 5, with more than 200 in three zones 7. More bear more failures at
+        /// one moment, and make every decision wait for more disks.
+        pub coordinators: Option<u32> = None => "5",
         /// How long the certificates live that this machine gives out while it leads. They are renewed at two thirds of
         /// it. A stolen one is worth so long; a mesh without a leader for so long needs its coordinators back first.
         pub certificate_lifetime: Duration = muster_mesh::pki::LEAF_LIFETIME,

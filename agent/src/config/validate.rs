@@ -56,6 +56,7 @@ pub(super) fn validate(config: &AgentConfig, origins: &Origins) -> Vec<Problem> 
     };
     check.names(config);
     check.addresses(config);
+    check.coordinators(config);
     check.certificates(config);
     check.joining(config);
     check.paths(config);
@@ -145,6 +146,18 @@ impl Check<'_> {
                     config.machine.bind
                 ),
                 "use IPv4 for both or IPv6 for both",
+            );
+        }
+    }
+
+    fn coordinators(&mut self, config: &AgentConfig) {
+        let wanted = config.machine.coordinators;
+        if wanted.is_some_and(|wanted| !matches!(wanted, 1 | 3 | 5 | 7)) {
+            self.problem(
+                "coordinators",
+                "there can't be so many coordinators: an even number bears no more failures than one fewer, and more than 7 \
+                 bear no more than 7 in practice",
+                "choose 1, 3, 5 or 7, or leave it out; 3 are right for most",
             );
         }
     }

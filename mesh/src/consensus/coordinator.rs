@@ -288,6 +288,7 @@ impl<S: StateMachine> Coordinator<S> {
             seats: status.seats.iter().map(seat_view).collect(),
             is_changing: status.seats.changing.is_some(),
             expected,
+            wanted: None,
         })
     }
 

@@ -3,7 +3,7 @@
 //! The leader asks [`plan`] now and then, and after every change, and carries out what it says by
 //! [`Coordinator`](super::Coordinator)'s `add_learner`, `set_voters` and `remove_learner`. Rules:
 //!
-//! - **How many**: [`target`].
+//! - **How many**: [`target`], unless an operator wants another number.
 //! - **Who**: machines that are alive, have been healthy for a while and are not leaving; spread over the zones.
 //! - **In**: as a learner first; it votes once it has caught up.
 //! - **Replace, never shrink.** A voter that is dead or leaving keeps its vote until another has caught up. Voters
@@ -397,6 +397,10 @@ fn right_number(view: &CouncilView, now: usize) -> usize {
         .values()
         .filter(|machine| !machine.leaving)
         .collect();
+    if let Some(wanted) = view.wanted {
+        let size = staying.len().max(view.expected);
+        return largest_odd(wanted.min(size)).max(1);
+    }
     let zones: BTreeSet<_> = staying
         .iter()
         .filter_map(|machine| machine.zone.as_deref())

@@ -101,7 +101,8 @@ impl SeatKeeper {
             .values()
             .all(|seat| seat.is_voter && seat.is_caught_up);
         let Some(step) = plan(&view) else {
-            let candidates_wait = view.seats.len() < view.machines.len() && view.seats.len() < 3;
+            let enough = view.wanted.unwrap_or(3).min(view.machines.len());
+            let candidates_wait = view.seats.len() < enough;
             return if settled && !candidates_wait {
                 IDLE_PERIOD
             } else {
@@ -150,6 +151,8 @@ impl SeatKeeper {
             .replica
             .read(|state, _| (self.machines(state, &world, now), state.size_declared()));
         let mut view = coordinator.council(machines, expected)?;
+        let wanted = shared.config.machine.coordinators;
+        view.wanted = wanted.and_then(|wanted| usize::try_from(wanted).ok());
         self.seats_since
             .retain(|seat, _| view.seats.contains_key(seat));
         for (seat, seen) in &mut view.seats {

@@ -9,21 +9,26 @@ use super::machine::{Machine, PATIENCE, now, row, until};
 
 /// A mesh of so many machines with three coordinators.
 fn mesh(count: usize) -> Vec<Machine> {
-    let founder = Machine::founder(&[]);
+    mesh_of(count, 3, &[])
+}
+
+/// A mesh of so many machines and coordinators.
+fn mesh_of(count: usize, seats: usize, flags: &[&str]) -> Vec<Machine> {
+    let founder = Machine::founder(flags);
     let (token, seed) = (
         founder.token(&["--uses", "100"]),
         founder.addr().to_string(),
     );
     let mut machines = vec![founder];
     for number in 2..=count {
-        let mut machine = Machine::new(&format!("m{number}"), &[]);
+        let mut machine = Machine::new(&format!("m{number}"), flags);
         machine.start(&["join", &seed, "--token", &token, "--run"]);
         machines.push(machine);
     }
     for machine in &machines {
-        machine.wait_for("all are there and three coordinate", |status| {
+        machine.wait_for("all are there and enough coordinate", |status| {
             let alive = status["members"]["alive"].as_u64();
-            let enough = alive == Some(count as u64) && coordinators(status).len() == 3;
+            let enough = alive == Some(count as u64) && coordinators(status).len() == seats;
             enough.then_some(()).ok_or_else(|| status.to_string())
         });
     }
@@ -237,6 +242,60 @@ fn an_operator_has_two_of_five_go_on_and_the_others_stand_down_when_they_are_bac
         let good = (count("unaccounted"), count("accounted")) == (3, 3);
         good.then_some(()).ok_or(events)
     });
+    for machine in living.iter().chain(&dead) {
+        assert!(!machine.log().contains("panicked"), "{}", machine.log());
+    }
+}
+
+#[test]
+fn three_of_five_coordinators_are_lost_and_five_others_take_over() {
+    let mut machines = mesh_of(10, 5, &["--coordinators", "5"]);
+    let before = machines[9].status().expect("it answers");
+    let leader = before["leader"].as_str().expect("there is one").to_owned();
+    let old = coordinators(&before);
+    let others = old.iter().filter(|name| **name != leader).take(2).cloned();
+    let lost: BTreeSet<String> = others.chain([leader.clone()]).collect();
+    for machine in &mut machines {
+        if lost.contains(&name(machine)) {
+            machine.kill();
+        }
+    }
+    let killed = now();
+    let (mut dead, living): (Vec<_>, Vec<_>) = machines
+        .into_iter()
+        .partition(|machine| lost.contains(&name(machine)));
+    let decides = |status: &Value| {
+        let good = status["quorum"] == true && coordinators(status).is_disjoint(&lost);
+        good.then_some(()).ok_or_else(|| status.to_string())
+    };
+    living[0].wait_for("the fleet can decide again", decides);
+    println!("decides again after {:?}", killed.elapsed());
+    for machine in &living {
+        machine.wait_for("there are five coordinators that live", |status| {
+            decides(status)?;
+            let five = coordinators(status).len() == 5;
+            five.then_some(()).ok_or_else(|| status.to_string())
+        });
+    }
+    println!("five coordinators after {:?}", killed.elapsed());
+    living[0]
+        .ask(&["token", "create", "--note", "after"])
+        .with(0);
+    // The old ones, together most of the old log, follow.
+    for machine in &mut dead {
+        machine.start(&["agent"]);
+    }
+    for machine in &dead {
+        machine.wait_for("it follows the new ones", |status| {
+            let leads = status["leader"]
+                .as_str()
+                .is_some_and(|one| lost.contains(one));
+            let good = status["quorum"] == true && !leads;
+            good.then_some(()).ok_or_else(|| status.to_string())
+        });
+        let tokens = machine.ask(&["token", "list", "--json"]).with(0).stdout;
+        assert!(tokens.contains("after"), "{tokens}");
+    }
     for machine in living.iter().chain(&dead) {
         assert!(!machine.log().contains("panicked"), "{}", machine.log());
     }

@@ -305,6 +305,25 @@ fn voters_become_fewer_only_when_the_mesh_is_meant_to_be_smaller() {
 }
 
 #[test]
+fn an_operator_may_want_another_number_as_far_as_there_are_machines() {
+    let seats = |machines: usize, wanted: usize| {
+        let mut world = World::of(&vec![""; machines], 1);
+        world.view.wanted = Some(wanted);
+        world.settle();
+        world.voting_machines().len()
+    };
+    assert_eq!(seats(10, 5), 5);
+    assert_eq!(seats(10, 1), 1);
+    assert_eq!(seats(4, 5), 3);
+    assert_eq!(seats(60, 3), 3);
+    // Machines that failed and are not made up for yet don't count against it.
+    let mut world = World::of(&[""; 6], 5);
+    world.view.wanted = Some(5);
+    world.view.expected = 10;
+    assert!(world.settle().is_empty());
+}
+
+#[test]
 fn who_takes_most_machines_away_leaves_a_council_that_the_rest_can_bear() {
     let mut world = World::of(&[""; 5], 3);
     world.view.expected = 2;

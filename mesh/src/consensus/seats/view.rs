@@ -51,6 +51,8 @@ pub struct CouncilView {
     /// How many machines the mesh is meant to have. While it has fewer, others are expected to come, and the voters
     /// do not become fewer.
     pub expected: usize,
+    /// How many voters an operator wants, as far as there are machines; `None` for what is right for the mesh's size.
+    pub wanted: Option<usize>,
 }
 
 /// One step.
