@@ -53,6 +53,9 @@ pub trait Helpers: Send + Sync {
     /// Why it did not, in a sentence.
     async fn restart_workload(&self, machine: MachineId, deadline: Duration) -> Result<(), String>;
 
+    /// The present by the fleet's clock, in milliseconds since 1970: what the state's times are compared with.
+    fn now_ms(&self) -> u64;
+
     /// How long the workload of a machine may still run under a lease of these terms, as far as this leader can know; zero
     /// when it does not any more.
     fn lease_left(&self, machine: MachineId, terms: LeaseTerms) -> Duration;

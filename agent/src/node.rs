@@ -44,6 +44,7 @@ pub mod mesh;
 pub mod world;
 
 mod admission;
+mod clock;
 mod commands;
 mod company;
 mod council;
@@ -67,6 +68,7 @@ mod revocations;
 mod route;
 mod services;
 mod shared;
+mod stamp;
 mod start;
 mod statistics;
 mod succession;
@@ -278,6 +280,7 @@ async fn assemble(
         events,
         leased: lease::Leased::default(),
         leases: leader::LeaseDesk::default(),
+        clock: clock::FleetClock::default(),
         promised: services::Promised::default(),
         refounding: refounding::Refounding::default(),
         log,

@@ -4,7 +4,6 @@ use super::{
     Deadline, Helpers, OperationId, ProvisionError, Provisioner, StepResult, Stop, Target,
 };
 use crate::fleet::{Instance, Rung};
-use muster_mesh::clock::unix_ms;
 use std::time::Duration;
 
 use muster_provisioners::{InstanceId, MachineSpec, Proof, Properties, Tags, tag};
@@ -59,7 +58,7 @@ pub(super) async fn fence(
     end: End<'_>,
     deadline: Deadline,
 ) -> Result<StepResult, Stop> {
-    let Some(instance) = &resolve(provisioner, end.target, deadline).await? else {
+    let Some(instance) = &resolve(provisioner, helpers, end.target, deadline).await? else {
         return Ok(StepResult::Done);
     };
     if provisioner.prove_off(instance, deadline).await?.is_off() {
@@ -81,10 +80,11 @@ pub(super) async fn fence(
 /// Whether an instance is proved off; an error while it is not.
 pub(super) async fn look_off(
     provisioner: &dyn Provisioner,
+    helpers: &dyn Helpers,
     target: &Target,
     deadline: Deadline,
 ) -> Result<StepResult, Stop> {
-    let Some(instance) = &resolve(provisioner, target, deadline).await? else {
+    let Some(instance) = &resolve(provisioner, helpers, target, deadline).await? else {
         return Ok(StepResult::Done);
     };
     match provisioner.prove_off(instance, deadline).await? {
@@ -101,7 +101,7 @@ pub(super) async fn destroy(
     end: End<'_>,
     deadline: Deadline,
 ) -> Result<StepResult, Stop> {
-    let Some(instance) = &resolve(provisioner, end.target, deadline).await? else {
+    let Some(instance) = &resolve(provisioner, helpers, end.target, deadline).await? else {
         return Ok(StepResult::Done);
     };
     helpers.permit().await?;
@@ -118,7 +118,7 @@ pub(super) async fn reboot(
     rung: Rung,
     deadline: Deadline,
 ) -> Result<StepResult, Stop> {
-    let Some(instance) = &resolve(provisioner, target, deadline).await? else {
+    let Some(instance) = &resolve(provisioner, helpers, target, deadline).await? else {
         let why = "its order has made no instance";
         return Err(ProvisionError::unavailable(why).into());
     };
@@ -155,6 +155,7 @@ pub(super) async fn reimage(
 /// more.
 async fn resolve(
     provisioner: &dyn Provisioner,
+    helpers: &dyn Helpers,
     target: &Target,
     deadline: Deadline,
 ) -> Result<Option<InstanceId>, ProvisionError> {
@@ -165,7 +166,10 @@ async fn resolve(
     if let Some(found) = find(provisioner, op, deadline).await? {
         return Ok(Some(found.id));
     }
-    let age = unix_ms().checked_sub(ended_ms).map(Duration::from_millis);
+    let age = helpers
+        .now_ms()
+        .checked_sub(ended_ms)
+        .map(Duration::from_millis);
     if age.is_none_or(|age| age < provisioner.capabilities().list_lag) {
         return Err(ProvisionError::unavailable(
             "its order may still be carried out, or what was made a moment ago is not on the provider's list yet",

@@ -25,7 +25,7 @@ pub(super) async fn prove(
     deadline: Deadline,
 ) -> Result<StepResult, Stop> {
     if lease.is_some() && !provisioner.capabilities().prove_off {
-        return call::look_off(provisioner, end.target, deadline).await;
+        return call::look_off(provisioner, helpers, end.target, deadline).await;
     }
     let deadline = match lease {
         Some(_) => Deadline::after(deadline.at_most(PROOF_WITHIN).remaining()),
@@ -74,7 +74,7 @@ pub(super) async fn destroy_if_off(
     end: End<'_>,
     deadline: Deadline,
 ) -> Result<StepResult, Stop> {
-    match call::look_off(provisioner, end.target, deadline).await {
+    match call::look_off(provisioner, helpers, end.target, deadline).await {
         Ok(_) => call::destroy(provisioner, helpers, end, deadline).await,
         Err(Stop::Failed(_)) => Ok(StepResult::Kept),
         Err(held) => Err(held),

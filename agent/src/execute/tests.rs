@@ -33,6 +33,10 @@ impl Helpers for NoHelpers {
         Err("its flavor has no command for that".to_owned())
     }
 
+    fn now_ms(&self) -> u64 {
+        unix_ms()
+    }
+
     fn lease_left(&self, _: MachineId, _: LeaseTerms) -> Duration {
         Duration::from_secs(8)
     }
@@ -53,6 +57,10 @@ impl Helpers for Losing {
 
     async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {
         panic!("restarted without a permission")
+    }
+
+    fn now_ms(&self) -> u64 {
+        unix_ms()
     }
 
     fn lease_left(&self, _: MachineId, _: LeaseTerms) -> Duration {
@@ -271,6 +279,10 @@ impl Helpers for Outlived {
         Ok(())
     }
 
+    fn now_ms(&self) -> u64 {
+        unix_ms()
+    }
+
     fn lease_left(&self, _: MachineId, _: LeaseTerms) -> Duration {
         Duration::ZERO
     }
@@ -328,6 +340,7 @@ async fn a_pet_whose_order_was_given_up_is_fenced_only_when_no_call_of_it_can_co
     let lost = scene.fleet.act(scene.fleet.provision(&group("db")));
     // As the wall clock has it, it is given up this very moment.
     scene.fleet.now_ms = unix_ms();
+    scene.fleet.state.clock_ms = scene.fleet.now_ms;
     let error = "denied".into();
     scene.fleet.report(lost, StepResult::GiveUp { error });
     scene.fleet.pass(limits::MINUTE_MS);

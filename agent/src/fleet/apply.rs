@@ -31,7 +31,7 @@ use muster_mesh::identity::MachineId;
 use super::command::{Command, Envelope};
 use super::decision::DecisionId;
 use super::event::{Event, EventKind};
-use super::limits::EVENTS_MAX;
+use super::limits::{CLOCK_JUMP_MS_MAX, EVENTS_MAX};
 use super::names::GroupId;
 use super::pause::PauseKey;
 use super::refusal::Refusal;
@@ -77,7 +77,12 @@ impl FleetState {
             actor,
             command,
         } = envelope;
-        let now_ms = self.clock_ms.max(at_ms);
+        // Before the first command there is no time to compare with.
+        let latest_ms = match self.clock_ms {
+            0 => u64::MAX,
+            clock_ms => clock_ms.saturating_add(CLOCK_JUMP_MS_MAX),
+        };
+        let now_ms = self.clock_ms.max(at_ms.min(latest_ms));
         let context = Context {
             now_ms,
             by,

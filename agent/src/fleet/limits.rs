@@ -155,3 +155,7 @@ pub const MINUTE_MS: u64 = 60 * SECOND_MS;
 pub const HOUR_MS: u64 = 60 * MINUTE_MS;
 /// One day in milliseconds.
 pub const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// How far one command may move the state's clock, in milliseconds: a month. Leaders put their clocks right; this is for one
+/// that can't, and for a time that nobody meant. A fleet that nobody led for longer catches up command by command.
+pub const CLOCK_JUMP_MS_MAX: u64 = 30 * 24 * HOUR_MS;

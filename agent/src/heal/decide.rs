@@ -69,7 +69,7 @@ pub fn decide_without(state: &FleetState, situation: &Situation, left_out: Optio
     }
     // What is seen is dated by the leader's clock and the state by its own, which an earlier leader may have put ahead.
     let ahead_ms = state.clock_ms.saturating_sub(situation.now_ms);
-    let situation = &situation.later_by(ahead_ms);
+    let situation = &situation.dated_by(situation.now_ms.saturating_add(ahead_ms));
     let board = Board::new(state, situation, left_out);
     let mut plan = housekeeping::facts(state, &board);
     let mut draft = Draft::new(state, &board);

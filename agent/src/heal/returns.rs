@@ -30,7 +30,7 @@ pub fn spared(state: &FleetState, situation: &Situation) -> BTreeMap<OperationId
     if about.is_empty() {
         return BTreeMap::new();
     }
-    let situation = &situation.later_by(state.clock_ms.saturating_sub(situation.now_ms));
+    let situation = &situation.dated_by(situation.now_ms.max(state.clock_ms));
     let member = |machine| {
         situation
             .machines

@@ -35,13 +35,21 @@ pub struct Situation {
 }
 
 impl Situation {
-    /// The same, with every time later by so many milliseconds: as it is by another clock.
-    pub(super) fn later_by(&self, ms: u64) -> Cow<'_, Self> {
-        if ms == 0 {
+    /// The same by another clock, by which it is `now_ms`, in milliseconds since 1970.
+    pub fn dated_by(&self, now_ms: u64) -> Cow<'_, Self> {
+        if now_ms == self.now_ms {
             return Cow::Borrowed(self);
         }
         let mut later = self.clone();
-        let shift = |at_ms: &mut u64| *at_ms = at_ms.saturating_add(ms);
+        let before_ms = self.now_ms;
+        let shift = |at_ms: &mut u64| {
+            // What is in the future stays so, by as much.
+            *at_ms = if now_ms >= before_ms {
+                at_ms.saturating_add(now_ms - before_ms)
+            } else {
+                at_ms.saturating_sub(before_ms - now_ms)
+            };
+        };
         shift(&mut later.now_ms);
         shift(&mut later.leader_since_ms);
         shift(&mut later.watching_since_ms);

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_mesh::clock::unix_ms;
 use muster_mesh::identity::{MachineId, Peer};
 use muster_mesh::pki::{
     ClusterCa, ClusterTrust, Envelope, EnvelopeError, JoinToken, public_key_hash,
@@ -161,7 +160,7 @@ async fn commit_admission(
 fn readmit(shared: &Shared, ca: &ClusterCa, envelope: &[u8]) -> JoinAnswer {
     let verified = Envelope::decode(envelope).and_then(|envelope| {
         let trust = ClusterTrust::new(ca.certificate()).map_err(EnvelopeError::from)?;
-        let verified = envelope.verify_expired(REJOIN_PURPOSE, &trust, unix_ms())?;
+        let verified = envelope.verify_expired(REJOIN_PURPOSE, &trust, shared.clock.right_ms())?;
         Ok((verified, envelope.payload))
     });
     let (verified, request) = match verified {
@@ -210,7 +209,7 @@ fn sign(
     request: &[u8],
 ) -> Result<Vec<u8>, String> {
     let lifetime = shared.config.machine.certificate_lifetime;
-    ca.sign_machine_for(request, machine, unix_ms(), lifetime)
+    ca.sign_machine_for(request, machine, shared.clock.right_ms(), lifetime)
         .map_err(|error| error.to_string())
 }
 

@@ -89,7 +89,7 @@ pub(super) fn snapshot<R>(shared: &Shared, look: impl FnOnce(&Snapshot<'_>) -> R
     let leader = shared
         .leader()
         .filter(|leader| world.is_active(*leader) && !world.has_no_log(*leader));
-    let now_ms = unix_ms();
+    let now_ms = now_ms(shared);
     let name = shared.name(shared.me);
     shared.replica.read(|state, at| {
         let quorum = quorum::judge(&Sight {
@@ -136,6 +136,15 @@ pub(super) fn snapshot<R>(shared: &Shared, look: impl FnOnce(&Snapshot<'_>) -> R
             quorum,
         })
     })
+}
+
+/// The present: by the fleet's clock where this machine leads, and so dates what it answers by what it orders.
+fn now_ms(shared: &Shared) -> u64 {
+    if shared.leads() {
+        shared.fleet_now_ms()
+    } else {
+        unix_ms()
+    }
 }
 
 /// How long ago the leader was last sure that it leads, in milliseconds, by its own word where it is another machine;

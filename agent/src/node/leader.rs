@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::clock;
 use super::mesh::Input;
 use super::propose::{ProposeFailure, propose_in};
 use super::recorder::{self, Recorder};
@@ -89,6 +90,7 @@ async fn lead_when_elected(shared: &Arc<Shared>, coordinator: &Coordinator<Fleet
         };
         if role == Role::Leader {
             tracing::info!(term, "this machine leads");
+            clock::begin(shared).await;
             let mut reign = Reign::new(shared, coordinator.clone(), term);
             let leases = Arc::clone(&reign.leases);
             tokio::select! {
@@ -229,7 +231,7 @@ impl Reign {
                 generation: self.shared.replica.generation().0,
                 term: self.term,
                 index: at.index,
-                leader_ms: unix_ms(),
+                leader_ms: self.shared.clock.right_ms(),
             })
         };
         if let Some(hint) = hint {
@@ -294,7 +296,7 @@ impl Reign {
     }
 
     fn situation(&self, seen: Observed, authority: heal::Authority) -> heal::Situation {
-        heal::Situation {
+        let by_the_wall = heal::Situation {
             now_ms: unix_ms(),
             leader: self.shared.me,
             term: self.term,
@@ -303,7 +305,10 @@ impl Reign {
             authority,
             machines: seen.machines,
             strangers: seen.strangers,
-        }
+        };
+        // Judged by the fleet's clock, which this machine's may be far from.
+        let now_ms = self.shared.fleet_now_ms();
+        by_the_wall.dated_by(now_ms).into_owned()
     }
 
     /// Evidence, diagnosis, decision, commit. Returns when to judge again if there is no news before.
@@ -321,7 +326,7 @@ impl Reign {
         }
         let next_look_ms = plan.next_look_ms;
         if self.commit(plan).await {
-            pace::judged_again(unix_ms(), next_look_ms, backed)
+            pace::judged_again(self.shared.fleet_now_ms(), next_look_ms, backed)
         } else {
             RETRY
         }

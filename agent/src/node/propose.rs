@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use muster_mesh::clock::unix_ms;
 use muster_mesh::consensus::coordinator::{ProposeError, Role};
 
 use tokio::time::Instant;
@@ -65,7 +64,7 @@ pub(super) async fn propose_in(
     }
     let name = command.name();
     let envelope = Envelope {
-        at_ms: unix_ms(),
+        at_ms: shared.fleet_now_ms(),
         by: shared.me,
         term,
         actor,

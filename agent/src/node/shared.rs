@@ -14,6 +14,7 @@ use muster_provisioners::Provisioners;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::clock::FleetClock;
 use super::council::Council;
 use super::leader::LeaseDesk;
 use super::lease::Leased;
@@ -55,6 +56,8 @@ pub(super) struct Shared {
     pub leased: Leased,
     /// Where a leader takes questions for leases.
     pub leases: LeaseDesk,
+    /// What time it is by the fleet's clock, while this machine leads.
+    pub clock: FleetClock,
     /// What this machine has promised to leaders.
     pub promised: Promised,
     /// What it knows of founding the log anew.
@@ -97,6 +100,13 @@ impl Shared {
         self.council.coordinator().is_some_and(|coordinator| {
             coordinator.status().borrow().role == muster_mesh::consensus::coordinator::Role::Leader
         })
+    }
+
+    /// The present by the fleet's clock, in milliseconds since 1970: what this machine stamps on commands while it leads.
+    /// Never behind the state's clock.
+    pub(super) fn fleet_now_ms(&self) -> u64 {
+        let state_ms = self.replica.read(|state, _| state.clock_ms);
+        self.clock.now_ms(state_ms)
     }
 
     /// When this machine's copy of the state, which reaches to `index`, was last known to be complete, in milliseconds

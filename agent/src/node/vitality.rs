@@ -89,10 +89,11 @@ impl Offsets {
         self.turn = self.turn.wrapping_add(1);
         match shared.transport.clock_offset(*peer, CLOCK_DEADLINE).await {
             Ok(offset) => {
-                self.kept.push(-offset.offset_ms);
+                self.kept.push(offset.offset_ms.saturating_neg());
                 if self.kept.len() > CLOCKS_KEPT {
                     self.kept.remove(0);
                 }
+                shared.clock.measured(&self.kept);
             }
             Err(error) => tracing::debug!(%peer, %error, "a peer did not tell its time"),
         }

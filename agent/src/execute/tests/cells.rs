@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use muster_mesh::clock::unix_ms;
 use muster_mesh::identity::MachineId;
 use muster_provisioners::fake::{Act, Call, Fake, Fault};
 use muster_provisioners::{
@@ -156,6 +157,10 @@ impl Provisioner for Waited {
 
 #[async_trait]
 impl Helpers for Fuse {
+    fn now_ms(&self) -> u64 {
+        unix_ms()
+    }
+
     fn lease_left(&self, _: MachineId, _: crate::fleet::LeaseTerms) -> Duration {
         Duration::MAX
     }

@@ -106,6 +106,8 @@ struct Book {
     granted: BTreeMap<MachineId, Instant>,
     drifts: BTreeMap<MachineId, Drift>,
     proven_gone: BTreeMap<MachineId, u64>,
+    /// When each machine was unaccounted for last.
+    unaccounted: BTreeMap<MachineId, Instant>,
 }
 
 impl Leases {
@@ -127,12 +129,13 @@ impl Leases {
         let mut book = lock(&self.book);
         book.granted.retain(|machine, _| is_on_roster(*machine));
         book.drifts.retain(|machine, _| is_on_roster(*machine));
+        book.unaccounted.retain(|machine, _| is_on_roster(*machine));
     }
 
     /// Takes down for which machines a leader of an older log may be granting leases at this moment.
     pub(super) fn note_unaccounted(&self, machines: BTreeSet<MachineId>) {
         let (mut book, now) = (lock(&self.book), Instant::now());
-        book.granted
+        book.unaccounted
             .extend(machines.into_iter().map(|machine| (machine, now)));
     }
 
@@ -140,7 +143,11 @@ impl Leases {
     /// not any more. Final only once the state lets the machine have no new one.
     pub(super) fn left(&self, machine: MachineId, terms: LeaseTerms) -> Duration {
         let book = lock(&self.book);
-        let last = book.granted.get(&machine).copied().unwrap_or(self.since);
+        let granted = book.granted.get(&machine).copied().unwrap_or(self.since);
+        let last = book
+            .unaccounted
+            .get(&machine)
+            .map_or(granted, |at| granted.max(*at));
         let over = last + Duration::from_millis(terms.over_ms());
         over.saturating_duration_since(Instant::now())
     }

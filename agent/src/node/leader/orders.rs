@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use muster_mesh::clock::unix_ms;
 use muster_mesh::identity::MachineId;
 use muster_mesh::pki::{ClusterCa, JoinToken};
 use muster_provisioners::{OperationId, Secret};
@@ -75,8 +74,8 @@ impl Orders {
         let now = Instant::now();
         self.waiting.retain(|_, until| *until > now);
         let company = Company::of(shared);
+        let now_ms = shared.fleet_now_ms();
         let due: Vec<_> = shared.replica.read(|state, _| {
-            let now_ms = fleet_now_ms(state);
             let held = company.held(state, now_ms);
             let room = STEPS_MAX.saturating_sub(self.under_way.len());
             let due = state.intents.values().filter(|intent| {
@@ -123,8 +122,8 @@ impl Orders {
 
     /// How long until a step is due; `None` when none is waiting for its time.
     pub(super) fn due_in(&self, shared: &Shared) -> Option<Duration> {
+        let now_ms = shared.fleet_now_ms();
         let steps = shared.replica.read(|state, _| {
-            let now_ms = fleet_now_ms(state);
             let open = state.open_intents();
             let waits = open.filter(|intent| {
                 !self.under_way.has(&intent.op) && !self.waiting.contains_key(&intent.op)
@@ -210,17 +209,13 @@ fn lease_left(shared: &Shared, leases: &Leases, op: &OperationId) -> Option<Dura
     Some(leases.left(machine, terms)).filter(|left| !left.is_zero())
 }
 
-/// The state's time, which an earlier leader may have put ahead of this machine's.
-fn fleet_now_ms(state: &FleetState) -> u64 {
-    state.clock_ms.max(unix_ms())
-}
-
 /// Whether that a step is held is not on record yet.
 fn is_news(shared: &Shared, progress: &Progress, rule: Rule, detail: &Text) -> bool {
+    let now_ms = shared.fleet_now_ms();
     shared.replica.read(|state, _| {
         let record = state.intent(&progress.op).and_then(Intent::current);
         let held = record.and_then(|record| record.held.as_ref());
-        held.is_none_or(|held| held.makes_news(rule, detail, fleet_now_ms(state)))
+        held.is_none_or(|held| held.makes_news(rule, detail, now_ms))
     })
 }
 
@@ -332,6 +327,10 @@ impl Helpers for MeshHelpers {
             .await
             .map(|_| ())
             .map_err(|error| format!("the workload of {name} was not restarted: {error}"))
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.shared.fleet_now_ms()
     }
 
     fn lease_left(&self, machine: MachineId, terms: LeaseTerms) -> Duration {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_mesh::clock::unix_ms;
 use muster_provisioners::{Tags, tag};
 use tokio::time::sleep;
 
@@ -30,8 +29,9 @@ pub(super) async fn run(shared: &Arc<Shared>, term: u64) {
     loop {
         let lists = ask_all(shared).await;
         let lists = lists.iter().map(|(name, listing)| (name.as_str(), listing));
+        let now_ms = shared.fleet_now_ms();
         let (command, curious) = shared.replica.read(|state, _| {
-            let command = watch.look(state, lists, unix_ms());
+            let command = watch.look(state, lists, now_ms);
             (command, watch.is_curious(state))
         });
         if let Some(command) = command

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use muster_mesh::clock::unix_ms;
 use muster_mesh::consensus::{
     Coordinator, IMAGE_BYTES_MAX, Image, LogGeneration, Network, Seat, SeatNode,
 };
@@ -162,7 +161,7 @@ pub(in crate::node) async fn record(
         }
     };
     let envelope = |term| Envelope {
-        at_ms: unix_ms(),
+        at_ms: shared.fleet_now_ms(),
         by: shared.me,
         term,
         actor: None,
