@@ -261,10 +261,7 @@ async fn assemble(
         state_dir: Arc::clone(&state_dir),
         clock: Monotonic::start(),
     });
-    let network: Arc<dyn Network> = Arc::new(council::MeshNetwork {
-        transport: transport.clone(),
-        mesh: mesh.clone(),
-    });
+    let network = council::MeshNetwork::of(&transport, &mesh);
     let shared = Arc::new(Shared {
         me: me.machine,
         provisioners: provisioners(&config).await?,

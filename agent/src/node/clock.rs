@@ -7,7 +7,6 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use muster_mesh::clock::{Monotonic, unix_ms};
 use muster_mesh::identity::Peer;
-use rand::seq::SliceRandom;
 
 use super::shared::Shared;
 use super::stamp::{Stamp, median_ahead};
@@ -67,7 +66,9 @@ pub(super) async fn begin(shared: &Shared) {
         .active()
         .filter(|peer| peer.machine != shared.me)
         .collect();
-    peers.shuffle(&mut rand::rng());
+    // Others in each reign; the order of the machines' IDs is random.
+    let first = rand::random::<u64>() % (peers.len().max(1) as u64);
+    peers.rotate_left(usize::try_from(first).unwrap_or(0));
     peers.truncate(ASKED);
     let alone = peers.is_empty();
     let aheads = aheads(shared, peers).await;

@@ -170,9 +170,19 @@ impl Council {
 /// Carries the coordinators' requests over the mesh, to where the mesh says that a machine is now.
 pub(super) struct MeshNetwork {
     /// The endpoint.
-    pub transport: Transport,
+    transport: Transport,
     /// Where machines are; `None` while there is no mesh yet.
-    pub mesh: Mesh,
+    mesh: Mesh,
+}
+
+impl MeshNetwork {
+    /// By this endpoint, to where this mesh task says.
+    pub(super) fn of(transport: &Transport, mesh: &Mesh) -> Arc<dyn Network> {
+        Arc::new(Self {
+            transport: transport.clone(),
+            mesh: mesh.clone(),
+        })
+    }
 }
 
 #[async_trait]

@@ -82,10 +82,7 @@ async fn carry_out(
     let granted = promised_by_all(shared, new, &stock.found.present).await?;
     keep_order(shared, &ca, new, by, &granted)?;
     take_longest(shared, &granted).await.map_err(failed)?;
-    let network = Arc::new(MeshNetwork {
-        transport: shared.transport.clone(),
-        mesh: shared.mesh.clone(),
-    });
+    let network = MeshNetwork::of(&shared.transport, &shared.mesh);
     let coordinator = found(shared, new, network).await.map_err(failed)?;
     shared.council.seat(coordinator, Arc::new(ca));
     recorded(shared, new).await?;

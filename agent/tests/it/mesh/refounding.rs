@@ -47,6 +47,18 @@ fn name(machine: &Machine) -> String {
     machine.name().to_owned()
 }
 
+/// Waits until a machine follows others than those that were lost, and has what was committed after that.
+#[track_caller]
+fn wait_follows(machine: &Machine, lost: &BTreeSet<String>) {
+    machine.wait_for("it follows the new log", |status| {
+        let leader = status["leader"].as_str();
+        let good = status["quorum"] == true && leader.is_some_and(|leader| !lost.contains(leader));
+        good.then_some(()).ok_or_else(|| status.to_string())
+    });
+    let tokens = machine.ask(&["token", "list", "--json"]).with(0).stdout;
+    assert!(tokens.contains("after"), "{tokens}");
+}
+
 #[test]
 fn two_of_three_coordinators_are_lost_and_the_mesh_finds_new_ones_by_itself() {
     let mut machines = mesh(10);
@@ -223,18 +235,10 @@ fn an_operator_has_two_of_five_go_on_and_the_others_stand_down_when_they_are_bac
     );
 
     // Two coordinators of three and three machines of five: enough for the old log, and yet they follow the new one.
-    for machine in &mut dead {
-        machine.start(&["agent"]);
-    }
+    dead.iter_mut()
+        .for_each(|machine| machine.start(&["agent"]));
     for machine in dead.iter().chain([other]) {
-        machine.wait_for("it follows the new log", |status| {
-            let leads = status["leader"].as_str();
-            let lost = leads.is_none_or(|leader| lost.contains(leader));
-            let good = status["quorum"] == true && !lost;
-            good.then_some(()).ok_or_else(|| status.to_string())
-        });
-        let tokens = machine.ask(&["token", "list", "--json"]).with(0).stdout;
-        assert!(tokens.contains("after"), "{tokens}");
+        wait_follows(machine, &lost);
     }
     until("they count again", PATIENCE, || {
         let events = founder.ask(&["events", "--json"]).with(0).stdout;
@@ -282,20 +286,9 @@ fn three_of_five_coordinators_are_lost_and_five_others_take_over() {
         .ask(&["token", "create", "--note", "after"])
         .with(0);
     // The old ones, together most of the old log, follow.
-    for machine in &mut dead {
-        machine.start(&["agent"]);
-    }
-    for machine in &dead {
-        machine.wait_for("it follows the new ones", |status| {
-            let leads = status["leader"]
-                .as_str()
-                .is_some_and(|one| lost.contains(one));
-            let good = status["quorum"] == true && !leads;
-            good.then_some(()).ok_or_else(|| status.to_string())
-        });
-        let tokens = machine.ask(&["token", "list", "--json"]).with(0).stdout;
-        assert!(tokens.contains("after"), "{tokens}");
-    }
+    dead.iter_mut()
+        .for_each(|machine| machine.start(&["agent"]));
+    dead.iter().for_each(|machine| wait_follows(machine, &lost));
     for machine in living.iter().chain(&dead) {
         assert!(!machine.log().contains("panicked"), "{}", machine.log());
     }
