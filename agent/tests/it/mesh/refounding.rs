@@ -43,6 +43,14 @@ fn coordinators(status: &Value) -> BTreeSet<String> {
         .collect()
 }
 
+fn kill(machines: &mut [Machine], names: &BTreeSet<String>) {
+    for machine in machines {
+        if names.contains(&name(machine)) {
+            machine.kill();
+        }
+    }
+}
+
 fn name(machine: &Machine) -> String {
     machine.name().to_owned()
 }
@@ -66,22 +74,18 @@ fn two_of_three_coordinators_are_lost_and_the_mesh_finds_new_ones_by_itself() {
     let leader = before["leader"].as_str().expect("there is one").to_owned();
     let old = coordinators(&before);
     // The leader and one more; what was just committed must not be lost with them.
-    let mut lost: Vec<String> = old
+    let mut lost: BTreeSet<String> = old
         .iter()
         .filter(|name| **name != leader)
         .take(1)
         .cloned()
         .collect();
-    lost.push(leader);
+    lost.insert(leader);
     let kept = machines[9]
         .ask(&["token", "create", "--note", "kept", "--json"])
         .with(0)
         .json();
-    for machine in &mut machines {
-        if lost.contains(&name(machine)) {
-            machine.kill();
-        }
-    }
+    kill(&mut machines, &lost);
     let killed = now();
     let (dead, living): (Vec<_>, Vec<_>) = machines
         .into_iter()
@@ -137,11 +141,7 @@ fn without_most_of_the_roster_nothing_is_founded() {
     let mut lost: BTreeSet<String> = old.iter().take(2).cloned().collect();
     let other = machines.iter().map(name).find(|name| !old.contains(name));
     lost.extend(other);
-    for machine in &mut machines {
-        if lost.contains(&name(machine)) {
-            machine.kill();
-        }
-    }
+    kill(&mut machines, &lost);
     let survivor = machines
         .iter()
         .find(|machine| old.contains(&name(machine)) && !lost.contains(&name(machine)))
@@ -178,11 +178,7 @@ fn an_operator_has_two_of_five_go_on_and_the_others_stand_down_when_they_are_bac
     let old = coordinators(&before);
     let mut lost: BTreeSet<String> = old.iter().take(2).cloned().collect();
     lost.extend(machines.iter().map(name).find(|name| !old.contains(name)));
-    for machine in &mut machines {
-        if lost.contains(&name(machine)) {
-            machine.kill();
-        }
-    }
+    kill(&mut machines, &lost);
     let (mut dead, living): (Vec<_>, Vec<_>) = machines
         .into_iter()
         .partition(|machine| lost.contains(&name(machine)));
@@ -259,11 +255,7 @@ fn three_of_five_coordinators_are_lost_and_five_others_take_over() {
     let old = coordinators(&before);
     let others = old.iter().filter(|name| **name != leader).take(2).cloned();
     let lost: BTreeSet<String> = others.chain([leader.clone()]).collect();
-    for machine in &mut machines {
-        if lost.contains(&name(machine)) {
-            machine.kill();
-        }
-    }
+    kill(&mut machines, &lost);
     let killed = now();
     let (mut dead, living): (Vec<_>, Vec<_>) = machines
         .into_iter()
