@@ -8,7 +8,9 @@
 //! Two things make a voter miss the leader: silence for longer than its patience, or word from the membership that
 //! the leader's machine is dead, in which case only the last beat's promise has to run out.
 //!
-//! The same question tells a removed seat that it is gone: the answer says whether the asker still has a seat.
+//! The same question tells a removed seat that it is gone: the answer says whether the asker still has a seat. One
+//! that never heard of any other seat has nobody to ask. It gives up after a while: the leader may have taken the seat
+//! back before it could say a word, and would wait in vain for this machine on the next seat that it gives it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +31,8 @@ use crate::consensus::raft::{Membership, Raft};
 use crate::consensus::seat::Seat;
 use crate::consensus::wire::{Answer, Canvass, Canvassed, Request};
 
-/// A learner that has heard nothing for this many times the patience asks whether it still has a seat.
+/// A learner that has heard nothing for this many times the patience asks whether it still has a seat; one that knows
+/// nobody to ask gives its seat up.
 const LEARNER_PATIENCE_FACTOR: u32 = 8;
 
 pub(super) struct Elector {
@@ -75,6 +78,7 @@ impl Elector {
 
     async fn run(mut self) {
         let mut status = self.status.subscribe();
+        let begun = Instant::now();
         // One that has just started has heard nobody: it asks soon, which costs a question when there is a leader.
         let mut not_before = Instant::now() + self.some(self.timing.beat / 4, self.timing.beat);
         let mut patience = self.draw_patience();
@@ -82,9 +86,13 @@ impl Elector {
             let part = Part::of(&status.borrow_and_update());
             let due = match part {
                 Part::Stopped | Part::Removed => return,
-                Part::Leader | Part::Stranger => None,
+                Part::Leader => None,
                 Part::Alone => Some(not_before),
                 Part::Learner => Some(self.silent_until(patience * LEARNER_PATIENCE_FACTOR)),
+                Part::Stranger => {
+                    let silent = self.presence.last().map_or(begun, |heard| heard.max(begun));
+                    Some(silent + patience * LEARNER_PATIENCE_FACTOR)
+                }
                 Part::Voter if self.presence.is_doubted() => {
                     Some(self.silent_until(self.timing.promise()))
                 }
@@ -104,6 +112,7 @@ impl Elector {
             }
             let outcome = match part {
                 Part::Alone => Outcome::Won,
+                Part::Stranger => Outcome::Removed,
                 _ => self.canvass().await,
             };
             match outcome {

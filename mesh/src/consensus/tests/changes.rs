@@ -102,6 +102,15 @@ async fn a_lost_voter_is_replaced_while_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_seat_that_nobody_ever_calls_is_given_up() {
+    let mut cluster = Cluster::found(35).await;
+    let created = cluster.create(2).await;
+    let mut status = created.status();
+    let told = timeout(PATIENCE, status.wait_for(|status| status.removed)).await;
+    told.expect("it gives up").expect("it runs");
+}
+
+#[tokio::test]
 async fn a_cut_off_voter_that_comes_back_does_not_end_the_leaders_reign() {
     let cluster = Cluster::of(3, 34).await;
     let leader = cluster.leader().await;
