@@ -49,7 +49,8 @@ fn one(draft: &mut Draft<'_>, id: DemandId, demand: &Demand) {
     }
     // One that its group is to do without is taken away, not made anew.
     let makes_anew = matches!(demand.what, Would::Replace | Would::Treat(Rung::Reimage));
-    if makes_anew && scale::surplus(state, draft.board, group).contains(&machine.id) {
+    let is_surplus = scale::surplus(state, draft.board, group).contains(&machine.id);
+    if makes_anew && is_surplus {
         return;
     }
     if needs_provider(demand.what) && draft.is_being_asked(&machine) {
@@ -93,7 +94,7 @@ fn one(draft: &mut Draft<'_>, id: DemandId, demand: &Demand) {
     };
     // What a person asks for does not keep a failed machine from being healed.
     let before = draft.actions.len();
-    if repair::needs_deciding(&machine, &finding) {
+    if !is_surplus && repair::needs_deciding(&machine, &finding) {
         repair::treat(draft, &machine, &finding);
     }
     if draft.actions.len() == before {

@@ -120,7 +120,7 @@ fn two_of_three_coordinators_are_lost_and_the_mesh_finds_new_ones_by_itself() {
             let now = coordinators(status);
             let leads = status["leader"]
                 .as_str()
-                .is_some_and(|leader| !lost.contains(&leader.to_owned()));
+                .is_some_and(|leader| !lost.contains(leader));
             let good = status["quorum"] == true && leads && now.len() == 3;
             good.then_some(()).ok_or_else(|| status.to_string())
         });
