@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use muster_mesh::consensus::coordinator::answer_without_seat;
 use muster_mesh::identity::{MachineId, Peer};
-use muster_mesh::membership::CHECK_TIMEOUT;
 use muster_mesh::state_dir::{FileKind, StateDir, StateError};
 use muster_mesh::transport::{DialError, InboundRequest, PeerIdentity, PortAnswer, StreamKind};
 use serde::{Deserialize, Serialize};
@@ -43,8 +42,9 @@ pub(super) const COPY: StreamKind = StreamKind(15);
 /// Requests that wait to be sorted. The mesh task drops what does not fit, and tells the asker.
 pub(super) const WAITING_MAX: usize = 64;
 
-/// How long a witness waits for a suspect's handshake: two lost packets are made up for within that time.
-const HANDSHAKE_WITHIN: Duration = Duration::from_millis(900);
+/// How long a witness waits for a suspect, on either path. Two lost packets are made up for within that time; and one that
+/// gets a little processor time once a second, as a computer may be set to give it, answers within it.
+const TRIED_FOR: Duration = Duration::from_millis(1100);
 
 /// How long draining may take.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(50);
@@ -323,8 +323,8 @@ pub(super) async fn acknowledge(shared: &Shared, ballot: Ballot) -> Result<Answe
 /// Tries to reach a suspect over a fresh path.
 pub(super) async fn witness(shared: &Shared, suspect: Peer) -> Testimony {
     let transport = &shared.transport;
-    let port = transport.probe_port(suspect.addr, CHECK_TIMEOUT);
-    let handshake = transport.identify(suspect.addr, HANDSHAKE_WITHIN);
+    let port = transport.probe_port(suspect.addr, TRIED_FOR);
+    let handshake = transport.identify(suspect.addr, TRIED_FOR);
     let (port, shaken) = tokio::join!(port, handshake);
     Testimony {
         port: match port {
