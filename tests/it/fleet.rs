@@ -20,6 +20,7 @@ mod restarting;
 mod rubbish;
 
 mod standstill;
+mod starving;
 mod supervising;
 
 use muster_tests::{Fleet, MachineRow, Status};

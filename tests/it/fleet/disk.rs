@@ -6,9 +6,10 @@ use std::path::Path;
 
 use muster_tests::fleet::PATIENCE;
 use muster_tests::system::{may_mount, require};
-use muster_tests::{Fleet, Options, wait};
+use muster_tests::{Fleet, Options, Status, wait};
 
-use super::guest::Guest;
+use super::guest::{Guest, token};
+use super::{follower, wait_replaced};
 
 /// Enough for an agent, and filled in no time.
 const DISK_BYTES: u64 = 24 << 20;
@@ -57,6 +58,47 @@ fn a_coordinator_whose_disk_is_full_says_so_and_goes_on_when_there_is_room() {
     for id in acknowledged {
         assert!(list.stdout.contains(&id), "{id} was lost: {list}");
     }
+}
+
+#[test]
+fn a_member_whose_disk_is_full_says_so_and_keeps_nobody_from_being_healed() {
+    if !require("the right to mount", may_mount()) {
+        return;
+    }
+    let fleet = Fleet::start();
+    fleet.wait_whole();
+    let (token, _) = token(&fleet, &[]);
+    let mut guest = Guest::join_on_small_disk(&fleet, "full", DISK_BYTES, &token);
+    let before = guest.wait_joined(&fleet, "full");
+    let filler = guest.dir().join("filler");
+    fill(&filler);
+    // On a busy computer it may have more to complain of, but nothing critical.
+    let known = |what: &str, full: bool| {
+        fleet.wait_for(what, |status| {
+            let health = status.machine("full").health.clone();
+            match (health.as_deref() == Some("critical")) == full {
+                true => Ok(()),
+                false => Err(format!("{health:?}")),
+            }
+        });
+    };
+    known("everybody knows that its disk is full", true);
+    // It answers, so nothing is done about it; and what fails elsewhere is healed as always.
+    let lost = follower(&before);
+    fleet.kill(&lost);
+    let after = wait_replaced(&fleet, &lost);
+    assert_eq!(
+        fleet.events_of("replacing").len(),
+        1,
+        "one order for one loss"
+    );
+    let full = |status: &Status| status.machine("full").machine_id.clone();
+    assert_eq!(full(&after), full(&before));
+    let own = fleet.status_of(&guest.socket()).expect("it answers");
+    assert_eq!(own.leader, after.leader);
+    assert!(guest.is_running(), "{}", guest.log());
+    fs::remove_file(&filler).expect("it is ours");
+    known("everybody knows that there is room", false);
 }
 
 /// Has the guest's mesh remember something, which its log has to write, and says what.

@@ -71,11 +71,27 @@ impl Guest {
     /// that [`muster_tests::system::may_mount`] asks about.
     #[track_caller]
     pub(super) fn found_on_small_disk(fleet: &Fleet, name: &str, bytes: u64) -> Self {
+        let arguments = ["init", "--cluster-name", "other", "--run"];
+        Self::start_on_small_disk(fleet, name, bytes, &arguments)
+    }
+
+    /// Joins the fleet with a token, on such a disk.
+    #[track_caller]
+    pub(super) fn join_on_small_disk(fleet: &Fleet, name: &str, bytes: u64, token: &str) -> Self {
+        let status = fleet.status();
+        let seed = status.machine("db-1").address.clone();
+        let seed = seed.expect("it has joined");
+        let arguments = ["join", &seed, "--token", token, "--run"];
+        Self::start_on_small_disk(fleet, name, bytes, &arguments)
+    }
+
+    #[track_caller]
+    fn start_on_small_disk(fleet: &Fleet, name: &str, bytes: u64, arguments: &[&str]) -> Self {
         const MOUNT_AND_RUN: &str =
             r#"mount -t tmpfs -o "size=$1" tmpfs "$2" && shift 2 && exec "$@""#;
         let dir = home(fleet, name);
         std::fs::create_dir_all(&dir).expect("the directory is ours");
-        let agent = fleet.command(["init", "--cluster-name", "other", "--run"]);
+        let agent = fleet.command(arguments);
         let mut command = Command::new("unshare");
         command
             .args([
