@@ -4,6 +4,7 @@
 //! is further off than 64 ms (once for each level of their wheel), once more for each that was moved to later, and each
 //! that comes before all others costs it a write to itself. In an agent that did nothing but probe, half of all
 //! wake-ups had no other reason. Here a deadline costs one wake-up when it has come, and none when it was taken back.
+//! One that may be met a little later mostly costs none at all: it is met when the process is awake anyway.
 
 #[cfg_attr(target_os = "linux", path = "alarms/timerfd.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "alarms/sleep.rs")]
@@ -14,6 +15,7 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -42,6 +44,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Table {
     waiting: BTreeMap<(Instant, u64), Waker>,
+    /// Those that have slack, by the end of it, with the time from which on they may go off.
+    loose: BTreeMap<(Instant, u64), (Instant, Waker)>,
     /// What the kernel's timer is set to.
     armed: Option<Instant>,
     last_id: u64,
@@ -49,7 +53,28 @@ struct Table {
 
 impl Table {
     fn earliest(&self) -> Option<Instant> {
-        self.waiting.first_key_value().map(|((at, _), _)| *at)
+        let strict = self.waiting.first_key_value().map(|((at, _), _)| *at);
+        let loose = self.loose.first_key_value().map(|((end, _), _)| *end);
+        strict.into_iter().chain(loose).min()
+    }
+
+    /// Takes out whom it concerns that it is `now`.
+    fn take_due(&mut self, now: Instant) -> Vec<Waker> {
+        let mut due = Vec::new();
+        while let Some(first) = self.waiting.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            due.push(first.remove());
+        }
+        self.loose.retain(|_, (at, waker)| {
+            let rests = *at > now;
+            if !rests {
+                due.push(waker.clone());
+            }
+            rests
+        });
+        due
     }
 }
 
@@ -93,9 +118,18 @@ impl Alarms {
         Alarm {
             id: table.last_id,
             at: None,
+            slack: Duration::ZERO,
             waits: false,
             alarms: self.clone(),
         }
+    }
+
+    /// Sleeps for `pause`, and up to a quarter longer if nothing else wakes this process in between.
+    pub async fn doze(&self, pause: Duration) {
+        let mut alarm = self.alarm();
+        alarm.slack = pause / 4;
+        alarm.set(Some(Instant::now() + pause));
+        alarm.rings().await;
     }
 }
 
@@ -103,12 +137,10 @@ impl Alarms {
 async fn run(shared: Arc<Shared>, mut timer: KernelTimer, stop: CancellationToken) {
     loop {
         let now = Instant::now();
-        let mut due = Vec::new();
+        let due;
         {
             let mut table = shared.table();
-            while table.earliest().is_some_and(|at| at <= now) {
-                due.extend(table.waiting.pop_first().map(|(_, waker)| waker));
-            }
+            due = table.take_due(now);
             let earliest = table.earliest();
             if table.armed != earliest {
                 table.armed = earliest;
@@ -129,6 +161,8 @@ async fn run(shared: Arc<Shared>, mut timer: KernelTimer, stop: CancellationToke
 pub struct Alarm {
     id: u64,
     at: Option<Instant>,
+    /// How much later it may go off.
+    slack: Duration,
     /// Whether it is in the table.
     waits: bool,
     alarms: Alarms,
@@ -157,12 +191,20 @@ impl Alarm {
             self.leave();
             return Poll::Ready(());
         }
-        let (key, waker) = ((at, self.id), cx.waker());
+        let (key, waker) = ((at + self.slack, self.id), cx.waker());
         self.waits = true;
+        let is_loose = !self.slack.is_zero();
         let _former = self.alarms.0.shared.change(|table| {
-            let known = table.waiting.get(&key);
+            let known = match table.loose.get(&key) {
+                Some((_, known)) => Some(known),
+                None => table.waiting.get(&key),
+            };
             if known.is_some_and(|known| known.will_wake(waker)) {
                 return None;
+            }
+            if is_loose {
+                let former = table.loose.insert(key, (at, waker.clone()));
+                return former.map(|(_, waker)| waker);
             }
             table.waiting.insert(key, waker.clone())
         });
@@ -172,8 +214,9 @@ impl Alarm {
     /// Takes it out of the table.
     fn leave(&mut self) {
         if let Some(at) = self.at.filter(|_| self.waits) {
-            let key = (at, self.id);
-            let _waker = (self.alarms.0.shared).change(|table| table.waiting.remove(&key));
+            let key = (at + self.slack, self.id);
+            let _wakers = (self.alarms.0.shared)
+                .change(|table| (table.waiting.remove(&key), table.loose.remove(&key)));
         }
         self.waits = false;
     }
@@ -187,8 +230,6 @@ impl Drop for Alarm {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures::FutureExt as _;
 
     use super::*;
@@ -233,13 +274,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_dozes_is_woken_with_others_or_at_the_end_of_the_slack() {
+        let alarms = Alarms::start().unwrap();
+        let start = Instant::now();
+        let (pause, slack) = (Duration::from_millis(40), Duration::from_millis(10));
+        alarms.doze(pause).await;
+        assert!(start.elapsed() >= pause + slack, "nothing else woke it");
+
+        let mut other = alarms.alarm();
+        other.set(Some(Instant::now() + Duration::from_millis(20)));
+        let mut long = Box::pin(alarms.doze(Duration::from_millis(10) + LATER));
+        let mut short = Box::pin(async {
+            let mut loose = alarms.alarm();
+            loose.slack = LATER;
+            loose.set(Some(Instant::now() + Duration::from_millis(10)));
+            loose.rings().await;
+        });
+        assert!(futures::poll!(&mut long).is_pending() && futures::poll!(&mut short).is_pending());
+        other.rings().await;
+        short.await;
+        assert!(long.now_or_never().is_none(), "its time has not come");
+    }
+
+    #[tokio::test]
     async fn a_taken_back_alarm_leaves_nothing_behind_and_the_task_ends_with_the_last_handle() {
         let alarms = Alarms::start().unwrap();
         let shared = Arc::clone(&alarms.0.shared);
         let mut alarm = alarms.alarm();
         alarm.set(Some(Instant::now() + LATER));
         assert!(alarm.rings().now_or_never().is_none());
+        assert!(alarms.doze(LATER).now_or_never().is_none());
         assert_eq!(shared.table().waiting.len(), 1);
+        assert_eq!(shared.table().loose.len(), 0);
         drop(alarms);
         drop(alarm);
         assert_eq!(shared.table().waiting.len(), 0);

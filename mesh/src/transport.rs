@@ -173,6 +173,12 @@ impl Transport {
         self.alarms.alarm()
     }
 
+    /// Sleeps for `pause`, and up to a quarter longer if nothing else wakes this process in between: for what is looked at from
+    /// time to time. An agent is awake several times a second, so this hardly ever wakes one.
+    pub async fn doze(&self, pause: Duration) {
+        self.alarms.doze(pause).await;
+    }
+
     /// Sends a datagram of at most [`DATAGRAM_MAX`] bytes. Never waits, and may drop it: while a connection is being
     /// made a few are kept (the oldest goes first), during the pause after a failed one none. All drops are counted.
     pub fn send(&self, to: Peer, datagram: Bytes) {

@@ -78,7 +78,7 @@ async fn follow_roster(shared: &Shared, known: &mut Vec<Peer>) {
 /// Has the mesh forget the dead that are not of the roster any more, so that both tell of the same machines.
 async fn forget_the_gone(shared: &Shared) {
     loop {
-        tokio::time::sleep(FORGET_PERIOD).await;
+        shared.transport.doze(FORGET_PERIOD).await;
         let world = shared.mesh.look();
         let now_ms = unix_ms();
         let gone = shared.replica.read(|state, _| gone(state, &world, now_ms));

@@ -118,7 +118,7 @@ async fn watch_coordinators(shared: &Arc<Shared>, network: Arc<dyn Network>) {
     let mut since = None;
     let mut world = shared.mesh.world();
     loop {
-        tokio::time::sleep(LOOK).await;
+        shared.transport.doze(LOOK).await;
         world.mark_unchanged();
         if !orphaned(shared) {
             since = None;
@@ -127,8 +127,9 @@ async fn watch_coordinators(shared: &Arc<Shared>, network: Arc<dyn Network>) {
                 .hold
                 .send_if_modified(|hold| hold.take().is_some());
             // An error is the end of the mesh's task, and so of the agent: the time-out bounds that too.
-            if let Ok(Err(_)) = tokio::time::timeout(LOOK_CALM, world.changed()).await {
-                return;
+            tokio::select! {
+                changed = world.changed() => if changed.is_err() { return },
+                () = shared.transport.doze(LOOK_CALM) => {}
             }
             continue;
         }

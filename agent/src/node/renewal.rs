@@ -43,7 +43,7 @@ pub(super) async fn run(shared: Arc<Shared>, publish: watch::Sender<Arc<Credenti
         if !left.is_zero() {
             tokio::select! {
                 () = shared.stop.cancelled() => return,
-                () = tokio::time::sleep(left.min(LOOK)) => continue,
+                () = shared.transport.doze(left.min(LOOK)) => continue,
             }
         }
         let renewed = tokio::select! {

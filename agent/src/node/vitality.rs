@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster_mesh::clock::Monotonic;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::Instant;
 
 use super::mesh::Input;
 use super::shared::Shared;
@@ -38,15 +38,16 @@ pub(super) async fn run(
     let mut offsets = Offsets::default();
     let mut leased = shared.leased.watch();
     let clock = Monotonic::start();
-    let mut ticks = tokio::time::interval(config.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut due = shared.transport.alarm();
+    due.set(Some(Instant::now()));
     loop {
         tokio::select! {
             () = shared.stop.cancelled() => return,
-            _ = ticks.tick() => {}
+            () = due.rings() => {}
             changed = workload.changed() => if changed.is_err() { return },
             changed = leased.changed() => if changed.is_err() { return },
         }
+        due.set(Some(Instant::now() + config.interval));
         offsets.compare_if_due(&shared, clock.now()).await;
         let mut sample = sampler.sample();
         sample.clock_offset_ms = offsets.median();

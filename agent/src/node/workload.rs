@@ -10,8 +10,9 @@ use std::time::Duration;
 use muster_flavors::{self as flavors, Flavor, Health, HealthStatus, Registry};
 use muster_provisioners::Deadline;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::lease::{self, Leased};
+use super::lease;
 use super::shared::Shared;
 use super::workplace::{self, DATA_VARIABLE};
 use crate::execute::peers;
@@ -33,13 +34,13 @@ pub(super) async fn run(shared: Arc<Shared>, verdict: watch::Sender<Workload>) {
             tokio::select! {
                 () = shared.stop.cancelled() => return,
                 changed = applied.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(NO_FLAVOR_PAUSE) => {}
+                () = shared.transport.doze(NO_FLAVOR_PAUSE) => {}
             }
             continue;
         };
         tokio::select! {
             () = shared.stop.cancelled() => return,
-            () = watch_one(&bound, &shared.leased, &verdict) => {}
+            () = watch_one(&bound, &shared, &verdict) => {}
             () = rebound(&shared, &bound, &mut applied) => {}
         }
     }
@@ -108,18 +109,17 @@ pub(super) fn bind(shared: &Shared) -> Option<Bound> {
 }
 
 /// Looks at the workload as often as its plan says, for ever; for ever at nothing when there is no plan.
-async fn watch_one(bound: &Bound, leased: &Leased, verdict: &watch::Sender<Workload>) {
+async fn watch_one(bound: &Bound, shared: &Shared, verdict: &watch::Sender<Workload>) {
     let Some(plan) = bound.flavor.health_plan() else {
         return std::future::pending().await;
     };
     let mut streak = flavors::Streak::new();
-    let mut ticks = tokio::time::interval(plan.interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut due = shared.transport.alarm();
     loop {
-        ticks.tick().await;
+        due.set(Some(Instant::now() + plan.interval));
         let health = streak.observe(&plan, bound.flavor.healthy(&bound.workload).await);
         // What was stopped because its lease ran out has not failed.
-        let now = if leased.may_run() {
+        let now = if shared.leased.may_run() {
             judged(&health)
         } else {
             streak = flavors::Streak::new();
@@ -130,6 +130,7 @@ async fn watch_one(bound: &Bound, leased: &Leased, verdict: &watch::Sender<Workl
             *before = now;
             changed
         });
+        due.rings().await;
     }
 }
 
