@@ -12,10 +12,13 @@ use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
 use std::time::Duration;
 
-/// When the start is over: this machine has joined, and has a copy of the fleet's state.
+use tokio::time::Instant;
+
+/// When the start is over for most: this machine has joined, and has a copy of the fleet's state. It is looked at again whenever
+/// the agent has become twice as old, because where many start at once the last of them join late.
 const FIRST: Duration = Duration::from_secs(30);
 
-/// How often after that. Some hundred pages come back each time, which takes the kernel less than a millisecond.
+/// At least so often. Some hundred pages come back each time, which takes the kernel less than a millisecond.
 const EVERY: Duration = Duration::from_secs(600);
 
 /// The files that the program began with: its own and those of the libraries that it is linked to. They stay mapped as they
@@ -37,10 +40,11 @@ impl Files {
 
     /// Gives back what is not needed, from time to time, for ever.
     pub(super) async fn keep_small(self) {
+        let start = Instant::now();
         let mut pause = FIRST;
         loop {
             tokio::time::sleep(pause).await;
-            pause = EVERY;
+            pause = start.elapsed().min(EVERY);
             if let Err(error) = self.give_back() {
                 tracing::debug!(%error, "memory that is not needed could not be given back");
             }
