@@ -123,7 +123,7 @@ pub const METRICS: [Metric; 30] = [
     ),
     metric(
         "explain_s",
-        "the slowest `explain` of ten survivors, decider and half of the coordinators dead, s",
+        "the slowest survivor's `explain`, decider and half of the coordinators dead, s",
         Target::Most(1.0),
     ),
     metric(
