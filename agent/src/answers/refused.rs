@@ -61,7 +61,7 @@ fn known_remedy(refusal: &Refusal) -> Option<String> {
         Refusal::NoOperator(_) => "`muster operator list` shows the operators",
         Refusal::NotPaused(_) => "`muster status` shows what is paused",
         Refusal::TokenInvalid(_) => "`muster token list` shows the tokens",
-        Refusal::NothingToApprove(_) => "`muster status` shows what waits for approval",
+        Refusal::NothingToApprove { .. } => "`muster status` shows what waits for approval",
         Refusal::NotFounded => "wait until this machine has a copy of the fleet state",
         _ => return None,
     };

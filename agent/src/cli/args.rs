@@ -286,7 +286,10 @@ pub(crate) enum Command {
     /// Let a decision that waits for a person be carried out
     #[command(
         after_help = "Decisions wait in groups whose heal mode is `approve`; `muster status` and `muster \
-        decisions` show them. An approval is for what was found at the time: where things have changed, it is refused."
+        decisions` show them.\n\n\
+        An approval is good for an hour, and for exactly what was asked: this machine, what was found, and what was to \
+        be done about it. All other rules are asked again. Where things have changed it is refused, and a new decision \
+        asks anew."
     )]
     Approve {
         /// The decision's number.

@@ -226,7 +226,8 @@ impl FleetState {
         self.pauses.iter().find(|(key, _)| has_it(key))
     }
 
-    /// A person's approval about a machine that is still good.
+    /// A person's approval about a machine that has not run out. It is good for one diagnosis and one action only: see
+    /// [`Approval::is_not_for`].
     pub fn approval(&self, machine: MachineId, now_ms: u64) -> Option<&Approval> {
         let approval = self.approvals.get(&machine)?;
         (now_ms < approval.at_ms.saturating_add(APPROVAL_MS)).then_some(approval)

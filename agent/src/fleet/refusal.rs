@@ -243,8 +243,13 @@ pub enum Refusal {
         attempt: u32,
     },
     /// There is nothing to approve.
-    #[error("decision {0} does not wait for approval")]
-    NothingToApprove(DecisionId),
+    #[error("decision {decision} does not wait for approval: {why}")]
+    NothingToApprove {
+        /// Which decision was to be approved.
+        decision: DecisionId,
+        /// What became of it.
+        why: Text,
+    },
 }
 
 fn revision_or_none(revision: &Option<SpecRevision>) -> String {

@@ -7,8 +7,9 @@ use muster_mesh::identity::{ClusterId, MachineId};
 use serde::{Deserialize, Serialize};
 
 use super::OperationId;
-use super::decision::{Cause, Decision, DecisionId, Outcome, Subject};
+use super::decision::{Cause, Decision, DecisionId, Outcome, Subject, Would};
 use super::demand::{Cordon, Demand, DemandId};
+use super::diagnosis::Diagnosis;
 use super::event::Event;
 use super::group::Group;
 use super::intent::Intent;
@@ -138,8 +139,32 @@ impl Concern {
 pub struct Approval {
     /// Which decision.
     pub decision: DecisionId,
+    /// What had been found; `None` where no diagnosis was the cause.
+    pub diagnosis: Option<Diagnosis>,
+    /// What may be done.
+    pub would: Would,
     /// Who, as far as known.
     pub by: Option<Text>,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
+}
+
+impl Approval {
+    /// Why it is not good for something else; `None` where it is for exactly this: the same is to be done, for the same
+    /// diagnosis.
+    pub fn is_not_for(&self, diagnosis: Option<Diagnosis>, would: Would) -> Option<String> {
+        if (self.diagnosis, self.would) == (diagnosis, would) {
+            return None;
+        }
+        let found = |diagnosis: Option<Diagnosis>| {
+            diagnosis.map_or_else(String::new, |found| format!(" as {found}"))
+        };
+        Some(format!(
+            "the approval of decision {} was to {} it{}, not to {would} it{}",
+            self.decision,
+            self.would,
+            found(self.diagnosis),
+            found(diagnosis),
+        ))
+    }
 }

@@ -199,25 +199,35 @@ fn cordoned(question: &Question<'_>) -> Gate {
 }
 
 fn mode(question: &Question<'_>) -> Gate {
+    match question.group.spec.heal.mode {
+        HealMode::Auto => Gate::pass(Rule::Mode, "the group heals by itself"),
+        HealMode::Approve => approved(question),
+        HealMode::Observe => Gate::hold(Rule::Mode, "in mode `observe` nothing is done"),
+    }
+}
+
+/// An approval is good for what was approved: the same machine, the same diagnosis and the same action.
+fn approved(question: &Question<'_>) -> Gate {
+    let asks = "in mode `approve` a person has to approve";
+    let now_ms = question.board.now_ms;
     let approval = question
         .machine
-        .and_then(|(machine, _)| question.state.approval(machine.id, question.board.now_ms));
-    match (question.group.spec.heal.mode, approval) {
-        (HealMode::Auto, _) => Gate::pass(Rule::Mode, "the group heals by itself"),
-        (HealMode::Approve, Some(approval)) => {
-            let by = approval
-                .by
-                .as_ref()
-                .map_or_else(String::new, |by| format!(" by {by}"));
-            Gate::pass(
-                Rule::Mode,
-                format!("decision {} was approved{by}", approval.decision),
-            )
+        .and_then(|(machine, _)| question.state.approval(machine.id, now_ms));
+    let Some(approval) = approval else {
+        return Gate::hold(Rule::Mode, asks);
+    };
+    let diagnosis = question.machine.map(|(_, finding)| finding.diagnosis);
+    let would = question.cure.and_then(|cure| cure.would);
+    let why = would.map(|would| approval.is_not_for(diagnosis, would));
+    match why {
+        Some(None) => {
+            let by = approval.by.as_ref();
+            let by = by.map_or_else(String::new, |by| format!(" by {by}"));
+            let margin = format!("decision {} was approved{by}", approval.decision);
+            Gate::pass(Rule::Mode, margin)
         }
-        (HealMode::Approve, None) => {
-            Gate::hold(Rule::Mode, "in mode `approve` a person has to approve")
-        }
-        (HealMode::Observe, _) => Gate::hold(Rule::Mode, "in mode `observe` nothing is done"),
+        Some(Some(why)) => Gate::hold(Rule::Mode, format!("{asks}: {why}")),
+        None => Gate::hold(Rule::Mode, asks),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is decided in which situation.
 
+mod approving;
 mod correlation;
 mod diagnosis;
 mod drains;

@@ -6,7 +6,7 @@
 
 use muster_mesh::identity::MachineId;
 
-use super::super::decision::{Cause, Decision, DecisionId, Outcome, Proposal, Subject};
+use super::super::decision::{Cause, Decision, DecisionId, Outcome, Proposal, Subject, Would};
 use super::super::event::EventKind;
 use super::super::limits::{CHECKS_MAX, DECISIONS_MAX, EVIDENCE_MAX, PROPOSALS_MAX};
 use super::super::refusal::Refusal;
@@ -199,10 +199,12 @@ impl FleetState {
                 EventKind::Observed,
                 format!("would {would} it: {}", proposal.cause),
             ),
-            Outcome::AwaitApproval { would } => (
-                EventKind::AwaitingApproval,
-                format!("`muster approve {id}` to {would} it: {}", proposal.cause),
-            ),
+            Outcome::AwaitApproval { would } => {
+                let detail = format!("`muster approve {id}` to {would} it: {}", proposal.cause);
+                let earlier = self.earlier_approval(context, proposal, *would);
+                let earlier = earlier.map_or_else(String::new, |why| format!("; {why}"));
+                (EventKind::AwaitingApproval, detail + &earlier)
+            }
             Outcome::Clear => (EventKind::Cleared, proposal.cause.to_string()),
         };
         let about = match &proposal.subject {
@@ -210,6 +212,20 @@ impl FleetState {
             Subject::Group(group) => About::group(group, detail),
         };
         self.note(context, kind, about.decided(id));
+    }
+
+    /// Why what a person approved about the machine before does not count any more.
+    fn earlier_approval(
+        &self,
+        context: &Context<'_>,
+        proposal: &Proposal,
+        would: Would,
+    ) -> Option<String> {
+        let Subject::Machine(machine) = &proposal.subject else {
+            return None;
+        };
+        let approval = self.approval(*machine, context.now_ms)?;
+        approval.is_not_for(proposal.cause.diagnosis(), would)
     }
 
     fn put_decision(&mut self, context: &Context<'_>, id: DecisionId, proposal: Proposal) {

@@ -3,7 +3,7 @@
 use muster_mesh::identity::MachineId;
 
 use super::super::OperationId;
-use super::super::decision::{Cause, Order, Proposal, Subject};
+use super::super::decision::{Cause, Order, Proposal, Subject, Would};
 use super::super::demand::Demand;
 use super::super::diagnosis::Diagnosis;
 use super::super::group::Group;
@@ -209,7 +209,9 @@ impl FleetState {
         if group.destroying {
             return Err(Refusal::Stale("the group is being destroyed".into()));
         }
-        self.check_by_itself(context, group, old.id, demand)?;
+        if demand.is_none() {
+            self.check_by_itself(context, group, proposal, old.id, Would::Replace)?;
+        }
         if !forces(demand, Rule::Backoff) {
             check_backoff(context, group)?;
             check_disk(context, group, old)?;
@@ -222,19 +224,18 @@ impl FleetState {
         &self,
         context: &Context<'_>,
         group: &Group,
+        proposal: &Proposal,
         machine: MachineId,
-        demand: Option<&Demand>,
+        would: Would,
     ) -> Result<(), Refusal> {
-        if demand.is_some() {
-            return Ok(());
-        }
         if let Some(cordon) = self.cordons.get(&machine) {
             return Err(Refusal::Held {
                 rule: Rule::Cordoned,
                 detail: format!("it is cordoned: {}", cordon.reason).into(),
             });
         }
-        self.check_permitted(context, group, machine)
+        let diagnosis = proposal.cause.diagnosis();
+        self.check_permitted(context, group, machine, diagnosis, would)
     }
 
     /// Draining takes a machine's duties away, so it counts among the removals at one time. It costs nothing of the
@@ -284,26 +285,33 @@ impl FleetState {
                 detail: detail.into(),
             });
         }
-        self.check_by_itself(context, group, machine.id, demand)?;
+        if demand.is_none() {
+            self.check_by_itself(context, group, proposal, machine.id, Would::Treat(rung))?;
+        }
         if !forces(demand, Rule::Backoff) {
             check_backoff(context, group)?;
         }
         self.check_budget(context, group, machine, demand)
     }
 
-    /// Whether the group's mode lets us replace the machine.
+    /// Whether the group's mode lets us do this to the machine for what was found.
     fn check_permitted(
         &self,
         context: &Context<'_>,
         group: &Group,
         machine: MachineId,
+        diagnosis: Option<Diagnosis>,
+        would: Would,
     ) -> Result<(), Refusal> {
         let detail = match group.spec.heal.mode {
             HealMode::Auto => return Ok(()),
-            HealMode::Approve if self.approval(machine, context.now_ms).is_some() => return Ok(()),
-            HealMode::Approve => {
-                format!("nobody approved it within the last {}", span(APPROVAL_MS))
-            }
+            HealMode::Approve => match self.approval(machine, context.now_ms) {
+                None => format!("nobody approved it within the last {}", span(APPROVAL_MS)),
+                Some(approval) => match approval.is_not_for(diagnosis, would) {
+                    None => return Ok(()),
+                    Some(why) => why,
+                },
+            },
             HealMode::Observe => "the group is only observed".to_owned(),
         };
         Err(Refusal::Held {

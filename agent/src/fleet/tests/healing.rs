@@ -240,7 +240,7 @@ fn approval_opens_the_gate_once() {
     fleet.act(fleet.replace(old, Diagnosis::Gone));
     assert!(matches!(
         fleet.refused(Command::Approve { decision }),
-        Refusal::NothingToApprove(_)
+        Refusal::NothingToApprove { .. }
     ));
     assert!(fleet.state.approvals.is_empty());
 }

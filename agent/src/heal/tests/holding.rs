@@ -411,34 +411,6 @@ fn observing_says_what_would_be_done_and_does_nothing() {
 }
 
 #[test]
-fn approval_lets_all_other_rules_decide() {
-    let mut spec = cattle("web", 3);
-    spec.heal.mode = HealMode::Approve;
-    let mut world = World::new(&[spec]);
-    let id = world.kill("web-1");
-    world.settle();
-    let concern = world.concern(id).expect("on record").clone();
-    assert_eq!(
-        concern.outcome,
-        Outcome::AwaitApproval {
-            would: Would::Replace
-        }
-    );
-    world.fleet.ok(Command::Approve {
-        decision: concern.decision,
-    });
-    world.begin_anew();
-    world.settle();
-    assert!(
-        !world.replacing(id),
-        "a new leader settles, approved or not"
-    );
-    world.pass(DETECTION_MS);
-    world.settle();
-    assert!(world.replacing(id));
-}
-
-#[test]
 fn a_pet_that_runs_under_a_lease_needs_no_proof() {
     let mut world = World::new(&[pets("db", &["db-1", "db-2", "db-3"])]);
     let id = world.silence("db-1");

@@ -62,7 +62,7 @@ impl Oracle {
             });
             match (asked, treated) {
                 (Some(demand), Some(machine)) => self.asked_for(state, demand, machine, proposal),
-                (None, Some(machine)) => self.permitted(state, machine),
+                (None, Some(machine)) => self.permitted(state, machine, *action, proposal),
                 (_, None) => {}
             }
             if let Action::Replace { old, .. } | Action::Reimage { old, .. } = action {
@@ -106,8 +106,8 @@ impl Oracle {
         }
     }
 
-    /// Nothing is replaced that people only want watched, or want to be asked about.
-    fn permitted(&self, state: &FleetState, old: MachineId) {
+    /// Nothing is done to what people only want watched, and only what they approved to what they want to be asked about.
+    fn permitted(&self, state: &FleetState, old: MachineId, action: Action, proposal: &Proposal) {
         let machine = &state.machines[&old];
         let group = machine
             .group()
@@ -115,10 +115,20 @@ impl Oracle {
             .expect("declared");
         let permitted = match group.spec.heal.mode {
             HealMode::Auto => true,
-            HealMode::Approve => state.approvals.contains_key(&old),
+            HealMode::Approve => state.approvals.get(&old).is_some_and(|approval| {
+                let would = match action {
+                    Action::Treat { rung, .. } => Would::Treat(rung),
+                    _ => Would::Replace,
+                };
+                approval.would == would && approval.diagnosis == proposal.cause.diagnosis()
+            }),
             HealMode::Observe => false,
         };
-        assert!(permitted, "{} is replaced without permission", machine.name);
+        assert!(
+            permitted,
+            "{} is treated or replaced without permission",
+            machine.name
+        );
         assert!(
             !state.cordons.contains_key(&old),
             "{} is cordoned",
