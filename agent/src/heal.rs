@@ -29,6 +29,7 @@ mod scale;
 mod situation;
 mod testimony;
 pub mod timing;
+mod trial;
 
 pub use decide::{Plan, decide, decide_without};
 pub use diagnose::{Finding, diagnose, diagnose_all};

@@ -24,6 +24,7 @@ mod seats;
 mod spared;
 mod specs;
 mod tokens;
+mod trial;
 mod values;
 
 use muster_mesh::identity::MachineId;
@@ -148,6 +149,9 @@ impl FleetState {
             Command::RevokeMachine { machine } => self.revoke_machine(context, machine),
             Command::Decide(proposals) => self.decide(context, proposals),
             Command::Progress(progress) => self.progress(context, progress),
+            Command::TrialOver { op, works, detail } => {
+                self.trial_over(context, &op, works, detail)
+            }
             Command::MachineLeft { machine, life } => self.machine_left(context, machine, life),
             Command::MachineReturned { machine } => self.machine_returned(context, machine),
             Command::Forget { machine } => self.forget(context, machine),

@@ -197,6 +197,15 @@ pub enum Command {
     },
     /// Whether the pets' machines could be fenced today, for those of which that has changed.
     RecordFencing(Vec<(MachineId, Option<Text>)>),
+    /// A machine that was made and joined has been on trial long enough: it works, or it does not.
+    TrialOver {
+        /// The intent that made it.
+        op: OperationId,
+        /// Whether it works.
+        works: bool,
+        /// What was found, in a sentence.
+        detail: Text,
+    },
     /// A person approves what a decision proposed. It is done if it still passes every rule.
     Approve {
         /// Which decision.
@@ -274,6 +283,7 @@ impl Command {
             Self::RecordOrphans(_) => "record orphans",
             Self::BindLease { .. } => "bind lease",
             Self::RecordFencing(_) => "record fencing",
+            Self::TrialOver { .. } => "trial_over",
             Self::Approve { .. } => "approve",
             Self::Ask(_) => "ask",
             Self::Withdraw { .. } => "withdraw",

@@ -341,6 +341,9 @@ pub struct Order {
     pub zone: Option<String>,
     /// The template that it is made from.
     pub revision: SpecRevision,
+    /// For how long it is on trial once it joined, in milliseconds: as long as its workload's check takes to find that it
+    /// does not work. Zero where nothing checks that.
+    pub trial_ms: u64,
     /// What the secret of its join token hashes to. Left empty by the decision core, which knows no keys; the
     /// leader fills it in, and a proposal without it is refused.
     pub token: Option<SecretHash>,

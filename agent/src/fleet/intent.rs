@@ -49,6 +49,11 @@ pub struct Intent {
     pub undrained: bool,
     /// Whether it was paid for from the group's heal budget.
     pub paid: bool,
+    /// For how long the machine that it makes is on trial once it joined, in milliseconds; zero where nothing checks what
+    /// that machine does, and where none is made.
+    pub trial_ms: u64,
+    /// Whether the machine that it made does its work; `None` until its trial is over, and where none is made.
+    pub works: Option<bool>,
     /// The order by hand that it carries out; `None` for what the fleet does by itself.
     pub asked: Option<DemandId>,
     /// When it was committed, in milliseconds since 1970.
@@ -70,6 +75,19 @@ impl Intent {
     /// Whether it is under way.
     pub fn is_open(&self) -> bool {
         self.state == IntentState::Open
+    }
+
+    /// Since when the machine that it made has been on trial, in milliseconds since 1970; `None` before it joined, once it
+    /// is known whether it works, and where none is made.
+    pub fn on_trial_since_ms(&self) -> Option<u64> {
+        match self.state {
+            IntentState::Done { at_ms }
+                if self.works.is_none() && self.action.makes().is_some() =>
+            {
+                Some(at_ms)
+            }
+            _ => None,
+        }
     }
 
     /// The step that is to be done now; `None` when the intent has ended.

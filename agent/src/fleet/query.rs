@@ -151,8 +151,8 @@ impl FleetState {
         self.intents.get(op)
     }
 
-    /// Whether the roster is what was declared and nothing is under way, on record as wrong, or about to be taken away.
-    /// While it is, and every machine answers, there is nothing to decide. One pass over the roster.
+    /// Whether the roster is what was declared and nothing is under way, on trial, on record as wrong, or about to be taken
+    /// away. While it is, and every machine answers, there is nothing to decide. One pass over the roster.
     pub fn is_at_rest(&self) -> bool {
         let mut members: BTreeMap<&GroupId, Vec<&Member>> = BTreeMap::new();
         // Nobody takes care of machines that are not of a declared group.
@@ -172,6 +172,7 @@ impl FleetState {
         };
         self.concerns.is_empty()
             && self.open_intents().next().is_none()
+            && self.trials().next().is_none()
             && !self.demands.values().any(Demand::is_open)
             && self.groups.iter().all(is_whole)
     }

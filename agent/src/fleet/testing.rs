@@ -221,6 +221,7 @@ impl Fleet {
             member: member.unwrap_or_else(next),
             zone: None,
             revision: group.template,
+            trial_ms: 0,
             token: Some(SECRET),
         }
     }

@@ -73,6 +73,7 @@ pub fn decide_without(state: &FleetState, situation: &Situation, left_out: Optio
     let board = Board::new(state, situation, left_out);
     let mut plan = housekeeping::facts(state, &board);
     let mut draft = Draft::new(state, &board);
+    draft.take_in(&plan.facts);
     // Repair before growth.
     repair::repair(&mut draft);
     hand::carry_out(&mut draft);

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use super::board::Board;
 use super::gate::Gate;
+use super::trial::trial_ms;
 use crate::fleet::limits::PROPOSALS_MAX;
 use crate::fleet::{
-    Action, Cause, Check, Evidence, FleetState, Group, GroupId, Machine, Member, Order, Outcome,
-    Proposal, Refusal, Rule, Rung, Subject, Would, machine_id, operation_id,
+    Action, Cause, Check, Command, Evidence, FleetState, Group, GroupId, Machine, Member, Order,
+    Outcome, Proposal, Refusal, Rule, Rung, Subject, Would, machine_id, operation_id,
 };
 
 /// What a round of deciding has come to so far.
@@ -39,6 +40,21 @@ impl<'a> Draft<'a> {
             records: Vec::new(),
             next_look_ms: None,
             refused: Vec::new(),
+        }
+    }
+
+    /// Replacements that are found to be in vain count at once: what is decided in the same round waits for them.
+    pub(super) fn take_in(&mut self, facts: &[Command]) {
+        let situation = self.board.situation;
+        let now_ms = self.board.now_ms;
+        for fact in facts {
+            if let Command::TrialOver {
+                op, works: false, ..
+            } = fact
+            {
+                let state = self.state.to_mut();
+                state.rehearse_trial(now_ms, situation.leader, situation.term, op);
+            }
         }
     }
 
@@ -145,7 +161,7 @@ impl<'a> Draft<'a> {
             return;
         };
         let (revision, zone) = (group.template, self.emptiest_zone(group));
-        let Some(order) = self.order(member, zone, revision) else {
+        let Some(order) = self.order(group, member, zone, revision) else {
             return;
         };
         self.act(
@@ -292,11 +308,12 @@ impl<'a> Draft<'a> {
         let zones = &group.spec.placement.zones;
         let kept = old.zone.clone().filter(|zone| zones.contains(zone));
         let zone = kept.or_else(|| self.emptiest_zone(group));
-        self.order(member, zone, revision.unwrap_or(group.template))
+        self.order(group, member, zone, revision.unwrap_or(group.template))
     }
 
     fn order(
         &self,
+        group: &Group,
         member: Member,
         zone: Option<String>,
         revision: crate::fleet::SpecRevision,
@@ -306,12 +323,14 @@ impl<'a> Draft<'a> {
         let (sequence, machine) = (1..=2)
             .map(|step| self.state.sequence.saturating_add(step))
             .find_map(|sequence| Some((sequence, machine_id(cluster, sequence)?)))?;
+        let template = group.templates.get(&revision);
         Some(Order {
             machine,
             sequence,
             member,
             zone,
             revision,
+            trial_ms: template.map_or(0, |template| trial_ms(group, template)),
             token: None,
         })
     }

@@ -9,6 +9,7 @@ use super::decide::Plan;
 use super::diagnose::is_back;
 use super::recovery::recovered;
 use super::timing::JOIN_AFTER_CHANGE_MS;
+use super::trial::trials;
 use crate::fleet::limits::PROPOSALS_MAX;
 use crate::fleet::{
     Command, Diagnosis, FleetState, Instance, Intent, Machine, Phase, Progress, ProviderWord, Step,
@@ -44,6 +45,9 @@ pub(super) fn facts(state: &FleetState, board: &Board<'_>) -> Plan {
             }
         }
     }
+    let (over, next_ms) = trials(state, board);
+    plan.facts.extend(over);
+    plan.next_look_ms = [plan.next_look_ms, next_ms].into_iter().flatten().min();
     adopt(state, board, &mut plan);
     plan.facts.truncate(PROPOSALS_MAX);
     plan

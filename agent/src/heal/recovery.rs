@@ -1,12 +1,10 @@
 //! Machines that something was done to in their place: are they well now, or was it in vain?
 
-use std::time::Duration;
-
 use muster_mesh::identity::MachineId;
 
 use super::board::Board;
-use super::ladder;
-use super::timing::{JOIN_AFTER_CHANGE_MS, TRIAL_MS_MAX};
+use super::timing::JOIN_AFTER_CHANGE_MS;
+use super::trial;
 use crate::fleet::{
     Action, Command, Diagnosis, Evidence, FleetState, Intent, Progress, Rung, Step, StepRecord,
     StepResult, span,
@@ -87,6 +85,26 @@ fn has_restarted(
 /// For how long a machine has to be well before that counts, in milliseconds. A workload that failed counts as well until
 /// its check has failed often enough, so it is given as long as that takes.
 fn trial_ms(state: &FleetState, intent: &Intent) -> u64 {
+    if is_tried(state, intent) {
+        check_ms(state, intent)
+    } else {
+        0
+    }
+}
+
+/// When a treatment that ended at this time counts as a cure to others, in milliseconds since 1970: once the workload's
+/// check has had the time to fail.
+pub(super) fn proved_ms(state: &FleetState, intent: &Intent, ended_ms: u64) -> u64 {
+    let left_ms = if is_tried(state, intent) {
+        0
+    } else {
+        check_ms(state, intent)
+    };
+    ended_ms.saturating_add(left_ms)
+}
+
+/// Whether a treatment ends only once the workload's check has had the time to fail.
+fn is_tried(state: &FleetState, intent: &Intent) -> bool {
     let cause = state.decision(intent.decision);
     let cause = cause.and_then(|decision| decision.proposal.cause.diagnosis());
     let restarted = matches!(
@@ -96,20 +114,16 @@ fn trial_ms(state: &FleetState, intent: &Intent) -> u64 {
             ..
         }
     );
-    if cause != Some(Diagnosis::WorkloadFailed) && !restarted {
-        return 0;
-    }
-    let plan = intent.action.treats().and_then(|id| {
+    cause == Some(Diagnosis::WorkloadFailed) || restarted
+}
+
+fn check_ms(state: &FleetState, intent: &Intent) -> u64 {
+    let needed = intent.action.treats().and_then(|id| {
         let machine = state.machines.get(&id)?;
         let group = state.groups.get(&intent.group)?;
-        ladder::flavor(group, state.template(machine)?)?.health_plan()
+        Some(trial::check_ms(group, state.template(machine)?))
     });
-    let needed = plan.map_or(Duration::ZERO, |plan| {
-        plan.interval
-            .saturating_mul(plan.failures)
-            .saturating_add(plan.timeout)
-    });
-    u64::try_from(needed.as_millis()).map_or(TRIAL_MS_MAX, |ms| ms.min(TRIAL_MS_MAX))
+    needed.unwrap_or(0)
 }
 
 /// How its provider proves that it has gone since.

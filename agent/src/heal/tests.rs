@@ -18,3 +18,4 @@ mod pausing;
 mod returns;
 mod scaling;
 mod table;
+mod trials;

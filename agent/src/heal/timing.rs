@@ -55,8 +55,11 @@ pub const JOIN_AFTER_CHANGE_MS: u64 = 30 * SECOND_MS;
 /// may take, and a little for asking.
 pub const PROVIDER_WORD_MS: u64 = 12 * SECOND_MS;
 
-/// How long a machine whose workload was mended is on trial at most, where its check takes long to fail.
+/// How long a machine that was made, or whose workload was mended, is on trial at most, where its check takes long to fail.
 pub const TRIAL_MS_MAX: u64 = 5 * MINUTE_MS;
+
+/// How long the leader may take to hear that a new machine's workload fails: as long as the mesh takes for any news.
+pub const TOLD_MS: u64 = DETECTION_MS;
 
 /// How long a workload must have failed before it is anything to decide about. A check that fails one moment and succeeds
 /// the next would otherwise write two decisions into the log each time.

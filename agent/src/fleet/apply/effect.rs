@@ -76,6 +76,8 @@ impl FleetState {
             fenced: None,
             undrained: false,
             paid,
+            trial_ms: proposal.order.as_ref().map_or(0, |order| order.trial_ms),
+            works: None,
             asked,
             opened_ms: context.now_ms,
             state: IntentState::Open,

@@ -353,10 +353,9 @@ impl FleetState {
         {
             machine.intent = None;
         }
-        if intent.action.makes().is_some()
-            && let Some(group) = self.groups.get_mut(&intent.group)
-        {
-            group.failures.clear();
+        // A machine whose work is checked has to prove itself first.
+        if intent.action.makes().is_some() && intent.trial_ms == 0 {
+            self.proves_itself(op);
         }
         if let Action::Treat { machine, .. } = intent.action {
             self.note_restarted(machine);
@@ -432,7 +431,7 @@ impl FleetState {
     }
 
     /// An operation of a group failed. Said once when that was one too many.
-    fn note_failure(&mut self, context: &Context<'_>, intent: &Intent) {
+    pub(super) fn note_failure(&mut self, context: &Context<'_>, intent: &Intent) {
         let Some(group) = self.groups.get_mut(&intent.group) else {
             return;
         };

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use muster_mesh::identity::MachineId;
 
 use super::Question;
-use crate::fleet::{GroupId, Intent, IntentState, Machine, Origin, Rule};
+use crate::fleet::{Diagnosis, FleetState, GroupId, Intent, IntentState, Machine, Origin, Rule};
 use crate::heal::board::{Board, Failed};
 use crate::heal::gate::Gate;
+use crate::heal::recovery::proved_ms;
 use crate::heal::timing::{EVENT_MS, MOMENT_MS};
 
 /// Two machines may fail together by chance; three that have something in common are taken for one event.
@@ -99,9 +100,9 @@ impl<'a> Kin<'a> {
 enum Fate {
     /// It was healed once, and is not well.
     InVain,
-    /// It is being healed.
+    /// It is being healed, or on trial.
     UnderWay,
-    /// It was healed, and is well.
+    /// It was healed, has had the time to fail again, and is well.
     Well,
 }
 
@@ -142,7 +143,9 @@ pub(super) fn correlation(question: &Question<'_>) -> Gate {
         }
         Some((Fate::UnderWay, name)) => Gate::hold(
             rule,
-            format!("{what}, so they are one event: {name} is healed first, as the canary"),
+            format!(
+                "{what}, so they are one event: {name} is healed first, as the canary, and has to prove to be well"
+            ),
         ),
         _ => Gate::pass(rule, format!("{what}; it is healed first, as the canary")),
     }
@@ -175,7 +178,7 @@ fn event<'q>(question: &Question<'q>, kin: &Kin<'_>, since_ms: u64, common: Trai
             origin: Cow::Borrowed(origin),
         };
         if common.shared(board, kin, &other) {
-            let fate = fate(board, intent);
+            let fate = fate(state, board, intent);
             let entry = dealt_with
                 .entry(subject)
                 .or_insert((fate, intent.name.as_str()));
@@ -193,13 +196,27 @@ fn event<'q>(question: &Question<'q>, kin: &Kin<'_>, since_ms: u64, common: Trai
     }
 }
 
-fn fate(board: &Board<'_>, intent: &Intent) -> Fate {
+/// A machine that was healed is well only once its workload's check has had the time to fail.
+fn fate(state: &FleetState, board: &Board<'_>, intent: &Intent) -> Fate {
+    let ended_ms = match intent.state {
+        IntentState::Open => return Fate::UnderWay,
+        IntentState::Done { at_ms } => at_ms,
+        IntentState::Failed { .. } => return Fate::InVain,
+    };
     let now = intent.action.makes().or(intent.action.treats());
-    let finding = now.and_then(|id| board.findings.get(&id));
-    let calm = finding.is_some_and(|finding| finding.diagnosis.is_calm());
-    match intent.state {
-        IntentState::Open => Fate::UnderWay,
-        IntentState::Done { .. } if calm => Fate::Well,
-        IntentState::Done { .. } | IntentState::Failed { .. } => Fate::InVain,
+    let Some(finding) = now.and_then(|id| board.findings.get(&id)) else {
+        return Fate::InVain;
+    };
+    let on_trial = intent.on_trial_since_ms().is_some();
+    let proved = match intent.works {
+        Some(works) => works,
+        None => !on_trial && board.now_ms >= proved_ms(state, intent, ended_ms),
+    };
+    match (finding.diagnosis.is_calm(), proved) {
+        (true, true) => Fate::Well,
+        (true, false) if intent.works.is_none() => Fate::UnderWay,
+        // It may be about to begin to work: whether it does is found once its trial is over.
+        (false, _) if on_trial && finding.diagnosis == Diagnosis::WorkloadFailed => Fate::UnderWay,
+        _ => Fate::InVain,
     }
 }

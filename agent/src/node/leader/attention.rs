@@ -15,6 +15,7 @@ pub(super) fn is_needed(
     fails: impl Fn(MachineId) -> bool,
 ) -> bool {
     state.open_intents().next().is_some()
+        || state.trials().next().is_some()
         || !state.concerns.is_empty()
         || state.demands.values().any(Demand::is_open)
         || state
