@@ -129,17 +129,17 @@ impl FleetState {
                 group,
                 expires_ms,
                 uses,
-            } => {
-                let request = tokens::Request {
+            } => self.create_token(
+                context,
+                tokens::Request {
                     id,
                     secret,
                     note,
                     group,
                     expires_ms,
                     uses,
-                };
-                self.create_token(context, request)
-            }
+                },
+            ),
             Command::RevokeToken { id } => self.revoke_token(context, id),
             Command::Admit(admit) => self.admit(context, *admit),
             Command::CreateOperator { name, expires_ms } => {
@@ -162,11 +162,7 @@ impl FleetState {
                 seat,
                 machine,
                 recovery,
-            } => self.refound(
-                context,
-                (generation, seat, machine),
-                recovery.map(|one| *one),
-            ),
+            } => self.refound(context, (generation, seat, machine), recovery),
             Command::Account { machine } => self.account(context, machine),
             Command::RecordAddress { machine, addr } => self.record_address(context, machine, addr),
             Command::RecordOrphans(orphans) => self.record_orphans(context, orphans),

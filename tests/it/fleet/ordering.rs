@@ -88,8 +88,9 @@ heal = {{ boot_grace = "8s" }}
         .ok();
     // Whoever has looked into it need not wait for the next try.
     fleet.wait_for("the group waits", |status| {
-        let group = status.group("late");
-        let waits = group.holds.iter().any(|hold| hold.rule == "backoff");
+        let group = status.groups.iter().find(|group| group.id == "late");
+        let waits =
+            group.is_some_and(|group| group.holds.iter().any(|hold| hold.rule == "backoff"));
         if waits {
             Ok(())
         } else {

@@ -46,7 +46,7 @@ impl FleetState {
         &mut self,
         context: &Context<'_>,
         (generation, seat, machine): (u64, Seat, MachineId),
-        recovery: Option<Recovery>,
+        recovery: Option<Box<Recovery>>,
     ) -> Applied {
         if recovery
             .as_ref()
@@ -79,7 +79,7 @@ impl FleetState {
             About::machine(machine, detail),
         );
         if let Some(recovery) = recovery {
-            self.recover(context, recovery);
+            self.recover(context, *recovery);
         }
         Ok(Reply::Done)
     }
