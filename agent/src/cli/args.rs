@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::api::types::HealMode;
 use crate::config::{ConfigFlags, Seed};
 use crate::replay::Change;
 
@@ -13,6 +12,7 @@ mod dev;
 mod group;
 mod hand;
 mod hidden;
+mod parsers;
 mod pause;
 mod secrets;
 mod simulate;
@@ -24,6 +24,8 @@ pub(crate) use hidden::HiddenCommand;
 pub(crate) use pause::{PauseArgs, PauseCommand, ResumeArgs};
 pub(crate) use secrets::{OperatorCommand, TokenCommand};
 pub(crate) use simulate::SimulateArgs;
+
+use parsers::{cluster_name, duration};
 
 /// How long a question waits for its answer when nothing else is said.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -69,7 +71,7 @@ Examples:
 The order passes the same rules as what the fleet does by itself, except `cordoned`, `mode` and `grace`, which are about \
 what the fleet does unasked. The answer shows what every rule says. Where one holds, the order stands until it lets go, \
 until its time is up, or until `muster cancel`. --force names one rule that is not to stop it, and is kept on record; \
-`quorum`, `fence` and `ladder` can't be forced, nor `evidence` for a replacement. A coordinator gives its seat to another \
+`quorum`, `fence` and `ladder` can't be forced, nor `evidence` where a machine is replaced or reimaged. A coordinator gives its seat to another \
 machine first, where one can take it.";
 
 /// Everything that can be said on the command line.
@@ -318,7 +320,7 @@ pub(crate) enum Command {
     /// Take a machine's power away and give it back, by its provisioner
     #[command(after_help = HAND_HELP)]
     PowerCycle(HandArgs),
-    /// Drain a machine and write its system anew, by its provisioner; its disk stays
+    /// Drain a machine and write its system anew, by its provisioner; only what is attached stays
     #[command(after_help = HAND_HELP)]
     Reimage(HandArgs),
     /// Have a machine hand over its duties, a coordinator's seat included; it stays cordoned
@@ -587,41 +589,4 @@ pub(crate) struct DecisionsArgs {
     /// At most so many.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     pub(crate) limit: u32,
-}
-
-/// Heal modes as words of the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum HealModeWord {
-    /// Act without asking.
-    Auto,
-    /// Decide, and wait for `muster approve`.
-    Approve,
-    /// Only say what would be done.
-    Observe,
-}
-
-impl From<HealModeWord> for HealMode {
-    fn from(word: HealModeWord) -> Self {
-        match word {
-            HealModeWord::Auto => Self::Auto,
-            HealModeWord::Approve => Self::Approve,
-            HealModeWord::Observe => Self::Observe,
-        }
-    }
-}
-
-/// A duration with a unit, longer than nothing.
-fn cluster_name(text: &str) -> Result<String, String> {
-    match crate::config::cluster_name_problem(text) {
-        Some(problem) => Err(problem.to_owned()),
-        None => Ok(text.to_owned()),
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("it must be longer than nothing".into()),
-        Ok(duration) => Ok(duration),
-        Err(error) => Err(format!("{error}; write for example 30s or 5m")),
-    }
 }

@@ -283,7 +283,7 @@ impl Command {
             Self::RecordOrphans(_) => "record orphans",
             Self::BindLease { .. } => "bind lease",
             Self::RecordFencing(_) => "record fencing",
-            Self::TrialOver { .. } => "trial_over",
+            Self::TrialOver { .. } => "trial over",
             Self::Approve { .. } => "approve",
             Self::Ask(_) => "ask",
             Self::Withdraw { .. } => "withdraw",

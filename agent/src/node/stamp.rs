@@ -103,5 +103,4 @@ fn millis(time: Duration) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "stamp_tests.rs"]
 mod tests;

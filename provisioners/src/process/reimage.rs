@@ -26,6 +26,8 @@ pub(super) fn reimage(
         if ProcessRecord::read(&place)?.is_some() {
             return Ok(Next::Nothing);
         }
+        // A crash may have left it.
+        remove(&place.stopped())?;
         inner.order_start(&place)?;
         return Ok(Next::Start);
     }

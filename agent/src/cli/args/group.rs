@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 
-use super::{HealModeWord, duration};
+use super::duration;
+use crate::api::types::HealMode;
 
 /// What can be done with groups.
 #[derive(Debug, Subcommand)]
@@ -78,4 +79,25 @@ pub(crate) enum GroupCommand {
         /// The new mode.
         mode: HealModeWord,
     },
+}
+
+/// Heal modes as words of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HealModeWord {
+    /// Act without asking.
+    Auto,
+    /// Decide, and wait for `muster approve`.
+    Approve,
+    /// Only say what would be done.
+    Observe,
+}
+
+impl From<HealModeWord> for HealMode {
+    fn from(word: HealModeWord) -> Self {
+        match word {
+            HealModeWord::Auto => Self::Auto,
+            HealModeWord::Approve => Self::Approve,
+            HealModeWord::Observe => Self::Observe,
+        }
+    }
 }

@@ -78,6 +78,9 @@ impl FleetState {
                 rung,
                 number,
             } => {
+                if rung == Rung::Reimage {
+                    return Err(invalid("reimaging makes another machine"));
+                }
                 let machine = self.free_machine(id, machine)?;
                 check_in_place(group, proposal, machine, number)?;
                 self.check_treat(context, group, proposal, machine, rung, demand)?;

@@ -421,7 +421,9 @@ impl FleetState {
         if let (Action::Treat { machine, .. }, Step::AwaitWell) = (intent.action, step) {
             self.note_restarted(machine);
         }
-        self.end_treatment(context, intent.action, Some(false));
+        // One that came back before it was begun was not tried.
+        let helped = (failure == Failure::Operation).then_some(false);
+        self.end_treatment(context, intent.action, helped);
         self.end_asked(context, &intent, Some(&error));
         // What did not help in place is followed by the next rung, not by a wait.
         if intent.action.rung().is_none() && failure == Failure::Operation {

@@ -1,7 +1,7 @@
 //! `workload-quorum`: the workload never loses its quorum by our hand.
 
 use super::Question;
-use crate::fleet::{Diagnosis, Machine, Rule, Would};
+use crate::fleet::{Diagnosis, Machine, Rule, Rung, Would};
 use crate::heal::Finding;
 use crate::heal::gate::Gate;
 use crate::heal::ladder;
@@ -56,8 +56,9 @@ pub(super) fn serves(question: &Question<'_>, machine: &Machine) -> bool {
         && !question.state.is_drained(machine.id)
 }
 
-/// Whether a workload that has failed is mended in its place.
+/// Whether a workload that has failed is mended in its place, with what is on the machine left there.
 pub(super) fn is_only_treated(question: &Question<'_>, finding: &Finding) -> bool {
     let would = question.cure.and_then(|cure| cure.would);
-    matches!(would, Some(Would::Treat(_))) && finding.diagnosis == Diagnosis::WorkloadFailed
+    matches!(would, Some(Would::Treat(rung)) if rung != Rung::Reimage)
+        && finding.diagnosis == Diagnosis::WorkloadFailed
 }

@@ -31,9 +31,12 @@ use crate::consensus::raft::{Membership, Raft};
 use crate::consensus::seat::Seat;
 use crate::consensus::wire::{Answer, Canvass, Canvassed, Request};
 
-/// A learner that has heard nothing for this many times the patience asks whether it still has a seat; one that knows
-/// nobody to ask gives its seat up.
+/// A learner that has heard nothing for this many times the patience asks whether it still has a seat.
 const LEARNER_PATIENCE_FACTOR: u32 = 8;
+
+/// One that knows nobody to ask gives its seat up after this many times the patience. A founder knows nobody until its disk
+/// has the first entry, and a first copy of the log may take long.
+const STRANGER_PATIENCE_FACTOR: u32 = 24;
 
 pub(super) struct Elector {
     raft: Raft,
@@ -89,9 +92,10 @@ impl Elector {
                 Part::Leader => None,
                 Part::Alone => Some(not_before),
                 Part::Learner => Some(self.silent_until(patience * LEARNER_PATIENCE_FACTOR)),
+                Part::Stranger if self.links.seat == Seat::FIRST => None,
                 Part::Stranger => {
                     let silent = self.presence.last().map_or(begun, |heard| heard.max(begun));
-                    Some(silent + patience * LEARNER_PATIENCE_FACTOR)
+                    Some(silent + patience * STRANGER_PATIENCE_FACTOR)
                 }
                 Part::Voter if self.presence.is_doubted() => {
                     Some(self.silent_until(self.timing.promise()))

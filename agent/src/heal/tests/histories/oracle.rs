@@ -116,10 +116,7 @@ impl Oracle {
         let permitted = match group.spec.heal.mode {
             HealMode::Auto => true,
             HealMode::Approve => state.approvals.get(&old).is_some_and(|approval| {
-                let would = match action {
-                    Action::Treat { rung, .. } => Would::Treat(rung),
-                    _ => Would::Replace,
-                };
+                let would = action.rung().map_or(Would::Replace, Would::Treat);
                 approval.would == would && approval.diagnosis == proposal.cause.diagnosis()
             }),
             HealMode::Observe => false,

@@ -32,11 +32,38 @@ impl Sim {
                 };
             }
         }
+        self.start_if_most_are_dead();
         self.begun.clear();
         self.let_be();
         // A leader that was ahead has taken the fleet's clock along: wait until ours is there.
         let ahead_ms = self.fleet.state.clock_ms.saturating_sub(now_ms);
         self.pass(ahead_ms);
+    }
+
+    /// Half of the roster, or more, can't be made up for by the rest: a person starts what is dead again.
+    fn start_if_most_are_dead(&mut self) {
+        let now_ms = self.fleet.now_ms;
+        let roster: Vec<_> = self.fleet.state.electors().map(|one| one.id).collect();
+        let up = |id: &&MachineId| self.truth(**id).condition == Condition::Up;
+        if roster.iter().filter(up).count() * 2 > roster.len() {
+            return;
+        }
+        for id in roster {
+            let Some(truth) = self.truths.get_mut(&id) else {
+                continue;
+            };
+            if truth.condition == Condition::Dead {
+                let order = self.fleet.state.machines[&id].order.as_ref();
+                if let Some(made) = order.and_then(|op| self.made.get_mut(op)) {
+                    made.running = true;
+                }
+                *truth = Truth {
+                    condition: Condition::Up,
+                    since_ms: now_ms,
+                    life: truth.life + 1,
+                };
+            }
+        }
     }
 
     /// The leader decides, and everything is committed, carried out and reported.

@@ -1,3 +1,5 @@
+//! What a leader stamps, by the hour and with clocks that jump.
+
 use super::*;
 use crate::fleet::limits::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::fleet::testing::{cattle, pets};
