@@ -8,6 +8,7 @@ use muster_mesh::consensus::coordinator::answer_without_seat;
 use muster_mesh::identity::{MachineId, Peer};
 use muster_mesh::state_dir::{FileKind, StateDir, StateError};
 use muster_mesh::transport::{DialError, InboundRequest, PeerIdentity, PortAnswer, StreamKind};
+use muster_provisioners::Deadline;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
 
@@ -46,8 +47,8 @@ pub(super) const WAITING_MAX: usize = 64;
 /// gets a little processor time once a second, as a computer may be set to give it, answers within it.
 const TRIED_FOR: Duration = Duration::from_millis(1100);
 
-/// How long draining may take.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(50);
+/// How long draining or restarting a workload may take: less than whoever asks for it waits.
+const FLAVOR_DEADLINE: Duration = Duration::from_secs(50);
 
 const PROMISE: FileKind = FileKind {
     tag: *b"PROM",
@@ -211,22 +212,34 @@ async fn machine_asks(
             if !shared.replica.read(|state, _| has_seat(state, machine)) {
                 return Err("only coordinators drain machines".to_owned());
             }
-            let drained = workload::drain(shared, flavors_deadline()).await?;
+            let drained = drain(shared).await?;
             Ok(Bytes::from(vec![u8::from(drained)]))
         }
         RESTART_WORKLOAD => {
             if !shared.replica.read(|state, _| has_seat(state, machine)) {
                 return Err("only coordinators have workloads restarted".to_owned());
             }
-            workload::restart(shared, flavors_deadline()).await?;
+            restart_workload(shared).await?;
             Ok(Bytes::new())
         }
         _ => Err("this machine does not know that kind of request".to_owned()),
     }
 }
 
-fn flavors_deadline() -> muster_provisioners::Deadline {
-    muster_provisioners::Deadline::after(DRAIN_DEADLINE)
+/// Drains this machine's own workload. Says whether there was anything to drain.
+///
+/// # Errors
+/// Why it did not.
+pub(super) async fn drain(shared: &Shared) -> Result<bool, String> {
+    workload::drain(shared, Deadline::after(FLAVOR_DEADLINE)).await
+}
+
+/// Restarts this machine's own workload.
+///
+/// # Errors
+/// Why it did not.
+pub(super) async fn restart_workload(shared: &Shared) -> Result<(), String> {
+    workload::restart(shared, Deadline::after(FLAVOR_DEADLINE)).await
 }
 
 /// Does what only the leader does, for a machine that asks; or says who leads.

@@ -1,5 +1,6 @@
 //! Orders by hand: cordon, drain, replace, reboot, through the same rules.
 
+use muster_tests::fleet::Options;
 use muster_tests::{Fleet, MachineRow, Status};
 
 use super::{follower, leader};
@@ -114,4 +115,39 @@ fn what_a_rule_holds_stands_until_it_is_taken_back() {
             .ok_or_else(|| format!("{:#?}", status.groups))
     });
     assert_eq!(after.group("web").state, "paused");
+}
+
+#[test]
+fn the_leaders_own_workload_is_restarted_and_drained() {
+    let commands = r#"
+[[group]]
+id = "web"
+size = 3
+
+[group.flavor.properties]
+restart = { command = "echo restarted >> said" }
+drain = { command = "echo drained >> said" }
+"#;
+    let fleet = Fleet::start_with(Options {
+        spec: Some(commands.to_owned()),
+        ..Options::default()
+    });
+    let before = fleet.wait_whole();
+    let first = leader(&before);
+    let said = || {
+        let said = first.dir().join("state/work/said");
+        std::fs::read_to_string(said).unwrap_or_default()
+    };
+    let node = asked(&before, &first);
+    fleet.ask(&node, &["restart", &first.name, "--wait"]).ok();
+    assert_eq!(said(), "restarted\n");
+    // It goes on leading: all three have a seat, so nobody can take its own, which is waited for a minute.
+    fleet.ask(&node, &["drain", &first.name]).ok();
+    let said = fleet.wait_for("it is drained", |status| match said().as_str() {
+        "restarted\n" => Err(format!("{:#?}", status.groups)),
+        said => Ok(said.to_owned()),
+    });
+    assert_eq!(said, "restarted\ndrained\n");
+    let drained = fleet.events_of("drained");
+    assert_eq!(drained.len(), 1, "{drained:#?}");
 }

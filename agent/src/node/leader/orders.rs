@@ -22,7 +22,7 @@ use crate::fleet::{
 };
 use crate::heal::Spared;
 use crate::node::propose::{ProposeFailure, propose, propose_in};
-use crate::node::services::{DRAIN, RESTART_WORKLOAD};
+use crate::node::services::{self, DRAIN, RESTART_WORKLOAD};
 use crate::node::shared::Shared;
 
 /// Steps under way at once. A provider that is asked for more at a time tends to throttle.
@@ -282,6 +282,14 @@ fn seeds(shared: &Shared) -> Vec<std::net::SocketAddr> {
         .collect()
 }
 
+/// Does to this machine itself what others are asked for. As with them, it goes on if this machine leads no more.
+async fn here<T: Send + 'static>(
+    work: impl Future<Output = Result<T, String>> + Send + 'static,
+) -> Result<T, String> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|error| Err(format!("it ended by a defect: {error}")))
+}
+
 struct MeshHelpers {
     shared: Arc<Shared>,
     backing: Arc<Backing>,
@@ -296,6 +304,13 @@ impl Helpers for MeshHelpers {
         machine: MachineId,
         deadline: Duration,
     ) -> Result<Option<Undrained>, String> {
+        let why = |error: String| format!("{} was not drained: {error}", self.shared.name(machine));
+        if machine == self.shared.me {
+            let shared = Arc::clone(&self.shared);
+            let drained = here(async move { services::drain(&shared).await });
+            let drained = drained.await.map_err(why)?;
+            return Ok((!drained).then_some(Undrained::Nothing));
+        }
         let world = self.shared.mesh.look();
         let Some(peer) = world.peer(machine).filter(|_| world.is_active(machine)) else {
             return Ok(Some(Undrained::Absent));
@@ -304,18 +319,19 @@ impl Helpers for MeshHelpers {
             .shared
             .transport
             .request(peer, DRAIN, Bytes::new(), deadline);
-        match asked.await {
-            Ok(answer) => Ok((*answer == [0]).then_some(Undrained::Nothing)),
-            Err(error) => Err(format!(
-                "{} was not drained: {error}",
-                self.shared.name(machine)
-            )),
-        }
+        let answer = asked.await.map_err(|error| why(error.to_string()))?;
+        Ok((*answer == [0]).then_some(Undrained::Nothing))
     }
 
     async fn restart_workload(&self, machine: MachineId, deadline: Duration) -> Result<(), String> {
-        let world = self.shared.mesh.look();
         let name = self.shared.name(machine);
+        let why = |error: String| format!("the workload of {name} was not restarted: {error}");
+        if machine == self.shared.me {
+            let shared = Arc::clone(&self.shared);
+            let restarted = here(async move { services::restart_workload(&shared).await });
+            return restarted.await.map_err(why);
+        }
+        let world = self.shared.mesh.look();
         let Some(peer) = world.peer(machine).filter(|_| world.is_active(machine)) else {
             return Err(format!("{name} is not in the mesh"));
         };
@@ -323,10 +339,8 @@ impl Helpers for MeshHelpers {
             .shared
             .transport
             .request(peer, RESTART_WORKLOAD, Bytes::new(), deadline);
-        asked
-            .await
-            .map(|_| ())
-            .map_err(|error| format!("the workload of {name} was not restarted: {error}"))
+        let asked = asked.await.map_err(|error| why(error.to_string()));
+        asked.map(|_| ())
     }
 
     fn now_ms(&self) -> u64 {
