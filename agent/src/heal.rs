@@ -20,6 +20,7 @@ mod housekeeping;
 mod ladder;
 mod observe;
 mod orphans;
+mod proof;
 mod quorum;
 mod recovery;
 mod rehearsal;

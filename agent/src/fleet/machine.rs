@@ -47,6 +47,9 @@ pub struct Machine {
     pub admission: Option<Admission>,
     /// When it was ordered or admitted, in milliseconds since 1970.
     pub ordered_ms: u64,
+    /// When what its provisioner made, or wrote anew, went on record, in milliseconds since 1970; `None` until then, and
+    /// for machines that came with an instance or have none.
+    pub made_ms: Option<u64>,
     /// When it joined; `None` until then.
     pub joined_ms: Option<u64>,
     /// Whether its certificate is refused by everyone: it has been replaced, or an operator revoked it.
@@ -73,6 +76,11 @@ impl Machine {
     pub fn known_zone(&self) -> Option<&str> {
         let labelled = || self.labels.get("zone").map(String::as_str);
         self.zone.as_deref().or_else(labelled)
+    }
+
+    /// A time by which its instance had been made, in milliseconds since 1970; `None` as long as it may not be made yet.
+    pub fn made_by_ms(&self) -> Option<u64> {
+        [self.made_ms, self.joined_ms].into_iter().flatten().min()
     }
 
     /// Whether it is a pet.

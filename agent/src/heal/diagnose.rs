@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use muster_mesh::identity::MachineId;
 
 use super::history::history;
+use super::proof::is_proved_off;
 use super::situation::{MachineEvidence, Situation};
-use super::testimony::{Word, testimonies};
+use super::testimony::{Word, last_reports, testimonies};
 use super::timing::{
     DETECTION_MS, PROVIDER_WORD_MS, REBOOT_MS_MAX, REPORT_MS, WITNESSES_MIN, WORKLOAD_STANDS_MS,
 };
 use crate::fleet::{
     Answer, Diagnosis, Evidence, FleetState, Health, Leaving, Machine, MemberEvidence,
-    MemberStatus, Path, Phase, ProviderEvidence, ProviderWord, RosterEvidence, Text,
-    WitnessEvidence, Workload, span,
+    MemberStatus, Phase, ProviderWord, RosterEvidence, Text, WitnessEvidence, Workload, span,
 };
 
 /// Witnesses whose reports are kept as evidence: enough to see who disagrees with whom.
@@ -36,7 +36,7 @@ pub struct Finding {
     pub summary: Text,
     /// What was seen; nothing is kept of a machine that is well.
     pub evidence: Vec<Evidence>,
-    /// Whether its provider proves that it is off.
+    /// Whether its provider proves that it is off, and nobody gets an answer from it.
     pub proved_off: bool,
 }
 
@@ -99,20 +99,6 @@ pub(super) fn is_back(machine: &Machine, seen: &MachineEvidence) -> bool {
     let answers =
         |member: MemberEvidence| member.status == MemberStatus::Alive && member.generation > life;
     !machine.condemned && seen.member.is_some_and(answers)
-}
-
-/// Whether its provider's word proves a machine off.
-pub(super) fn is_proved_off(machine: &Machine, provider: &ProviderEvidence) -> bool {
-    let ours = machine.instance.is_some() || machine.order.is_some();
-    match provider.word {
-        ProviderWord::Stopped => ours,
-        // Lists lag: a new instance may not be on it yet.
-        ProviderWord::Unknown => {
-            let age_ms = provider.at_ms.saturating_sub(machine.ordered_ms);
-            ours && age_ms >= provider.list_lag_ms
-        }
-        ProviderWord::Running | ProviderWord::CannotSay { .. } => false,
-    }
 }
 
 type Judgement = (Diagnosis, u64, String);
@@ -334,23 +320,14 @@ impl Case<'_> {
     /// The last report of each witness on each path that is still good and from after the machine fell silent.
     fn reports(&self, since_ms: u64) -> Vec<&WitnessEvidence> {
         let now_ms = self.situation.now_ms;
-        let mut last: BTreeMap<(MachineId, Path), &WitnessEvidence> = BTreeMap::new();
-        for report in &self.seen.witnesses {
-            let good = report.at_ms >= since_ms
+        last_reports(&self.seen.witnesses, |report| {
+            report.at_ms >= since_ms
                 && now_ms.saturating_sub(report.at_ms) < REPORT_MS
-                && report.by != self.machine.id;
-            if good
-                && last
-                    .get(&(report.by, report.path))
-                    .is_none_or(|other| other.at_ms <= report.at_ms)
-            {
-                last.insert((report.by, report.path), report);
-            }
-        }
-        last.into_values().collect()
+                && report.by != self.machine.id
+        })
     }
 
-    /// How its provider proves that it is off, with a word from after `since_ms`.
+    /// How its provider proves that it is off, with a word from after `since_ms`, while nobody gets an answer.
     fn proof(&self, since_ms: u64) -> Option<String> {
         let provider = self.seen.provider.as_ref();
         let provider = provider.filter(|provider| provider.at_ms >= since_ms)?;
@@ -360,7 +337,7 @@ impl Case<'_> {
             (None, Some(op)) => format!("instance made by {op}"),
             (None, None) => return None,
         };
-        let proved = is_proved_off(self.machine, provider);
+        let proved = is_proved_off(self.machine, self.seen);
         proved.then(|| match provider.word {
             ProviderWord::Stopped => format!("its provider says that {instance} is stopped"),
             _ => format!("its provider knows of no {instance}"),

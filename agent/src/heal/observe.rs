@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use muster_mesh::identity::MachineId;
 use muster_provisioners::{Instance, InstanceState};
 
-use super::diagnose::is_proved_off;
+use super::proof::is_proved_off;
 use super::situation::{MachineEvidence, Stranger};
 use crate::fleet::{
-    Allocation, FleetState, GroupId, InstanceId, Machine, MemberStatus, OperationId,
+    Allocation, DemandId, FleetState, GroupId, InstanceId, Machine, MemberStatus, OperationId,
     ProviderEvidence, ProviderWord, Text,
 };
 
@@ -54,6 +54,8 @@ pub struct Suspect {
     /// Its provisioner's word is needed: it or its workload is in trouble, or it is to be taken away, or a person asks for
     /// something to be done to it.
     pub asked: bool,
+    /// The order by hand that waits for it, if there is one: it is decided on a word of its provisioner from after it.
+    pub demand: Option<DemandId>,
     instance: Option<InstanceId>,
     order: Option<OperationId>,
 }
@@ -76,6 +78,7 @@ pub fn suspects(
         let troubled = status(machine.id) != Some(MemberStatus::Alive);
         let instance = machine.instance.as_ref();
         let made_by = instance.map(|instance| instance.provisioner.clone());
+        let demand = state.demand_on(machine.id).map(|(id, _)| id);
         Suspect {
             machine: machine.id,
             provisioner: made_by
@@ -86,7 +89,8 @@ pub fn suspects(
             asked: troubled
                 || ill(machine.id)
                 || is_to_go(state, machine, &too_many)
-                || state.demand_on(machine.id).is_some(),
+                || demand.is_some(),
+            demand,
             instance: instance.map(|instance| instance.id.clone()),
             order: machine.order.clone(),
         }
@@ -252,11 +256,10 @@ impl Proofs {
         now_ms: u64,
     ) {
         let is_off = |id: &MachineId| {
-            let provider = seen.get(id).and_then(|seen| seen.provider.as_ref());
             let machine = state.machines.get(id);
             machine
-                .zip(provider)
-                .is_some_and(|(machine, provider)| is_proved_off(machine, provider))
+                .zip(seen.get(id))
+                .is_some_and(|(machine, seen)| is_proved_off(machine, seen))
         };
         self.0.retain(|id, _| is_off(id));
         for id in seen.keys().filter(|id| is_off(id)) {

@@ -6,6 +6,21 @@ use muster_mesh::identity::MachineId;
 
 use crate::fleet::{Answer, Path, WitnessEvidence};
 
+/// The last report of each witness on each path, of those that count.
+pub(super) fn last_reports(
+    reports: &[WitnessEvidence],
+    counts: impl Fn(&WitnessEvidence) -> bool,
+) -> Vec<&WitnessEvidence> {
+    let mut last: BTreeMap<(MachineId, Path), &WitnessEvidence> = BTreeMap::new();
+    for report in reports.iter().filter(|report| counts(report)) {
+        let place = last.entry((report.by, report.path)).or_insert(report);
+        if place.at_ms <= report.at_ms {
+            *place = report;
+        }
+    }
+    last.into_values().collect()
+}
+
 /// What one witness got, over all paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {

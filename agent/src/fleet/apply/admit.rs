@@ -141,6 +141,7 @@ impl FleetState {
                 token: None,
                 admission: Some(admission),
                 ordered_ms: context.now_ms,
+                made_ms: None,
                 joined_ms: Some(context.now_ms),
                 condemned: false,
                 treatments: Treatments::default(),

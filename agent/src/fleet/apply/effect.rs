@@ -136,6 +136,7 @@ impl FleetState {
             token: order.token,
             admission: None,
             ordered_ms: context.now_ms,
+            made_ms: None,
             joined_ms: None,
             condemned: false,
             treatments: Treatments::default(),

@@ -71,6 +71,7 @@ impl FleetState {
                     key: found.key,
                 }),
                 ordered_ms: context.now_ms,
+                made_ms: None,
                 joined_ms: Some(context.now_ms),
                 condemned: false,
                 treatments: Treatments::default(),

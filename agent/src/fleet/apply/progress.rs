@@ -154,6 +154,7 @@ impl FleetState {
         let machine = self.machines.get_mut(&id).ok_or(Refusal::NoMachine(id))?;
         let detail = format!("{} {}", instance.provisioner, instance.id);
         machine.instance = Some(instance);
+        machine.made_ms = Some(context.now_ms);
         let joined = machine.phase == Phase::Joined;
         self.note(
             context,

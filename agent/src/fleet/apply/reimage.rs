@@ -62,6 +62,7 @@ impl FleetState {
         let detail = format!("{} {} was reimaged", instance.provisioner, instance.id);
         let machine = self.machines.get_mut(&new).ok_or(Refusal::NoMachine(new))?;
         machine.instance = Some(instance);
+        machine.made_ms = Some(context.now_ms);
         let joined = machine.phase == Phase::Joined;
         let about = About::machine(new, detail).decided(decision);
         self.note(context, EventKind::Treated, about);

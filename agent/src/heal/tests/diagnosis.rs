@@ -111,8 +111,11 @@ fn a_new_instance_may_be_missing_from_its_providers_list() {
     world.see(id, MemberStatus::Down);
     world.witnesses(id, Answer::Silent);
     world.say(id, ProviderWord::Unknown);
-    let ordered_ms = world.fleet.state.machines[&id].ordered_ms;
-    let age_ms = world.now_ms() - ordered_ms;
+    // It was made long after it was ordered, and nobody knows when but that it is on record since then.
+    let machine = world.fleet.state.machines.get_mut(&id).unwrap();
+    let made_ms = machine.ordered_ms + 50_000;
+    (machine.made_ms, machine.joined_ms) = (Some(made_ms), Some(made_ms + 10_000));
+    let age_ms = world.now_ms() - made_ms;
     let lag = |world: &mut World, list_lag_ms| {
         world
             .seen
@@ -127,6 +130,72 @@ fn a_new_instance_may_be_missing_from_its_providers_list() {
     assert_diagnosed(&world, "web-1", Diagnosis::Unreachable);
     lag(&mut world, age_ms);
     assert_diagnosed(&world, "web-1", Diagnosis::Gone);
+}
+
+#[test]
+fn a_machine_that_was_made_before_that_went_on_record_is_listed_by_when_it_joined() {
+    let mut world = world();
+    let id = world.id("web-1");
+    world.see(id, MemberStatus::Down);
+    world.witnesses(id, Answer::Silent);
+    world.say(id, ProviderWord::Unknown);
+    let now_ms = world.now_ms();
+    let joined = |world: &mut World, joined_ms| {
+        let machine = world.fleet.state.machines.get_mut(&id).unwrap();
+        (machine.made_ms, machine.joined_ms) = (None, Some(joined_ms));
+        let provider = world.seen.get_mut(&id).unwrap().provider.as_mut();
+        provider.unwrap().list_lag_ms = 60_000;
+    };
+    joined(&mut world, now_ms - 59_999);
+    assert_diagnosed(&world, "web-1", Diagnosis::Unreachable);
+    joined(&mut world, now_ms - 60_000);
+    assert_diagnosed(&world, "web-1", Diagnosis::Gone);
+}
+
+#[test]
+fn a_list_from_before_a_machine_was_made_proves_nothing() {
+    let mut world = world();
+    let id = world.id("web-1");
+    world.see(id, MemberStatus::Down);
+    world.say(id, ProviderWord::Unknown);
+    let now_ms = world.now_ms();
+    let machine = world.fleet.state.machines.get_mut(&id).unwrap();
+    (machine.made_ms, machine.joined_ms) = (Some(now_ms + 1), Some(now_ms + 1));
+    assert!(!world.look().findings[&id].proved_off);
+}
+
+#[test]
+fn one_that_somebody_reaches_is_not_gone_even_if_nobody_has_heard_of_it_yet() {
+    let mut world = world();
+    let (id, by) = (world.id("web-1"), world.id("web-2"));
+    world.seen.remove(&id);
+    let joined_ms = world.now_ms();
+    let machine = world.fleet.state.machines.get_mut(&id).unwrap();
+    machine.joined_ms = Some(joined_ms);
+    world.pass(200);
+    world.say(id, ProviderWord::Unknown);
+    assert_diagnosed(&world, "web-1", Diagnosis::Gone);
+    for word in [ProviderWord::Unknown, ProviderWord::Stopped] {
+        world.seen.get_mut(&id).unwrap().witnesses.clear();
+        world.witness(id, by, Answer::Answered);
+        world.fleet.pass(200);
+        world.say(id, word);
+        assert_diagnosed(&world, "web-1", Diagnosis::Suspected);
+        assert!(!world.look().findings[&id].proved_off);
+    }
+    world.fleet.pass(1);
+    world.witness(id, by, Answer::Silent);
+    assert_diagnosed(&world, "web-1", Diagnosis::Gone);
+}
+
+#[test]
+fn one_that_answers_is_not_proved_off_by_anybodys_word() {
+    let mut world = world();
+    let id = world.id("web-1");
+    world.say(id, ProviderWord::Stopped);
+    assert!(!world.look().findings[&id].proved_off);
+    world.see(id, MemberStatus::Down);
+    assert!(world.look().findings[&id].proved_off);
 }
 
 #[test]

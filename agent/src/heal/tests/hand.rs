@@ -293,3 +293,15 @@ fn one_order_at_a_time_stands_about_a_machine_and_it_can_be_taken_back() {
     assert!(world.concern(id).is_none());
     world.fleet.ok(again);
 }
+
+#[test]
+fn an_order_by_hand_waits_for_a_word_of_the_provisioner() {
+    let mut world = World::new(&[cattle("web", 4)]);
+    let id = world.id("web-1");
+    world.seen.get_mut(&id).unwrap().provider = None;
+    ask(&mut world, id, Would::Replace, &[]);
+    assert_eq!(action(&world, id), None, "it is being asked");
+    world.say(id, ProviderWord::Running);
+    world.settle();
+    assert!(action(&world, id).is_some());
+}

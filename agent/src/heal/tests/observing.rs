@@ -201,10 +201,31 @@ fn in_one_zone_witnesses_come_from_other_racks() {
 }
 
 #[test]
+fn what_anybody_reaches_is_not_counted_as_gone() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    let (id, by) = (world.kill("web-1"), world.id("web-2"));
+    let mut proofs = Proofs::default();
+    let mut proved = |world: &World| {
+        proofs.note(&world.fleet.state, &world.seen, world.now_ms());
+        proofs.since().contains_key(&id)
+    };
+    assert!(proved(&world));
+    world.fleet.pass(1);
+    world.witness(id, by, Answer::Answered);
+    assert!(!proved(&world));
+    world.fleet.pass(1);
+    world.witness(id, by, Answer::Silent);
+    assert!(proved(&world));
+    world.revive(id);
+    world.say(id, ProviderWord::Stopped);
+    assert!(!proved(&world), "the mesh hears it");
+}
+
+#[test]
 fn no_such_instance_proves_nothing_while_the_list_may_lag() {
     let mut world = World::new(&[cattle("web", 3)]);
     let id = world.silence("web-1");
-    let ordered_ms = world.fleet.state.machines[&id].ordered_ms;
+    let made_ms = world.fleet.state.machines[&id].made_by_ms().unwrap();
     let mut proofs = Proofs::default();
     let mut proved = |world: &World, at_ms: u64, word: ProviderWord| {
         let provider = ProviderEvidence {
@@ -226,25 +247,25 @@ fn no_such_instance_proves_nothing_while_the_list_may_lag() {
         proofs.since().get(&id).copied()
     };
     assert_eq!(
-        proved(&world, ordered_ms + 59_999, ProviderWord::Unknown),
+        proved(&world, made_ms + 59_999, ProviderWord::Unknown),
         None
     );
-    let since = Some(ordered_ms + 60_000);
+    let since = Some(made_ms + 60_000);
     assert_eq!(
-        proved(&world, ordered_ms + 60_000, ProviderWord::Unknown),
+        proved(&world, made_ms + 60_000, ProviderWord::Unknown),
         since
     );
     assert_eq!(
-        proved(&world, ordered_ms + 70_000, ProviderWord::Stopped),
+        proved(&world, made_ms + 70_000, ProviderWord::Stopped),
         since
     );
     assert_eq!(
-        proved(&world, ordered_ms + 80_000, ProviderWord::Running),
+        proved(&world, made_ms + 80_000, ProviderWord::Running),
         None
     );
-    let again = Some(ordered_ms + 90_000);
+    let again = Some(made_ms + 90_000);
     assert_eq!(
-        proved(&world, ordered_ms + 90_000, ProviderWord::Stopped),
+        proved(&world, made_ms + 90_000, ProviderWord::Stopped),
         again
     );
 }

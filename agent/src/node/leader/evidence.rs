@@ -18,7 +18,7 @@ use super::lists::Lists;
 use super::pace::Glimpse;
 use crate::fleet::limits::HOUR_MS;
 use crate::fleet::{
-    Answer, FleetState, Health, MemberEvidence, MemberStatus, Path, ProviderEvidence,
+    Answer, DemandId, FleetState, Health, MemberEvidence, MemberStatus, Path, ProviderEvidence,
     RecordEvidence, Text, WitnessEvidence, Workload,
 };
 use crate::heal::{self, Domain, MachineEvidence, Proofs, Stranger, Suspect};
@@ -55,8 +55,10 @@ pub(super) struct Observer {
     reports: BTreeMap<MachineId, (Instant, Vec<WitnessEvidence>)>,
     tried: Background<MachineId, Vec<WitnessEvidence>>,
     proofs: Proofs,
-    /// Who was in trouble, or is to go, at the last look, and since when that has been so.
-    troubled: (BTreeSet<(MachineId, bool)>, Instant),
+    /// Who was in trouble, or is to go, or has an order by hand, at the last look, and since when that has been so.
+    troubled: (BTreeSet<(MachineId, bool, Option<DemandId>)>, Instant),
+    /// The orders by hand that wait, with when they were first seen.
+    demanded: BTreeMap<DemandId, Instant>,
     /// When a witness's word has to be renewed.
     stale_at: Option<Instant>,
 }
@@ -70,6 +72,7 @@ impl Default for Observer {
             tried: Background::default(),
             proofs: Proofs::default(),
             troubled: (BTreeSet::new(), Instant::now()),
+            demanded: BTreeMap::new(),
             stale_at: None,
         }
     }
@@ -95,7 +98,8 @@ impl Observer {
         let suspects = shared
             .replica
             .read(|state, _| heal::suspects(state, status, ill));
-        let of = |suspect: &Suspect| (suspect.machine, suspect.troubled);
+        self.note_demands(&suspects);
+        let of = |suspect: &Suspect| (suspect.machine, suspect.troubled, suspect.demand);
         let troubled = suspects
             .iter()
             .filter(|suspect| suspect.asked)
@@ -225,7 +229,22 @@ impl Observer {
     }
 
     fn provider_evidence(&self, suspect: &Suspect) -> Option<ProviderEvidence> {
-        suspect.word(self.lists.of(suspect.provisioner.as_ref()?)?)
+        let name = suspect.provisioner.as_ref()?;
+        let ordered = suspect.demand.and_then(|id| self.demanded.get(&id));
+        let listing = match ordered {
+            // What was said before may be about something that is over.
+            Some(ordered) => self.lists.of_since(name, *ordered),
+            None => self.lists.of(name),
+        };
+        suspect.word(listing?)
+    }
+
+    fn note_demands(&mut self, suspects: &[Suspect]) {
+        let standing: BTreeSet<_> = suspects.iter().filter_map(|one| one.demand).collect();
+        self.demanded.retain(|id, _| standing.contains(id));
+        for id in standing {
+            self.demanded.entry(id).or_insert_with(Instant::now);
+        }
     }
 }
 

@@ -106,6 +106,15 @@ impl Lists {
         believed.map(|(_, listing)| listing).or(failure)
     }
 
+    /// What a provisioner said last when it was asked at `since` or later; that it can't say counts whenever it was said. `None`
+    /// while it has not answered yet.
+    pub(super) fn of_since(&self, name: &str, since: Instant) -> Option<&Listing> {
+        let known = self.known.get(name)?;
+        let list = known.list.as_ref().filter(|(at, _)| *at >= since);
+        let failure = known.failure.as_ref().map(|(_, listing, _)| listing);
+        list.map(|(_, listing)| listing).or(failure)
+    }
+
     /// All lists that are fresh, each with its provisioner's name.
     pub(super) fn fresh(&self) -> impl Iterator<Item = (&str, &Listing)> {
         self.known.iter().filter_map(|(name, known)| {
@@ -279,6 +288,26 @@ mod tests {
         assert_eq!(scene.word("bad"), Some(true));
         tokio::time::sleep(BELIEVED).await;
         assert_eq!(scene.word("bad"), Some(false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_from_before_an_order_by_hand_says_nothing_about_it() {
+        let mut scene = Scene::new();
+        scene.bad.inject(Call::Describe, vec![Fault::Hang; 100]);
+        scene.ask();
+        scene.lists.next().await;
+        tokio::time::sleep(PERIOD).await;
+        let ordered = Instant::now();
+        assert_eq!(scene.word("good"), Some(true));
+        assert_eq!(scene.lists.of_since("good", ordered), None);
+        assert_eq!(scene.lists.of_since("bad", ordered), None);
+        scene.ask();
+        scene.lists.next().await;
+        assert!(scene.lists.of_since("good", ordered).is_some());
+        // One that can't say is not waited for.
+        scene.lists.next().await;
+        let said = scene.lists.of_since("bad", ordered);
+        assert!(said.is_some_and(|listing| listing.said.is_err()));
     }
 
     #[tokio::test(start_paused = true)]
