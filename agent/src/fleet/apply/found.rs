@@ -7,6 +7,7 @@ use super::super::event::EventKind;
 use super::super::ids::machine_id;
 use super::super::limits::CA_BYTES_MAX;
 use super::super::machine::{Admission, Machine, Phase, Place};
+use super::super::names::MachineName;
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
 use super::super::rung::Treatments;
@@ -33,13 +34,7 @@ impl FleetState {
             generation: FIRST,
         });
         if let Some(place) = &place {
-            let name = place.member.machine_name(&place.group);
-            if name != found.machine_name {
-                return Err(invalid(format!(
-                    "member {} of group {} is called {name}, not {}",
-                    place.member, place.group, found.machine_name
-                )));
-            }
+            check_name(place, &found.machine_name)?;
         }
         let id = machine_id(found.cluster, FIRST).ok_or_else(|| {
             Refusal::Invalid("this cluster ID makes an empty machine ID; draw another one".into())
@@ -92,4 +87,15 @@ impl FleetState {
             seat: self.last_seat,
         })
     }
+}
+
+fn check_name(place: &Place, called: &MachineName) -> Result<(), Refusal> {
+    let name = place.member.machine_name(&place.group);
+    if name == *called {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "member {} of group {} is called {name}, not {called}",
+        place.member, place.group
+    )))
 }
