@@ -13,7 +13,7 @@ mod cloud;
 mod course;
 mod fault;
 mod faults_file;
-mod invariants;
+pub(crate) mod invariants;
 mod mesh;
 mod random;
 mod random_scenario;

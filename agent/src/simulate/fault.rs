@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::fleet::{Rule, Would};
+
 /// Something that happens to the fleet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
@@ -42,6 +44,23 @@ pub enum FaultKind {
     Reboot,
     /// Its provider says that there is no such instance, whatever is true.
     Disowned,
+    /// Its clock is ahead by so much.
+    ClockAhead(Duration),
+    /// Its clock is behind by so much.
+    ClockBehind(Duration),
+    /// Its clocks go faster by this share: also the one that leases are counted by.
+    ClockFast(f64),
+    /// Its clocks go slower by this share.
+    ClockSlow(f64),
+    /// A person asks for something to be done to it, and may force a rule.
+    Order {
+        /// What is to be done.
+        what: Would,
+        /// The rule that is not to stop it.
+        force: Option<Rule>,
+    },
+    /// A person cordons it.
+    Cordon,
     /// It says goodbye and goes for good.
     Leave,
     /// It loses this share of its packets, in both directions.
@@ -72,8 +91,6 @@ pub enum Complaint {
     ReadOnly,
     /// Its memory ran out.
     OutOfMemory,
-    /// Its clock is an hour off its peers'.
-    ClockJump,
 }
 
 impl Complaint {
@@ -82,7 +99,6 @@ impl Complaint {
         match self {
             Self::ReadOnly => "the data directory's file system is read-only",
             Self::OutOfMemory => "memory ran out, and the kernel ended something",
-            Self::ClockJump => "clock ahead of its peers' by 3600000 ms (critical)",
         }
     }
 }
@@ -97,6 +113,11 @@ impl FaultKind {
                 | Self::ProviderLate
                 | Self::ProviderErrors(_)
         )
+    }
+
+    /// Whether it is what a person asks for, and nothing that goes wrong.
+    pub fn is_by_hand(&self) -> bool {
+        matches!(self, Self::Order { .. } | Self::Cordon)
     }
 
     /// How long it lasts where that is not said: for ever, except for what would otherwise be another fault.
@@ -128,6 +149,26 @@ impl fmt::Display for FaultKind {
             Self::Complains(complaint) => write!(f, "saying: {}", complaint.words()),
             Self::Reboot => f.write_str("rebooting as announced"),
             Self::Disowned => f.write_str("disowned by the provider"),
+            Self::ClockAhead(by) => write!(
+                f,
+                "with a clock ahead by {}",
+                humantime::format_duration(*by)
+            ),
+            Self::ClockBehind(by) => write!(
+                f,
+                "with a clock behind by {}",
+                humantime::format_duration(*by)
+            ),
+            Self::ClockFast(share) => write!(f, "with a clock fast by {}", Percent(*share)),
+            Self::ClockSlow(share) => write!(f, "with a clock slow by {}", Percent(*share)),
+            Self::Order { what, force: None } => write!(f, "ordered: {what} it"),
+            Self::Order {
+                what,
+                force: Some(rule),
+            } => {
+                write!(f, "ordered: {what} it, forcing {rule}")
+            }
+            Self::Cordon => f.write_str("cordoned"),
             Self::Leave => f.write_str("left"),
             Self::Loss(share) => write!(f, "losing {}", Percent(*share)),
             Self::ProviderDown => f.write_str("provider down"),

@@ -17,9 +17,10 @@ use toml::Spanned;
 
 use super::fault::{Complaint, Fault, FaultKind, Moment, ParseFaultError, Percent, Target};
 use super::scenario::FAULTS_MAX;
+use crate::fleet::{Rule, Rung, Would};
 
 /// The kinds of faults, as they are written.
-const KINDS: [&str; 23] = [
+const KINDS: [&str; 28] = [
     "kill",
     "silence",
     "crash",
@@ -28,7 +29,12 @@ const KINDS: [&str; 23] = [
     "reboot",
     "read-only",
     "out-of-memory",
-    "clock-jump",
+    "clock-ahead",
+    "clock-behind",
+    "clock-fast",
+    "clock-slow",
+    "order",
+    "cordon",
     "disowned",
     "partition",
     "deaf",
@@ -44,6 +50,19 @@ const KINDS: [&str; 23] = [
     "provider-late",
     "provider-errors",
 ];
+
+/// What a person may ask for, as it is written.
+const ORDERS: [(&str, Would); 6] = [
+    ("restart", Would::Treat(Rung::RestartWorkload)),
+    ("reboot", Would::Treat(Rung::Reboot)),
+    ("power-cycle", Would::Treat(Rung::PowerCycle)),
+    ("reimage", Would::Treat(Rung::Reimage)),
+    ("drain", Would::Drain),
+    ("replace", Would::Replace),
+];
+
+/// What some kinds need besides: a share, how long, what is ordered, and which rule is forced.
+type Measures = (Option<Percent>, Option<Moment>, Option<Would>, Option<Rule>);
 
 /// Something that is wrong with a file of faults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +106,8 @@ struct Written {
     r#for: Option<Spanned<String>>,
     share: Option<Spanned<String>>,
     by: Option<Spanned<String>>,
+    what: Option<Spanned<String>>,
+    force: Option<Spanned<String>>,
 }
 
 /// Reads a file of faults. Pure.
@@ -157,7 +178,10 @@ impl Reader<'_> {
         let written = written.get_ref();
         let share = self.parse::<Percent>(&name("share"), written.share.as_ref());
         let by = self.parse::<Moment>(&name("by"), written.by.as_ref());
-        let kind = self.kind(&name, written, share, by);
+        let what = self.word(&name("what"), written.what.as_ref(), &ORDERS);
+        let rules = Rule::ORDER.map(|rule| (rule.word(), rule));
+        let force = self.word(&name("force"), written.force.as_ref(), &rules);
+        let kind = self.kind(&name, written, (share, by, what, force));
         let moment = |reader: &mut Self, field: &str, value: Option<&Spanned<String>>| {
             let moment: Moment = reader.parse(&name(field), value)?;
             if moment.lasts.is_some() {
@@ -196,18 +220,17 @@ impl Reader<'_> {
         &mut self,
         name: &dyn Fn(&str) -> String,
         written: &Written,
-        share: Option<Percent>,
-        by: Option<Moment>,
+        (share, by, what, force): Measures,
     ) -> Option<FaultKind> {
         let kind = written.kind.get_ref().as_str();
+        let shares = ["loss", "provider-errors", "clock-fast", "clock-slow"];
+        let lengths = ["provider-slow", "clock-ahead", "clock-behind"];
+        let forced = kind == "order" && written.force.is_some();
         let measures = [
-            (
-                "share",
-                &written.share,
-                matches!(kind, "loss" | "provider-errors"),
-                "30%",
-            ),
-            ("by", &written.by, kind == "provider-slow", "15s"),
+            ("share", &written.share, shares.contains(&kind), "30%"),
+            ("by", &written.by, lengths.contains(&kind), "15s"),
+            ("what", &written.what, kind == "order", "reboot"),
+            ("force", &written.force, forced, "budget"),
         ];
         for (field, value, needed, example) in measures {
             match (value, needed) {
@@ -239,7 +262,12 @@ impl Reader<'_> {
             "reboot" => FaultKind::Reboot,
             "read-only" => FaultKind::Complains(Complaint::ReadOnly),
             "out-of-memory" => FaultKind::Complains(Complaint::OutOfMemory),
-            "clock-jump" => FaultKind::Complains(Complaint::ClockJump),
+            "clock-ahead" => FaultKind::ClockAhead(by?.at),
+            "clock-behind" => FaultKind::ClockBehind(by?.at),
+            "clock-fast" => FaultKind::ClockFast(share),
+            "clock-slow" => FaultKind::ClockSlow(share),
+            "order" => FaultKind::Order { what: what?, force },
+            "cordon" => FaultKind::Cordon,
             "disowned" => FaultKind::Disowned,
             "leave" => FaultKind::Leave,
             "loss" => FaultKind::Loss(share),
@@ -256,6 +284,27 @@ impl Reader<'_> {
                 return None;
             }
         })
+    }
+
+    /// One of a few words, by what it stands for.
+    fn word<T: Copy>(
+        &mut self,
+        field: &str,
+        value: Option<&Spanned<String>>,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        let value = value?;
+        let known = words.iter().find(|(word, _)| word == value.get_ref());
+        if known.is_none() {
+            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let what = format!(
+                "there is no `{}`; write one of {}",
+                value.get_ref(),
+                words.join(", ")
+            );
+            self.problem(value.span(), field, what);
+        }
+        known.map(|(_, meaning)| *meaning)
     }
 
     fn parse<T: FromStr<Err = ParseFaultError>>(
@@ -307,6 +356,29 @@ at = "20m"
             (&faults[2].target, faults[2].lasts),
             (&Target::Nobody, None)
         );
+    }
+
+    #[test]
+    fn orders_say_what_is_to_be_done_and_which_rule_is_forced() {
+        let order = |fields: &str| {
+            let text =
+                format!("[[fault]]\nkind = \"order\"\ntarget = \"web-1\"\nat = \"1m\"\n{fields}");
+            read_faults("f", &text)
+        };
+        let faults = order("what = \"replace\"\nforce = \"budget\"\n").expect("it is right");
+        let (what, force) = (Would::Replace, Some(Rule::Budget));
+        assert_eq!(faults[0].kind, FaultKind::Order { what, force });
+        let field = |fields: &str| order(fields).expect_err("it is wrong")[0].field.clone();
+        assert_eq!(field(""), "fault[0].what");
+        assert_eq!(field("what = \"kick\"\n"), "fault[0].what");
+        assert_eq!(
+            field("what = \"drain\"\nforce = \"luck\"\n"),
+            "fault[0].force"
+        );
+        let kill =
+            "[[fault]]\nkind = \"kill\"\ntarget = \"web-1\"\nat = \"1m\"\nforce = \"budget\"\n";
+        let problems = read_faults("f", kill).expect_err("nothing is forced by it");
+        assert_eq!(problems[0].field, "fault[0].force");
     }
 
     #[test]

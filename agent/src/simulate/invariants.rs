@@ -1,10 +1,11 @@
 //! What must hold in every history, told from outside: one file for each invariant of the design that a simulation
-//! can observe, and for what follows from several of them.
+//! can observe, and for what follows from several of them. The random histories of `heal` are watched by the same.
 //!
-//! Invariant 9 (*any member answers*) is about replicas, of which a simulation has one. Of 10 the bounds are checked;
+//! Invariant 9 (*any member answers*) is asked of one machine of a small fleet. Of 10 the bounds are checked;
 //! that nothing panics shows by itself. Of 11 it is checked that the log gives the same bytes again.
 
 mod agrees;
+mod answers;
 mod bounded;
 mod budgets;
 mod comes_to_rest;
@@ -12,6 +13,7 @@ mod explains;
 mod gossip;
 mod majority;
 mod one_action;
+mod permission;
 mod pets;
 mod same_bytes;
 mod slow;
@@ -19,6 +21,7 @@ mod slow;
 use muster_mesh::identity::MachineId;
 use serde::Serialize;
 
+use crate::answers::Snapshot;
 use crate::fleet::{Envelope, FleetState, Intent, OperationId, Place, Reply, Rule, Step};
 use crate::heal::{Plan, Situation};
 
@@ -40,6 +43,8 @@ pub(crate) enum Sight<'a> {
     },
     /// A command was applied.
     Applied {
+        /// The state before it, where somebody kept that.
+        before: Option<&'a FleetState>,
         /// The state after it.
         state: &'a FleetState,
         /// The command.
@@ -51,6 +56,15 @@ pub(crate) enum Sight<'a> {
     },
     /// An executor has called the provider.
     Called(&'a Call<'a>),
+    /// A machine was asked.
+    Answered {
+        /// What it answers from.
+        snapshot: &'a Snapshot<'a>,
+        /// How long ago its copy of the state was complete for sure, in milliseconds.
+        age_ms: u64,
+        /// What its copy should be, where it follows a leader.
+        present: Option<&'a FleetState>,
+    },
     /// It is over, and so long ago the last thing went wrong.
     Ended {
         /// The state at the end.
@@ -93,6 +107,14 @@ pub(crate) trait Invariant {
     /// # Errors
     /// How it is broken.
     fn see(&mut self, sight: &Sight<'_>) -> Result<(), String>;
+
+    /// Judges a state by itself, however it came about.
+    ///
+    /// # Errors
+    /// How it is broken.
+    fn sound(&self, _: &FleetState) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// An invariant that was broken.
@@ -121,6 +143,7 @@ impl Watch {
                 Box::new(majority::AMinorityNeverActs),
                 Box::new(one_action::OneFailureOneAction::default()),
                 Box::new(pets::TwoCopiesNeverRun),
+                Box::new(permission::PeoplePermit),
                 Box::new(slow::SlowIsNotDead),
                 Box::new(explains::DoubtHoldsLoudly),
                 Box::new(agrees::RulesAndStateAgree),
@@ -128,6 +151,7 @@ impl Watch {
                 Box::new(comes_to_rest::LimitsAreRight),
                 Box::new(bounded::EverythingIsBounded),
                 Box::new(same_bytes::SameBytes::default()),
+                Box::new(answers::AnyMemberAnswers),
             ],
             violations: Vec::new(),
         }
@@ -147,6 +171,13 @@ impl Watch {
                 });
             }
         }
+    }
+
+    /// What is wrong with a state by itself, however it came about.
+    #[cfg(test)]
+    pub(crate) fn unsound(&self, state: &FleetState) -> Option<String> {
+        let mut invariants = self.invariants.iter();
+        invariants.find_map(|invariant| invariant.sound(state).err())
     }
 
     /// Something was broken that no invariant here watches.

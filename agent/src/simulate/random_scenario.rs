@@ -1,5 +1,7 @@
 //! Random scenarios: small fleets to which much happens, reproducible from a seed.
 
+mod more;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -18,8 +20,18 @@ const TROUBLE_S: u64 = 600;
 const REST_S: u64 = 2400;
 
 /// The scenario that a seed stands for: one or two groups of up to eight machines, one or three zones, up to eight faults
-/// within ten minutes, and time to come to rest.
+/// within ten minutes, and time to come to rest; and often leases, clocks that are off, and people who want something.
 pub fn random_scenario(seed: u64) -> Scenario {
+    let mut scenario = plain_scenario(seed);
+    more::add(
+        &mut scenario,
+        &mut Random::new(seed ^ 0x0c10_cc0c_10cc_0c10),
+    );
+    scenario
+}
+
+/// The same without what [`more`] adds: what seeds stood for before there was that.
+pub(super) fn plain_scenario(seed: u64) -> Scenario {
     let mut random = Random::new(seed ^ 0x5eed_5eed_5eed_5eed);
     let zones: &[&str] = if random.chance(0.5) {
         &[]

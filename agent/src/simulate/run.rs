@@ -1,10 +1,12 @@
 //! One simulation as it runs: a queue of what happens, and everything that it happens to.
 
 mod begin;
+mod clocks;
 mod faults;
 mod hands;
 mod lead;
 mod leases;
+mod reader;
 mod seen;
 
 use std::cmp::Reverse;
@@ -26,13 +28,19 @@ use crate::fleet::{
     Outcome, Progress, Proposal, Reply, Subject,
 };
 
+use clocks::Clocks;
 use faults::Active;
 use hands::Errand;
 use lead::Lead;
 use leases::Leases;
+use reader::Reader;
 
 /// A leader looks so soon after news, in milliseconds: what comes together is looked at together.
 const DEBOUNCE_MS: u64 = 20;
+
+/// In fleets of so many machines at most, the state before each so manieth command is kept to be compared.
+const SMALL: usize = 20;
+const REMEMBERED_EVERY: u64 = 16;
 
 /// A leader looks this often at most, in milliseconds.
 const LOOKS_APART_MS: u64 = 100;
@@ -77,7 +85,7 @@ struct Ailment {
 pub(super) struct Run<'a> {
     scenario: &'a Scenario,
     random: Random,
-    /// The time, in milliseconds since 1970. All clocks agree.
+    /// The real time, in milliseconds since 1970.
     now_ms: u64,
     began_ms: u64,
     state: FleetState,
@@ -85,6 +93,8 @@ pub(super) struct Run<'a> {
     cloud: Cloud,
     lead: Lead,
     leases: Leases,
+    clocks: Clocks,
+    reader: Reader,
     under_way: BTreeSet<OperationId>,
     /// What a provider that is late has been asked for.
     late: Vec<Errand>,
@@ -102,6 +112,7 @@ pub(super) struct Run<'a> {
     looked_ms: u64,
     watch: Watch,
     account: Account,
+    commits: u64,
     trace: Sha256,
 }
 
@@ -164,6 +175,7 @@ impl Run<'_> {
             Happening::Tick => {
                 self.tick();
                 self.renew_leases();
+                self.read();
                 self.schedule(self.now_ms + SECOND_MS, Happening::Tick);
             }
             Happening::Elect => self.elect(),
@@ -204,17 +216,20 @@ impl Run<'_> {
     /// Commits a command, as the leader of this term, and says what came of it.
     fn commit(&mut self, leader: MachineId, command: Command) -> Reply {
         let envelope = Envelope {
-            at_ms: self.now_ms,
+            at_ms: self.clock_ms(leader),
             by: leader,
             term: self.lead.term,
             actor: None,
             command,
         };
         let bytes = envelope.encode();
+        let before = self.is_remembered().then(|| self.state.clone());
         self.trace.update(self.now_ms.to_be_bytes());
         self.trace.update(&bytes);
         let reply = self.state.apply_bytes(&bytes);
+        self.reader.committed(&bytes);
         let sight = Sight::Applied {
+            before: before.as_ref(),
             state: &self.state,
             envelope: &envelope,
             bytes: &bytes,
@@ -227,6 +242,12 @@ impl Run<'_> {
         }
         self.news();
         reply
+    }
+
+    /// Whether the state is kept before the next command, to be compared: now and then, since that takes as long as all else.
+    fn is_remembered(&mut self) -> bool {
+        self.commits += 1;
+        self.state.machines.len() <= SMALL && self.commits.is_multiple_of(REMEMBERED_EVERY)
     }
 
     /// Tells what a command did.
@@ -377,7 +398,7 @@ impl Run<'_> {
             state: &self.state,
             calm_ms,
             broken: &broken,
-            now_ms: self.now_ms,
+            now_ms: self.state.clock_ms.max(self.now_ms),
         };
         self.watch.see(at_ms, &sight);
         for violation in self.mesh.violations() {

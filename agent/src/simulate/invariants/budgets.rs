@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Invariant, Sight};
 use crate::fleet::limits::HOUR_MS;
-use crate::fleet::{Command, FleetState, Group, GroupId, Outcome, Reply};
+use crate::fleet::{Command, FleetState, Group, GroupId, Intent, Outcome, Reply, Rule};
 
 /// One replacement, in the units of a leaking bucket: at `n` an hour, `n` units leak in a millisecond.
 const ONE: u64 = HOUR_MS;
@@ -24,6 +24,7 @@ impl Invariant for SpendingIsConserved {
 
     fn see(&mut self, sight: &Sight<'_>) -> Result<(), String> {
         let Sight::Applied {
+            before,
             state,
             envelope,
             reply,
@@ -45,12 +46,18 @@ impl Invariant for SpendingIsConserved {
                         self.pays(group, intent.opened_ms)?;
                     }
                 }
-                state
-                    .groups
-                    .values()
-                    .try_for_each(|group| self.at_once(state, group))
+                let groups = || state.groups.values();
+                groups().try_for_each(|group| self.at_once(*before, state, group))
             }
-            (Command::ApplySpecs(_) | Command::ScaleGroup { .. }, _) => {
+            (
+                Command::ApplySpecs(_)
+                | Command::ScaleGroup { .. }
+                | Command::DestroyGroup { .. }
+                | Command::FreeGroup { .. },
+                _,
+            ) => {
+                // A group that was let go and declared anew starts anew.
+                self.spent.retain(|id, _| state.groups.contains_key(id));
                 for id in state.groups.keys() {
                     self.allowed.insert(id.clone(), state.removals(id));
                 }
@@ -83,10 +90,21 @@ impl SpendingIsConserved {
         Ok(())
     }
 
-    fn at_once(&self, state: &FleetState, group: &Group) -> Result<(), String> {
+    fn at_once(
+        &self,
+        before: Option<&FleetState>,
+        state: &FleetState,
+        group: &Group,
+    ) -> Result<(), String> {
         let id = &group.spec.id;
-        let removals = state.removals(id);
-        let left_over = self.allowed.get(id).copied().unwrap_or(0);
+        let forced = |intent: &&Intent| {
+            let demand = intent.asked.and_then(|id| state.demands.get(&id));
+            demand.is_some_and(|demand| demand.forced.contains(&Rule::Budget))
+        };
+        let forced = state.group_intents(id).filter(forced).count();
+        let removals = state.removals(id).saturating_sub(forced);
+        let was = before.map_or(0, |before| before.removals(id));
+        let left_over = self.allowed.get(id).copied().unwrap_or(0).max(was);
         let at_once = group.at_once().max(left_over);
         if removals > at_once && !group.destroying {
             return Err(format!(

@@ -29,6 +29,9 @@ fn explains_itself(proposal: &Proposal) -> Result<(), String> {
         .find(|check| check.rule != Rule::Mode)
         .or(holding().next());
     let subject = &proposal.subject;
+    if !proposal.checks.is_sorted_by(|one, two| one.rule < two.rule) {
+        return Err(format!("the rules are out of order: {subject:?}"));
+    }
     if proposal.checks.iter().any(|check| check.margin.is_empty()) {
         return Err(format!("a rule says nothing about its margin: {subject:?}"));
     }

@@ -2,7 +2,7 @@
 //! same decisions.
 
 use super::{Invariant, Sight};
-use crate::fleet::FleetState;
+use crate::fleet::{Command, Envelope, FleetState, Reply};
 use crate::heal::decide_without;
 
 /// Decisions about larger rosters are not made twice each time, only one in so many.
@@ -36,7 +36,16 @@ impl Invariant for SameBytes {
                 }
                 Ok(())
             }
-            Sight::Applied { bytes, reply, .. } => {
+            Sight::Applied {
+                before,
+                state,
+                envelope,
+                bytes,
+                reply,
+            } => {
+                if let Some(before) = before {
+                    goes_forward(before, state, envelope, reply)?;
+                }
                 if self.shadow.apply_bytes(bytes) == **reply {
                     Ok(())
                 } else {
@@ -53,7 +62,37 @@ impl Invariant for SameBytes {
                     _ => Err("a state that was stored and loaded is another one".to_owned()),
                 }
             }
-            Sight::Called(_) => Ok(()),
+            Sight::Called(_) | Sight::Answered { .. } => Ok(()),
         }
     }
+}
+
+/// What is refused changes nothing, time does not go back, and no leader of the past decides.
+fn goes_forward(
+    before: &FleetState,
+    after: &FleetState,
+    envelope: &Envelope,
+    reply: &Reply,
+) -> Result<(), String> {
+    if let Reply::Refused(refusal) = reply {
+        return if before == after {
+            Ok(())
+        } else {
+            Err(format!("refused and yet changed: {refusal}"))
+        };
+    }
+    if after.clock_ms < before.clock_ms {
+        return Err("time goes back".to_owned());
+    }
+    if after.next_decision < before.next_decision {
+        return Err("numbers of decisions go back".to_owned());
+    }
+    let decides = matches!(
+        (&envelope.command, reply),
+        (Command::Decide(_), Reply::Decided(results)) if results.iter().any(Result::is_ok)
+    );
+    if decides && envelope.term < before.term {
+        return Err("a leader of the past decides".to_owned());
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Invariant 5: slow is not dead. What any witness gets an answer from is not destroyed.
 
 use super::{Invariant, Sight};
-use crate::fleet::{Action, Answer, Cause, Outcome, Phase};
+use crate::fleet::{Action, Answer, Diagnosis, MemberEvidence, MemberStatus, Outcome, Phase};
 use crate::heal::timing::REPORT_MS;
 
 pub(super) struct SlowIsNotDead;
@@ -22,13 +22,10 @@ impl Invariant for SlowIsNotDead {
             return Ok(());
         };
         for proposal in &plan.proposals {
-            let (
-                Outcome::Act {
-                    action: Action::Replace { old, .. } | Action::Reimage { old, .. },
-                    ..
-                },
-                Cause::Diagnosed { .. },
-            ) = (&proposal.outcome, &proposal.cause)
+            let Outcome::Act {
+                action: Action::Replace { old, .. } | Action::Reimage { old, .. },
+                ..
+            } = &proposal.outcome
             else {
                 continue;
             };
@@ -39,6 +36,13 @@ impl Invariant for SlowIsNotDead {
             let Some(seen) = situation.machines.get(old).filter(|_| joined) else {
                 continue;
             };
+            // Nobody takes it for dead: a person wants it replaced, or its workload has failed for good.
+            let alive = |member: &MemberEvidence| member.status == MemberStatus::Alive;
+            let ailing = proposal.cause.diagnosis() == Some(Diagnosis::WorkloadFailed);
+            let meant = ailing || proposal.cause.demand().is_some();
+            if meant && seen.member.as_ref().is_some_and(alive) {
+                continue;
+            }
             let since_ms = seen.member.map_or(0, |member| member.since_ms);
             let heard = seen.witnesses.iter().find(|report| {
                 report.answer == Answer::Answered

@@ -69,6 +69,8 @@ impl<'a> Run<'a> {
             cloud: Cloud::new(scenario.cloud),
             lead: Lead::new(founder, FOUNDED_MS),
             leases: super::leases::Leases::default(),
+            clocks: super::clocks::Clocks::default(),
+            reader: super::reader::Reader::default(),
             under_way: BTreeSet::new(),
             late: Vec::new(),
             full: BTreeSet::new(),
@@ -83,6 +85,7 @@ impl<'a> Run<'a> {
             looked_ms: 0,
             watch: Watch::new(),
             account: Account::default(),
+            commits: 0,
             trace: Sha256::new(),
         };
         run.cloud.remembers = scenario.left_out != Some(Safeguard::OperationId);

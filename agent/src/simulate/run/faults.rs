@@ -6,11 +6,20 @@ use muster_mesh::identity::MachineId;
 use muster_mesh::simulator::{Condition, Way};
 
 use super::{Ailment, Happening, Run};
-use crate::fleet::{GroupId, Machine};
+use crate::fleet::limits::MINUTE_MS;
+use crate::fleet::{Ask, Command, GroupId, Machine, Rule, Would};
 use crate::simulate::fault::{Fault, FaultKind, Target};
 
 /// A machine announces its leaving so long before it goes, in milliseconds.
 const GOODBYE_MS: u64 = 2000;
+
+/// What a person asks for stands for so long, in milliseconds.
+const ORDER_STANDS_MS: u64 = 10 * MINUTE_MS;
+
+/// A share in parts of a million.
+fn ppm(share: f64) -> i64 {
+    (share * 1_000_000.0) as i64
+}
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
@@ -48,8 +57,10 @@ impl Run<'_> {
         self.account
             .tell(self.elapsed_ms(), "fault", None, what, names);
         let ends = fault.lasts;
-        let lost = matches!(kind, FaultKind::Kill | FaultKind::Leave)
-            || kind == FaultKind::Silence && ends.is_none();
+        let lost = matches!(
+            kind,
+            FaultKind::Kill | FaultKind::Leave | FaultKind::Order { .. }
+        ) || kind == FaultKind::Silence && ends.is_none();
         if !lost {
             self.active.insert(number, Active { machines, cut });
         }
@@ -112,6 +123,17 @@ impl Run<'_> {
                 };
                 self.ailing.insert(machine, ailment);
             }
+            FaultKind::ClockAhead(by) => self.set_clock(machine, millis(by), false),
+            FaultKind::ClockBehind(by) => self.set_clock(machine, millis(by), true),
+            FaultKind::ClockFast(share) => self.clocks.disturb(machine, self.now_ms, 0, ppm(share)),
+            FaultKind::ClockSlow(share) => {
+                self.clocks.disturb(machine, self.now_ms, 0, -ppm(share));
+            }
+            FaultKind::Order { what, force } => self.ask(machine, what, force),
+            FaultKind::Cordon => {
+                let reason = "simulated".into();
+                self.by_hand(Command::Cordon { machine, reason });
+            }
             FaultKind::Complains(_)
             | FaultKind::Disowned
             | FaultKind::Partition
@@ -119,6 +141,35 @@ impl Run<'_> {
             | FaultKind::ProviderSlow(_)
             | FaultKind::ProviderLate
             | FaultKind::ProviderErrors(_) => {}
+        }
+    }
+
+    fn set_clock(&mut self, machine: MachineId, by_ms: u64, behind: bool) {
+        let by_ms = i64::try_from(by_ms).unwrap_or(i64::MAX);
+        let by_ms = if behind { -by_ms } else { by_ms };
+        self.clocks.disturb(machine, self.now_ms, by_ms, 0);
+    }
+
+    // === people ===
+
+    fn ask(&mut self, machine: MachineId, what: Would, force: Option<Rule>) {
+        let Some(leader) = self.lead.leader else {
+            return;
+        };
+        let until_ms = self.fleet_ms(leader).saturating_add(ORDER_STANDS_MS);
+        self.by_hand(Command::Ask(Box::new(Ask {
+            machine,
+            what,
+            reason: "simulated".into(),
+            until_ms,
+            forced: force.into_iter().collect(),
+        })));
+    }
+
+    /// Has what a person wants put on record, if there is a leader that can; refusals are theirs to read.
+    fn by_hand(&mut self, command: Command) {
+        if let Some(leader) = self.able_leader() {
+            self.commit(leader, command);
         }
     }
 
@@ -142,7 +193,16 @@ impl Run<'_> {
     pub(super) fn is_talked_of(&self) -> bool {
         let faults = self.active.keys();
         let mut faults = faults.filter_map(|number| self.scenario.faults.get(*number));
-        faults.any(|fault| matches!(fault.kind, FaultKind::Complains(_) | FaultKind::Disowned))
+        faults.any(|fault| {
+            let clock = matches!(
+                fault.kind,
+                FaultKind::ClockAhead(_)
+                    | FaultKind::ClockBehind(_)
+                    | FaultKind::ClockFast(_)
+                    | FaultKind::ClockSlow(_)
+            );
+            clock || matches!(fault.kind, FaultKind::Complains(_) | FaultKind::Disowned)
+        })
     }
 
     fn stop_instance(&mut self, machine: MachineId) {
@@ -216,6 +276,11 @@ impl Run<'_> {
             FaultKind::Workload | FaultKind::HealthCheck => {
                 self.ailing.remove(&machine);
             }
+            FaultKind::ClockAhead(_)
+            | FaultKind::ClockBehind(_)
+            | FaultKind::ClockFast(_)
+            | FaultKind::ClockSlow(_) => self.clocks.put_right(machine),
+            FaultKind::Cordon => self.by_hand(Command::Uncordon { machine }),
             FaultKind::Pause
             | FaultKind::Hang
             | FaultKind::Reboot

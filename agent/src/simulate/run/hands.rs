@@ -65,7 +65,7 @@ impl Run<'_> {
             return;
         };
         let spared = self.spared(leader);
-        let now_ms = self.state.clock_ms.max(self.now_ms);
+        let now_ms = self.fleet_ms(leader);
         let due =
             |intent: &&Intent| intent.due(now_ms).is_some() && !self.under_way.contains(&intent.op);
         let room = STEPS_MAX.saturating_sub(self.under_way.len());
@@ -220,10 +220,10 @@ impl Run<'_> {
             Work::Fence { .. } | Work::Destroy { .. } if left_out == Some(Safeguard::Proof) => {
                 StepResult::Done
             }
-            Work::AwaitLease { lease } => self.outlived(*lease),
+            Work::AwaitLease { lease } => self.outlived(errand.by, *lease),
             Work::Fence {
                 lease: Some(lease), ..
-            } if self.scenario.cloud.blind => self.outlived(*lease),
+            } if self.scenario.cloud.blind => self.outlived(errand.by, *lease),
             Work::DestroyIfOff { .. } if self.scenario.cloud.blind => StepResult::Kept,
             Work::Fence { .. } | Work::Destroy { .. } if self.scenario.cloud.blind => {
                 return failed("its host does not answer the provider", wait_ms);
@@ -261,8 +261,12 @@ impl Run<'_> {
     }
 
     /// Whether a lease is over; tried again while it is not.
-    fn outlived(&self, (machine, terms): (MachineId, LeaseTerms)) -> StepResult {
-        match self.lease_left_ms(machine, terms) {
+    fn outlived(
+        &mut self,
+        leader: MachineId,
+        (machine, terms): (MachineId, LeaseTerms),
+    ) -> StepResult {
+        match self.lease_left_ms(leader, machine, terms) {
             0 => StepResult::LeaseOver,
             _ => StepResult::Held {
                 rule: Rule::Fence,
@@ -422,11 +426,12 @@ impl Run<'_> {
         let op = progress.op.clone();
         self.commit(leader, Command::Progress(progress));
         let next = self.state.intents.get(&op).and_then(Intent::current);
-        if let Some(at_ms) = next
-            .map(|record| record.next_attempt_ms)
-            .filter(|at_ms| *at_ms > self.now_ms)
+        let fleet_ms = self.fleet_ms(leader);
+        if let Some(wait_ms) = next
+            .and_then(|record| record.next_attempt_ms.checked_sub(fleet_ms))
+            .filter(|wait_ms| *wait_ms > 0)
         {
-            self.schedule(at_ms, Happening::Due);
+            self.schedule(self.now_ms + wait_ms, Happening::Due);
         }
         self.start_due();
     }

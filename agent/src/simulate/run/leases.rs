@@ -1,14 +1,14 @@
 //! Leases: machines of pets ask for them, a leader gives them, and the workload runs as long as they last.
 //!
 //! What is modelled is what a guard and the kernel make sure of: a workload under a lease does not outlive it, by the clock of
-//! its machine, whatever has become of that. The clocks go at different paces, within the bound.
+//! its machine, whatever has become of that. The clocks go at different paces (`clocks`).
 
 use std::collections::BTreeMap;
 
 use muster_mesh::identity::MachineId;
 
 use super::Run;
-use crate::fleet::{Command, DRIFT_PERCENT, LeaseTerms, Phase};
+use crate::fleet::{Command, LeaseTerms, Phase};
 
 /// The leases of all machines, by the real time.
 #[derive(Default)]
@@ -17,8 +17,6 @@ pub(super) struct Leases {
     granted: BTreeMap<MachineId, u64>,
     /// By when each machine's workload has ended, in milliseconds since 1970.
     ends: BTreeMap<MachineId, u64>,
-    /// What a machine's clock makes of a hundred percent.
-    pace: BTreeMap<MachineId, u64>,
 }
 
 impl Run<'_> {
@@ -40,14 +38,8 @@ impl Run<'_> {
                 machine.lease.is_some() && !self.state.is_being_fenced(machine)
             });
             if may_have {
-                let half = DRIFT_PERCENT / 2;
-                let random = &mut self.random;
-                let pace = self
-                    .leases
-                    .pace
-                    .entry(machine)
-                    .or_insert_with(|| random.between(100 - half, 100 + half));
-                let lasts_ms = terms.lease_ms * 100 / *pace;
+                let long = terms.lease_ms;
+                let lasts_ms = self.clocks.real_ms(machine, long, &mut self.random);
                 self.leases.granted.insert(machine, self.now_ms);
                 self.leases.ends.insert(machine, self.now_ms + lasts_ms);
             }
@@ -69,12 +61,18 @@ impl Run<'_> {
 
     /// How long the leader has to wait until a lease is over, in milliseconds: those of its predecessors were granted before
     /// it began, at the latest.
-    pub(super) fn lease_left_ms(&self, machine: MachineId, terms: LeaseTerms) -> u64 {
+    pub(super) fn lease_left_ms(
+        &mut self,
+        leader: MachineId,
+        machine: MachineId,
+        terms: LeaseTerms,
+    ) -> u64 {
         let granted = self.leases.granted.get(&machine).copied().unwrap_or(0);
         let last_ms = granted.max(self.lead.since_ms);
-        last_ms
-            .saturating_add(terms.over_ms())
-            .saturating_sub(self.now_ms)
+        let over_ms = self
+            .clocks
+            .real_ms(leader, terms.over_ms(), &mut self.random);
+        last_ms.saturating_add(over_ms).saturating_sub(self.now_ms)
     }
 
     /// Whether a machine whose instance runs runs its workload too: not when its lease has ended.

@@ -38,6 +38,7 @@ impl Run<'_> {
             self.account.course.note_rest(at_ms);
             return;
         }
+        let ahead_ms = self.clocks.ahead_ms(leader, self.now_ms);
         let situation = self.situation(leader);
         let mut plan = decide_without(&self.state, &situation, self.rule_left_out());
         let sight = Sight::Decided {
@@ -57,6 +58,7 @@ impl Run<'_> {
         }
         self.start_due();
         self.looked_ms = self.now_ms;
+        let next_ms = next_ms.saturating_add_signed(ahead_ms.saturating_neg());
         let next_ms = next_ms.clamp(self.now_ms + super::DEBOUNCE_MS, self.now_ms + BUSY_MS);
         self.look_by(next_ms);
     }
@@ -110,7 +112,15 @@ impl Run<'_> {
         }
     }
 
+    /// What the leader knows, dated by its clock.
     fn situation(&mut self, leader: MachineId) -> Situation {
+        let situation = self.really(leader);
+        let clock_ms = self.clock_ms(leader);
+        situation.dated_by(clock_ms).into_owned()
+    }
+
+    /// What the leader knows, dated by the real time.
+    fn really(&mut self, leader: MachineId) -> Situation {
         let (mesh, now_ms) = (&self.mesh, self.now_ms);
         let suspects = suspects(
             &self.state,
@@ -195,10 +205,17 @@ impl Run<'_> {
             FaultKind::Complains(complaint) => Some(Text::from(complaint.words())),
             _ => None,
         });
-        let reasons: Vec<_> = complaints.collect();
+        let clock = self.clock_complaint(machine).map(Text::from);
+        let reasons: Vec<_> = complaints.chain(clock).collect();
         let reboots = self.suffers(machine).find_map(|fault| {
             let ms = u64::try_from((fault.at + fault.lasts?).as_millis()).ok()?;
-            let until_ms = self.began_ms.saturating_add(ms);
+            // By its own clock; what is seen is dated by the leader's afterwards.
+            let apart_ms = self.clocks.ahead_ms(machine, self.now_ms)
+                - self.clocks.ahead_ms(leader, self.now_ms);
+            let until_ms = self
+                .began_ms
+                .saturating_add(ms)
+                .saturating_add_signed(apart_ms);
             (fault.kind == FaultKind::Reboot).then_some(Leaving::Rebooting { until_ms })
         });
         let leaves = self.mesh.knows_leaving(leader, machine);

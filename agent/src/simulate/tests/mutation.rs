@@ -2,17 +2,17 @@
 //! in place none does.
 
 use super::{fault, scenario};
-use crate::fleet::testing::cattle;
+use crate::fleet::testing::{cattle, pets};
 use crate::fleet::{BudgetPolicy, GroupSpec, Rule};
 use crate::simulate::{Fault, FaultKind, Safeguard, Scenario, simulate};
 
 /// Seeds that are tried until one shows it.
-const SEEDS: u64 = 4;
+const SEEDS: u64 = 40;
 
 /// A safeguard, the histories that need it, and the invariant that is broken without it.
 type Cell = (Safeguard, fn(u64) -> Scenario, &'static str);
 
-const CELLS: [Cell; 3] = [
+const CELLS: [Cell; 6] = [
     (
         Safeguard::Rule(Rule::Evidence),
         one_that_loses_nearly_all,
@@ -27,6 +27,21 @@ const CELLS: [Cell; 3] = [
         Safeguard::Rule(Rule::Budget),
         many_killed,
         "the rules and the state agree",
+    ),
+    (
+        Safeguard::Permit,
+        cut_off_while_it_works,
+        "a minority never acts",
+    ),
+    (
+        Safeguard::Proof,
+        silent_pets,
+        "two copies of a pet never run",
+    ),
+    (
+        Safeguard::OperationId,
+        lying_provider,
+        "one failure, one action",
     ),
 ];
 
@@ -77,4 +92,39 @@ fn many_killed(seed: u64) -> Scenario {
         per_hour: Some(10),
     };
     history(seed, spec, vec![fault(FaultKind::Kill, "any:2@1m")])
+}
+
+/// A machine is killed, and a moment later most others can't be heard.
+fn cut_off_while_it_works(seed: u64) -> Scenario {
+    let later = 2000 + seed * 100;
+    let mut partition = fault(FaultKind::Partition, "60%@1m+2m");
+    partition.at += std::time::Duration::from_millis(later);
+    let kill = fault(FaultKind::Kill, "web-2@1m");
+    let mut scenario = history(seed, pets_or_cattle(seed), vec![kill, partition]);
+    scenario.cloud.latency = super::secs(2);
+    scenario.cloud.list_lag = super::secs(0);
+    scenario
+}
+
+fn pets_or_cattle(seed: u64) -> GroupSpec {
+    if seed.is_multiple_of(2) {
+        cattle("web", 9)
+    } else {
+        pets("web", &["web-1", "web-2", "web-3", "web-4", "web-5"])
+    }
+}
+
+fn silent_pets(seed: u64) -> Scenario {
+    let silence = fault(FaultKind::Silence, "any:1@1m");
+    history(seed, pets("db", &["db-1", "db-2", "db-3"]), vec![silence])
+}
+
+fn lying_provider(seed: u64) -> Scenario {
+    let mut scenario = history(
+        seed,
+        cattle("web", 5),
+        vec![fault(FaultKind::Kill, "any:1@1m")],
+    );
+    scenario.cloud.lies = 0.5;
+    scenario
 }

@@ -247,10 +247,7 @@ impl Sim {
             plan == decide(&self.fleet.state, &situation),
             "the same twice"
         );
-        self.oracle
-            .looked(&self.fleet.state, &situation, &plan, |id| {
-                self.truth(id).condition == Condition::Slow
-            });
+        self.oracle.looked(&self.fleet.state, &situation, &plan);
         for command in fill_tokens(plan).into_commands() {
             self.send(command);
         }

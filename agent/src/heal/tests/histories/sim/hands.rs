@@ -1,6 +1,6 @@
 //! Executors and their provider, and the machines that come of it.
 
-use super::super::oracle::Oracle;
+use super::super::oracle::copy;
 use super::{Condition, Effect, Made, Sim};
 use crate::fleet::testing::{SECRET, instance};
 use crate::fleet::*;
@@ -104,15 +104,14 @@ impl Sim {
         let op = &job.intent.op;
         if !self.made.contains_key(op) {
             let late = job.begun_ms < self.fleet.now_ms;
-            let copy = Oracle::copy(&self.made, op, &place);
+            let copy = copy(&self.made, op, &place).map(|made| made.machine);
             // Attachments are exclusive: that is what stops a call of long ago, and nothing else may need it.
-            assert!(
-                late || copy.is_none(),
-                "two copies run: {copy:?} and {place:?}"
-            );
-            if copy.is_some() {
+            if late && copy.is_some() {
                 return None;
             }
+            let running: Vec<_> = copy.into_iter().collect();
+            self.oracle
+                .makes(&job.intent, Step::Provision, &place, &running);
             let new = Made {
                 machine: machine.id,
                 place,
@@ -139,8 +138,10 @@ impl Sim {
             (before.running, before.destroyed) = (false, true);
             let instance = before.instance.clone();
             let place = new.place.clone().expect("ordered for a place");
-            let copy = Oracle::copy(&self.made, op, &place);
-            assert!(copy.is_none(), "two copies run: {copy:?} and {place:?}");
+            let copy = copy(&self.made, op, &place).map(|made| made.machine);
+            let running: Vec<_> = copy.into_iter().collect();
+            self.oracle
+                .makes(&job.intent, Step::Reimage, &place, &running);
             let made = Made {
                 machine: new.id,
                 place,
