@@ -43,15 +43,11 @@ impl Bucket {
         }
     }
 
-    /// Takes a token; `false` and unchanged when there is none.
-    #[must_use]
-    pub(super) fn take(&mut self, per_hour: u32, now_ms: u64) -> bool {
+    /// Takes a token. Where there is none, which only a person may force, what there is of one is gone, too.
+    pub(super) fn take(&mut self, per_hour: u32, now_ms: u64) {
         let filled = self.at(per_hour, now_ms);
-        let Some(units) = filled.units.checked_sub(TOKEN) else {
-            return false;
-        };
+        let units = filled.units.saturating_sub(TOKEN);
         *self = Self { units, ..filled };
-        true
     }
 
     /// Settles what has come in so far, at the old rate, before the rate changes.
@@ -80,21 +76,33 @@ mod tests {
     #[test]
     fn a_full_bucket_gives_an_hours_tokens_and_then_one_at_a_time() {
         let mut bucket = Bucket::full(10, 0);
-        for _ in 0..10 {
-            assert!(bucket.take(10, 0));
+        for left in (0..10).rev() {
+            bucket.take(10, 0);
+            assert_eq!(bucket.tokens(10, 0), left);
         }
-        assert!(!bucket.take(10, 0));
         assert_eq!(bucket.wait_ms(10, 0), Some(HOUR_MS / 10));
-        assert!(!bucket.take(10, HOUR_MS / 10 - 1));
-        assert!(bucket.take(10, HOUR_MS / 10));
-        assert!(!bucket.take(10, HOUR_MS / 10));
+        assert_eq!(bucket.tokens(10, HOUR_MS / 10 - 1), 0);
+        assert_eq!(bucket.tokens(10, HOUR_MS / 10), 1);
+        bucket.take(10, HOUR_MS / 10);
+        assert_eq!(bucket.wait_ms(10, HOUR_MS / 10), Some(HOUR_MS / 10));
+    }
+
+    #[test]
+    fn what_is_forced_takes_what_there_is_and_no_more() {
+        let mut bucket = Bucket::full(2, 0);
+        for _ in 0..3 {
+            bucket.take(2, 0);
+        }
+        assert_eq!(bucket.wait_ms(2, 0), Some(HOUR_MS / 2));
+        bucket.take(2, HOUR_MS / 4);
+        assert_eq!(bucket.wait_ms(2, HOUR_MS / 4), Some(HOUR_MS / 2));
     }
 
     #[test]
     fn looking_often_loses_nothing() {
         let mut often = Bucket::full(7, 0);
         for _ in 0..7 {
-            assert!(often.take(7, 0));
+            often.take(7, 0);
         }
         let mut once = often;
         for now_ms in 0..HOUR_MS / 7 + 1 {
@@ -107,9 +115,9 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_back_or_far_ahead_does_no_harm() {
         let mut bucket = Bucket::full(2, 1000);
-        assert!(bucket.take(2, 0));
-        assert!(bucket.take(2, 0));
-        assert!(!bucket.take(2, 1000));
+        bucket.take(2, 0);
+        bucket.take(2, 0);
+        assert_eq!(bucket.tokens(2, 1000), 0);
         assert_eq!(bucket.tokens(2, u64::MAX), 2);
         assert_eq!(Bucket::full(0, 0).wait_ms(0, u64::MAX), None);
     }

@@ -151,8 +151,7 @@ impl FleetState {
         let take = |pool: Option<Pool>, per_hour: u32| {
             let full = || Pool::full(per_hour, now_ms);
             let mut pool = pool.map_or_else(full, |pool| pool.at_rate(per_hour, now_ms));
-            // That there is one was checked before; a pool that is empty stays so.
-            let _ = pool.bucket.take(per_hour, now_ms);
+            pool.bucket.take(per_hour, now_ms);
             pool
         };
         let (_, per_hour) = self.rates(None);

@@ -94,7 +94,7 @@ impl FleetState {
     fn spend(&mut self, context: &Context<'_>, id: &GroupId) {
         if let Some(group) = self.groups.get_mut(id) {
             let per_hour = group.per_hour();
-            let _ = group.bucket.take(per_hour, context.now_ms);
+            group.bucket.take(per_hour, context.now_ms);
         }
     }
 

@@ -43,7 +43,7 @@ impl Invariant for SpendingIsConserved {
                     if let Some(intent) = intent.filter(|intent| intent.paid)
                         && let Some(group) = state.groups.get(&intent.group)
                     {
-                        self.pays(group, intent.opened_ms)?;
+                        self.pays(group, intent.opened_ms, is_forced(state, intent))?;
                     }
                 }
                 let groups = || state.groups.values();
@@ -69,9 +69,11 @@ impl Invariant for SpendingIsConserved {
 }
 
 impl SpendingIsConserved {
-    /// A bucket that holds an hour's budget and leaks as fast as it is earned must never overflow.
-    fn pays(&mut self, group: &Group, at_ms: u64) -> Result<(), String> {
+    /// A bucket that holds an hour's budget and leaks as fast as it is earned must never overflow. What a person forced fills it
+    /// to the brim at most: it counts, and is not owed.
+    fn pays(&mut self, group: &Group, at_ms: u64, forced: bool) -> Result<(), String> {
         let per_hour = u64::from(group.per_hour());
+        let full = per_hour * ONE;
         let (spent, as_of_ms) = self
             .spent
             .get(&group.spec.id)
@@ -79,9 +81,10 @@ impl SpendingIsConserved {
             .unwrap_or((0, at_ms));
         let earned = at_ms.saturating_sub(as_of_ms).saturating_mul(per_hour);
         let spent = spent.saturating_sub(earned) + ONE;
+        let spent = if forced { spent.min(full) } else { spent };
         self.spent
             .insert(group.spec.id.clone(), (spent, at_ms.max(as_of_ms)));
-        if spent > per_hour * ONE {
+        if spent > full {
             return Err(format!(
                 "{} spent more than {per_hour} an hour",
                 group.spec.id
@@ -97,11 +100,8 @@ impl SpendingIsConserved {
         group: &Group,
     ) -> Result<(), String> {
         let id = &group.spec.id;
-        let forced = |intent: &&Intent| {
-            let demand = intent.asked.and_then(|id| state.demands.get(&id));
-            demand.is_some_and(|demand| demand.forced.contains(&Rule::Budget))
-        };
-        let forced = state.group_intents(id).filter(forced).count();
+        let intents = state.group_intents(id);
+        let forced = intents.filter(|intent| is_forced(state, intent)).count();
         let removals = state.removals(id).saturating_sub(forced);
         let was = before.map_or(0, |before| before.removals(id));
         let left_over = self.allowed.get(id).copied().unwrap_or(0).max(was);
@@ -113,4 +113,10 @@ impl SpendingIsConserved {
         }
         Ok(())
     }
+}
+
+/// Whether a person had it done past the budget.
+fn is_forced(state: &FleetState, intent: &Intent) -> bool {
+    let demand = intent.asked.and_then(|id| state.demands.get(&id));
+    demand.is_some_and(|demand| demand.forced.contains(&Rule::Budget))
 }
