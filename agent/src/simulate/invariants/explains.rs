@@ -1,7 +1,9 @@
 //! Invariant 6: doubt holds, loudly. Whatever is the matter is acted on, or on record with the rule that holds.
 
 use super::{Invariant, Sight};
-use crate::fleet::{Command, FleetState, Outcome, Phase, Proposal, Rule, Subject};
+use crate::fleet::{
+    Allocation, Command, FleetState, Group, Machine, Outcome, Phase, Proposal, Rule, Subject,
+};
 use crate::heal::Plan;
 
 pub(super) struct DoubtHoldsLoudly;
@@ -86,9 +88,7 @@ fn nothing_is_passed_over(state: &FleetState, plan: &Plan) -> Result<(), String>
             machine
                 .group()
                 .and_then(|group| state.groups.get(group))
-                .is_some_and(|group| {
-                    !group.destroying && state.existing(&group.spec.id) <= group.desired()
-                })
+                .is_some_and(|group| !group.destroying && is_wanted(state, group, machine))
         };
         if !told && declared() {
             return Err(format!(
@@ -98,4 +98,12 @@ fn nothing_is_passed_over(state: &FleetState, plan: &Plan) -> Result<(), String>
         }
     }
     Ok(())
+}
+
+/// Whether a machine is none too many: those that are go one after the other, which is no news.
+fn is_wanted(state: &FleetState, group: &Group, machine: &Machine) -> bool {
+    match &group.spec.allocation {
+        Allocation::Cattle { .. } => state.existing(&group.spec.id) <= group.desired(),
+        Allocation::Pets { members } => members.contains_key(&machine.name),
+    }
 }
