@@ -82,10 +82,7 @@ fn permitted(
     let permitted = match mode {
         Some(HealMode::Auto) => true,
         Some(HealMode::Approve) => state.approvals.get(&id).is_some_and(|approval| {
-            let would = match action {
-                Action::Treat { rung, .. } => Would::Treat(rung),
-                _ => Would::Replace,
-            };
+            let would = action.rung().map_or(Would::Replace, Would::Treat);
             approval.would == would && approval.diagnosis == proposal.cause.diagnosis()
         }),
         Some(HealMode::Observe) | None => false,
