@@ -135,7 +135,7 @@ drain = { command = "echo drained >> said" }
     let before = fleet.wait_whole();
     let first = leader(&before);
     let said = || {
-        let said = first.dir().join("state/work/said");
+        let said = first.dir().join("state").join("work").join("said");
         std::fs::read_to_string(said).unwrap_or_default()
     };
     let node = asked(&before, &first);
