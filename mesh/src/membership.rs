@@ -155,7 +155,7 @@ impl Membership {
             match timer {
                 Timer::Inquiry(machine) => self.step_inquiry(now, machine),
                 Timer::Verdict(machine) => self.end_suspicion(now, machine),
-                Timer::Probe => self.probe_next(now),
+                Timer::Probe => self.probe_next(now, probing::ALONE),
                 Timer::Gossip => self.gossip(now),
                 Timer::Sync => self.compare_with_somebody(now),
                 Timer::Rejoin => self.look_for_company(now),

@@ -12,8 +12,8 @@ pub const MEMBERS_MAX: usize = 16_384;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Between two probes of a healthy member. Default 1.2 s; costs 1.25 pings and as many
-    /// answers per period.
+    /// Between two probes of a healthy member, and up to a tenth more. Default 1.2 s; costs 1.25 pings and as many answers
+    /// per period. A member that hears no ping of the one before it in the ring waits 1.2 to 1.3 periods.
     pub probe_period: Duration,
     /// From the first ping of a probe until the target is suspected. Default 500 ms; grows with the round-trip time,
     /// measured loss and this machine's own ill health.

@@ -1,5 +1,6 @@
 //! Whom to probe and when, and what follows from an answer.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -20,6 +21,13 @@ const INQUIRIES_MAX: usize = 64;
 pub(super) const HELPERS: usize = 3;
 /// Every this many periods, a member in random order is probed besides our successor.
 const ROUND_EVERY: u32 = 4;
+/// Parts of the period until the next probe, of a member that keeps its own time. A little jitter, or members that started
+/// together would ping together for ever.
+pub(super) const ALONE: Range<f64> = 1.0..1.1;
+/// The same, of a member that went along with the one before it: later than that one will ping again.
+const ALONG: Range<f64> = 1.2..1.3;
+/// The part of the period that a member rests between two probes, whoever pings it.
+const REST: f64 = 0.25;
 /// One machine is looked into this often at most because the runtime could not reach it.
 const HINT_EVERY: Duration = Duration::from_secs(2);
 
@@ -33,6 +41,7 @@ pub(super) struct Rounds {
     /// Periods since somebody other than our successor was probed.
     watched_in_a_row: u32,
     number: u8,
+    pub(super) probed_at: Duration,
 }
 
 impl Rounds {
@@ -86,15 +95,15 @@ impl Membership {
     /// Probes our successor in a ring that all agree on, so that somebody looks at each member every period; and every
     /// few periods, in the same wake-up, another member in a random order that goes round all, so that no single
     /// watcher's death or bad network leaves its successor unwatched.
-    pub(super) fn probe_next(&mut self, now: Duration) {
+    pub(super) fn probe_next(&mut self, now: Duration, pause: Range<f64>) {
         if self.table.active_count() == 0 {
             return;
         }
         self.update_dissemination();
         let period = self.config.probe_period * self.health.stretch();
-        // A little jitter, or members that started together would ping together for ever.
-        let jitter = self.rng.random_range(0.9..1.1);
-        self.timers.set(Timer::Probe, now + period.mul_f64(jitter));
+        let until_next = period.mul_f64(self.rng.random_range(pause));
+        self.timers.set(Timer::Probe, now + until_next);
+        self.rounds.probed_at = now;
 
         let [next, _] = self.neighbours();
         let watched = next.filter(|machine| !self.inquiries.contains_key(machine));
@@ -114,6 +123,17 @@ impl Membership {
                 self.stats.probes += 1;
                 self.inquire(now, life, false);
             }
+        }
+    }
+
+    /// Probes at once because the member before us in the ring has just pinged us, so that one wake-up does for both: the
+    /// probes of a ring follow each other as a wave, whose pace is that of its most hurried member. A member that has
+    /// reason to doubt itself keeps its own, slower time.
+    pub(super) fn probe_along(&mut self, now: Duration, from: MachineId) {
+        let rested = now >= self.rounds.probed_at + self.config.probe_period.mul_f64(REST);
+        let [_, before] = self.neighbours();
+        if rested && before == Some(from) && self.health.stretch() == 1 {
+            self.probe_next(now, ALONG);
         }
     }
 

@@ -351,6 +351,7 @@ impl Membership {
             inquiry.heard(now);
         }
         match &packet.message {
+            SwimMessage::Ping(_) => self.probe_along(now, src.machine),
             SwimMessage::Ack(number) => self.settle(now, src.machine, *number, true),
             SwimMessage::ForwardedAck {
                 origin,

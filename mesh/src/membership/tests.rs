@@ -1,6 +1,7 @@
 //! The membership, input by input. Whole meshes run in `crate::simulator`.
 
 mod rubbish;
+mod wave;
 mod wire;
 
 use std::time::Duration;
