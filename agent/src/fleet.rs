@@ -46,6 +46,7 @@ pub(crate) mod spec;
 mod state;
 mod text;
 mod token;
+mod turn;
 mod wire;
 
 pub use budget::Bucket;
@@ -88,6 +89,7 @@ pub use spec::{
 pub use state::{Approval, Cluster, Concern, FleetState};
 pub use text::{TEXT_BYTES_MAX, Text, clock_time, count, span};
 pub use token::{KeyHash, Operator, SecretHash, Token, TokenId};
+pub use turn::{Turn, Wait};
 pub use wire::DecodeError;
 
 #[cfg(test)]

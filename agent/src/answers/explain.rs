@@ -81,12 +81,33 @@ fn explain_machine(snapshot: &Snapshot<'_>, subject: &str, machine: &Machine) ->
     let mut sentences = vec![condition_words(snapshot, machine, condition)];
     sentences.extend(own_words(snapshot, machine));
     sentences.push(verdict_words(snapshot, machine, condition));
+    sentences.extend(namesakes(snapshot, machine));
     let summary = sentences.join(" ");
     let mut explanation = explanation(snapshot, subject, summary, is_relevant, |event| {
         is_about(event, machine)
     });
     explanation.machine = Some(machine_row(snapshot, machine));
     explanation
+}
+
+/// How the others are that have its name: one that takes its place, or whose place it takes.
+fn namesakes<'a>(
+    snapshot: &'a Snapshot<'a>,
+    machine: &'a Machine,
+) -> impl Iterator<Item = String> + 'a {
+    let roster = snapshot.state.machines.values();
+    let others = roster.filter(|other| other.id != machine.id && other.name == machine.name);
+    others.map(|other| {
+        let answers = match snapshot.world.is_active(other.id) {
+            true => "it still answers",
+            false => "it does not answer",
+        };
+        let how = condition_words(snapshot, other, condition(snapshot, other));
+        format!(
+            "There is another of that name, machine {}: {answers}. {how}",
+            other.id
+        )
+    })
 }
 
 /// How it is, as this machine sees it.
@@ -349,6 +370,7 @@ fn decision_words(snapshot: &Snapshot<'_>, decision: &Decision) -> String {
         Subject::Group(group) => format!("group {group}"),
     };
     let ago = span(snapshot.now_ms.saturating_sub(decision.at_ms));
+    let stands = stands(snapshot, decision);
     let mut words = format!(
         "Decision {} of {}, {ago} ago, about {subject}: {}.",
         decision.id,
@@ -367,25 +389,30 @@ fn decision_words(snapshot: &Snapshot<'_>, decision: &Decision) -> String {
             words.push('.');
         }
         Outcome::Hold { rule, detail, .. } => {
-            let left = stands(snapshot, decision).then(|| proposal.outcome.until_ms());
+            let left = stands.then(|| proposal.outcome.until_ms());
             let detail = held_words(detail, left.flatten(), snapshot.now_ms);
-            words.push_str(&format!(
-                " Nothing is done, because rule `{rule}` holds: {detail}."
-            ));
+            words.push_str(&if stands {
+                format!(" Nothing is done, because rule `{rule}` holds: {detail}.")
+            } else {
+                format!(" Nothing was done then, because rule `{rule}` held: {detail}.")
+            });
         }
         Outcome::Observe { would } => {
+            let said = if stands { "is" } else { "was" };
             words.push_str(&format!(
-                " In mode `observe` it is only said that this would {would} it."
+                " In mode `observe` it {said} only said that this would {would} it."
             ));
         }
         Outcome::AwaitApproval { would } => {
-            words.push_str(&format!(" It waits for a person's approval to {would} it."));
+            let waits = if stands { "waits" } else { "waited" };
+            words.push_str(&format!(
+                " It {waits} for a person's approval to {would} it."
+            ));
         }
         Outcome::Clear => words.push_str(" What stood on record about it before is over."),
     }
-    if stands(snapshot, decision) {
-        let group = proposal.group.as_ref();
-        let end = what_ends(snapshot, group, decision.id, &proposal.outcome);
+    if stands {
+        let end = what_ends(snapshot, decision);
         if !end.is_empty() {
             words.push_str(&format!(" {end}"));
         }

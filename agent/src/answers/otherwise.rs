@@ -1,40 +1,165 @@
 //! What would have changed a decision: for each rule that let it pass what would have made it hold, and for each that
 //! held what would have let it pass.
 
-use crate::fleet::{Check, Decision, Diagnosis, Mandate, Rule};
+use crate::fleet::{Check, Decision, Mandate, Turn, Verdict, count};
 
-/// What would have turned one rule's verdict, as a sentence without its full stop.
+/// What would have turned one rule's verdict, as a sentence without its full stop; empty where nothing that the rule
+/// looks at would have.
 pub(super) fn otherwise(decision: &Decision, check: &Check) -> String {
-    if check.holds() {
-        let_pass(check.rule, &decision.proposal.mandate)
-    } else {
-        held_up(check.rule, decision)
+    let Some(turn) = check.turn else {
+        return String::new();
+    };
+    let mandate = &decision.proposal.mandate;
+    match check.verdict {
+        Verdict::Pass => held_up(turn, mandate),
+        // What was forced was held.
+        Verdict::Hold | Verdict::Forced => let_pass(turn, mandate),
     }
 }
 
-/// What would have made it pass.
-fn let_pass(rule: Rule, mandate: &Mandate) -> String {
-    let words = match rule {
-        Rule::Evidence => {
-            "no answer to any witness, or its provisioner's word that it is off, would have let it pass"
+/// What would have made it hold, or left nothing to decide.
+fn held_up(turn: Turn, mandate: &Mandate) -> String {
+    let words = match turn {
+        Turn::AnyAnswer => "an answer from the machine to anybody would have held it",
+        Turn::Unheard => {
+            "its silence would have held it, until witnesses had tried it and got no answer"
         }
-        Rule::Ladder => {
-            "a diagnosis that its provisioner or flavor has a remedy for would have let it pass"
+        Turn::Joining => "had it joined in time, there would have been nothing to decide",
+        Turn::WorksAgain => "had its workload worked, there would have been nothing to decide",
+        Turn::Quiet => "had it answered the mesh, that would have held it",
+        Turn::InVain(rung) => {
+            return format!(
+                "had `{rung}` been in vain within the hour before, something else would have been next"
+            );
         }
-        Rule::Paused => "without the pause it would have passed",
-        Rule::Cordoned => "without the cordon it would have passed",
-        Rule::Mode => "mode `auto`, or `approve` and a person's approval, would have let it pass",
-        Rule::Quorum => return more_support(mandate),
-        Rule::Settled => "the same, found when nothing had moved for a while, would have passed",
-        Rule::Grace => "the same silence, lasting longer, would have passed",
-        Rule::Backoff => "without the operations that had failed it would have passed",
-        Rule::Budget => {
-            "fewer repairs before it, or a larger `heal.budget`, would have let it pass"
+        Turn::Made => "had no provisioner made the machine, that would have held it",
+        Turn::Way(rung) => {
+            return format!("had nothing there been able to do `{rung}`, that would have held it");
         }
-        Rule::Correlation => "failures that have less in common would have passed",
-        Rule::WorkloadQuorum => "more members that are well would have let it pass",
-        Rule::LastGoodReplica => "another machine of the group that is well would have let it pass",
-        Rule::Fence => "a provisioner that proves the old machine off would have let it pass",
+        Turn::Pause => "a pause would have held it",
+        Turn::Cordon => "a cordon would have held it",
+        Turn::Mode => "mode `observe` or `approve` would have held it",
+        Turn::Approval => "without that approval it would have waited for one",
+        Turn::Support => return less_support(mandate),
+        Turn::Unrest => {
+            "a leader that had only begun to watch, or others that fell silent at that moment, would have held it"
+        }
+        Turn::Unproved => {
+            "without the proof, the time that a boot or a hiccup may take would have held it"
+        }
+        Turn::Sooner => {
+            "had it not lasted so long, or had the machine joined or its group been changed shortly before, that would \
+             have held it"
+        }
+        Turn::Failure => {
+            "an operation of the group that had failed shortly before would have held it"
+        }
+        Turn::Spending => {
+            "as many repairs at once, or within the hour, as are allowed would have held it"
+        }
+        Turn::Removals => "as many under way at once as are allowed would have held it",
+        Turn::Company(missing) => {
+            return format!(
+                "had {} more failed with it that it has something in common with, and one of them been healed already, \
+                 that would have held it",
+                count(missing as usize, "machine"),
+            );
+        }
+        Turn::OtherCanary => {
+            "had another of them been healed first, it would have been held until that one was well"
+        }
+        Turn::CanaryOnTrial => "had that one not yet proved to be well, that would have held it",
+        Turn::FewerWell(fewer) => {
+            let members = count(fewer as usize, "member");
+            return format!("had {members} fewer been well, that would have held it");
+        }
+        Turn::NoOtherWell => "had none of the others been well, that would have held it",
+        Turn::NoProof => {
+            "a provisioner that neither proved the old machine off nor could would have held it"
+        }
+        Turn::NoLease => "without its lease it would have been held",
+        // These are what lets pass what was held.
+        Turn::NoAnswer
+        | Turn::LookedInto
+        | Turn::Rest
+        | Turn::Later(_)
+        | Turn::Retry
+        | Turn::Disk
+        | Turn::Ended
+        | Turn::EndedElsewhere
+        | Turn::Income
+        | Turn::IncomeElsewhere
+        | Turn::Allowance
+        | Turn::CanaryWell
+        | Turn::MoreWell(_)
+        | Turn::Flavor
+        | Turn::OtherWell
+        | Turn::Proof
+        | Turn::Forgetting => "",
+    };
+    words.to_owned()
+}
+
+/// What would have let it pass.
+fn let_pass(turn: Turn, mandate: &Mandate) -> String {
+    let words = match turn {
+        Turn::NoAnswer => "no answer to anybody would have let it pass",
+        Turn::LookedInto => {
+            "an answer to the mesh, or witnesses that had tried it and got none, would have let it pass"
+        }
+        Turn::Quiet => "had it not answered the mesh, it would have passed",
+        Turn::Made => "a machine that a provisioner made would have passed",
+        Turn::Way(rung) => {
+            return format!("had its provisioner or its flavor `{rung}`, it would have passed");
+        }
+        Turn::Pause => "without the pause it would have passed",
+        Turn::Cordon => "without the cordon it would have passed",
+        Turn::Mode => "mode `auto`, or `approve` and a person's approval, would have let it pass",
+        Turn::Approval => "a person's approval, or mode `auto`, would have let it pass",
+        Turn::Support => return more_support(mandate),
+        Turn::Rest => "the same, found when nothing had moved for a while, would have passed",
+        Turn::Later(_) => "the same, after that time, would have passed",
+        Turn::Retry => "without the operations that had failed it would have passed",
+        Turn::Disk => "had it not died so often, it would have passed",
+        Turn::Ended => "fewer repairs under way, or a larger `heal.budget`, would have let it pass",
+        Turn::EndedElsewhere => "fewer repairs under way there would have let it pass",
+        Turn::Income => {
+            "fewer repairs within the hour before, or a larger `heal.budget`, would have let it pass"
+        }
+        Turn::IncomeElsewhere => {
+            "fewer repairs there within the hour before would have let it pass"
+        }
+        Turn::Allowance => "a `heal.budget` of more than nothing would have let it pass",
+        Turn::CanaryWell => "had that one proved to be well, it would have passed",
+        Turn::MoreWell(more) => {
+            let members = count(more as usize, "member");
+            return format!("had {members} more been well, it would have passed");
+        }
+        Turn::Flavor => "a flavor that this version knows would have let it pass",
+        Turn::OtherWell => "another machine of the group that is well would have let it pass",
+        Turn::Proof => "a provisioner that can prove the old machine off would have let it pass",
+        Turn::Forgetting => {
+            "a machine that a provisioner made, and can prove off, would have passed"
+        }
+        // These are what holds up what passed.
+        Turn::AnyAnswer
+        | Turn::Unheard
+        | Turn::Joining
+        | Turn::WorksAgain
+        | Turn::InVain(_)
+        | Turn::Unrest
+        | Turn::Unproved
+        | Turn::Sooner
+        | Turn::Failure
+        | Turn::Spending
+        | Turn::Removals
+        | Turn::Company(_)
+        | Turn::OtherCanary
+        | Turn::CanaryOnTrial
+        | Turn::FewerWell(_)
+        | Turn::NoOtherWell
+        | Turn::NoProof
+        | Turn::NoLease => "",
     };
     words.to_owned()
 }
@@ -56,49 +181,12 @@ fn more_support(mandate: &Mandate) -> String {
     }
 }
 
-/// What would have made it hold.
-fn held_up(rule: Rule, decision: &Decision) -> String {
-    let words = match rule {
-        Rule::Evidence => "an answer from the machine to anybody would have held it",
-        Rule::Ladder => "a diagnosis without a remedy would have held it",
-        Rule::Paused => "a pause would have held it",
-        Rule::Cordoned => "a cordon would have held it",
-        Rule::Mode => "mode `observe` or `approve` would have held it",
-        Rule::Quorum => return less_support(&decision.proposal.mandate),
-        Rule::Settled => "a new leader, or a crowd that falls silent together, would have held it",
-        Rule::Grace if is_proved(decision) => {
-            "without the proof, the time that a boot or a hiccup may take would have held it"
-        }
-        Rule::Grace => {
-            "a shorter silence, or a boot or a change of the spec shortly before, would have held it"
-        }
-        Rule::Backoff => {
-            "an operation of the group that had failed shortly before would have held it"
-        }
-        Rule::Budget => {
-            "as many repairs at once, or within the hour, as are allowed would have held it"
-        }
-        Rule::Correlation => "more failures that have something in common would have held it",
-        Rule::WorkloadQuorum => "fewer members that are well would have held it",
-        Rule::LastGoodReplica => {
-            "if it still served, and no other machine of the group were well, that would have held it"
-        }
-        Rule::Fence => {
-            "for a pet, a provisioner that can't prove the old machine off would have held it"
-        }
-    };
-    words.to_owned()
-}
-
+/// The leader asks only as many machines as it needs, so how many did answer says nothing of how many would have.
 fn less_support(mandate: &Mandate) -> String {
-    let spare = mandate.acks.saturating_sub(mandate.needed()) + 1;
+    let machines = mandate.roster.saturating_sub(mandate.proven_gone);
     format!(
-        "{spare} fewer of the machines behind the leader, or of most coordinators, would have held it"
+        "answers from fewer than {} of the {}, or from no quorum of coordinators, would have held it",
+        mandate.needed(),
+        count(machines as usize, "machine"),
     )
-}
-
-/// Whether its provisioner had proved the machine off, or knew that it never came.
-fn is_proved(decision: &Decision) -> bool {
-    let diagnosis = decision.proposal.cause.diagnosis();
-    matches!(diagnosis, Some(Diagnosis::Gone | Diagnosis::NeverJoined))
 }

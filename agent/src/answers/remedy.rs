@@ -1,22 +1,25 @@
 //! What ends a hold: by itself, or by a person's hand.
 
+use super::decisions::machine_name;
 use super::snapshot::Snapshot;
-use crate::fleet::{DecisionId, Group, GroupId, Outcome, PauseKey, PauseScope, Rule, span};
+use crate::fleet::{
+    Decision, GroupId, Outcome, Pause, PauseKey, PauseScope, Rung, Subject, Turn, Wait,
+};
 
 /// What ends what stands, in a sentence; empty where nothing stands.
-pub(super) fn what_ends(
-    snapshot: &Snapshot<'_>,
-    group: Option<&GroupId>,
-    decision: DecisionId,
-    outcome: &Outcome,
-) -> String {
-    match outcome {
-        Outcome::Hold { rule, .. } => what_ends_hold(snapshot, group, *rule),
-        Outcome::Observe { .. } => mode_change(group),
+pub(super) fn what_ends(snapshot: &Snapshot<'_>, decision: &Decision) -> String {
+    let proposal = &decision.proposal;
+    match &proposal.outcome {
+        Outcome::Hold { rule, .. } => {
+            let mut checks = proposal.checks.iter();
+            let check = checks.find(|check| check.rule == *rule && check.holds());
+            let turn = check.and_then(|check| check.turn);
+            turn.map_or_else(String::new, |turn| what_ends_hold(snapshot, decision, turn))
+        }
+        Outcome::Observe { .. } => mode_change(proposal.group.as_ref()),
         Outcome::AwaitApproval { .. } => {
-            format!(
-                "`muster approve {decision}` lets it be done, if it still passes every rule then."
-            )
+            let what = machine_name(snapshot, decision).unwrap_or(decision.id.to_string());
+            format!("`muster approve {what}` lets it be done, if it still passes every rule then.")
         }
         Outcome::Act { .. } | Outcome::Clear => String::new(),
     }
@@ -30,111 +33,191 @@ fn mode_change(group: Option<&GroupId>) -> String {
 }
 
 /// What has to change before a rule lets go.
-pub(super) fn what_ends_hold(
-    snapshot: &Snapshot<'_>,
-    group: Option<&GroupId>,
-    rule: Rule,
-) -> String {
-    let spec = group.and_then(|id| snapshot.state.groups.get(id));
-    let words = match rule {
-        Rule::Evidence => {
-            "It ends when the evidence says more: when the machine answers again, or its provisioner can prove it \
-             off."
+fn what_ends_hold(snapshot: &Snapshot<'_>, decision: &Decision, turn: Turn) -> String {
+    let group = decision.proposal.group.as_ref();
+    let name = || machine_name(snapshot, decision).unwrap_or_else(|| "NAME".to_owned());
+    let words = match turn {
+        Turn::NoAnswer => {
+            "It ends when the machine answers the mesh again, or when nobody gets an answer from it any more."
         }
-        Rule::Ladder => {
-            "Nothing that its provisioner and flavor can do mends this; look at the machine, or destroy it by hand: \
-             once its provisioner says that it is gone, it is replaced."
+        Turn::LookedInto => {
+            "It ends within seconds: when the machine answers, or others have tried it."
         }
-        Rule::Paused => return resume(snapshot, group),
-        Rule::Cordoned => {
-            "`muster uncordon` with the machine's name ends it; orders by hand, such as `muster replace`, pass this rule."
+        Turn::Quiet => "It ends when the machine answers no more: stop its agent, or turn it off.",
+        Turn::Made => {
+            return format!(
+                "Look at the machine and mend it; or turn it off, and `muster forget {}` has its group make another one.",
+                name()
+            );
         }
-        Rule::Mode => return mode_change(group),
-        Rule::Quorum => {
+        Turn::Way(rung) => return another_way(rung, &name()),
+        Turn::Pause => return resume(snapshot, decision),
+        Turn::Cordon => {
+            return format!(
+                "`muster uncordon {}` ends it; orders by hand, such as `muster replace`, pass this rule.",
+                name()
+            );
+        }
+        Turn::Mode | Turn::Approval => return mode_change(group),
+        Turn::Support => {
             "It ends by itself when enough machines answer again. Start those that are down; nothing is lost \
              meanwhile."
         }
-        Rule::Settled => {
+        Turn::Rest => {
             "It ends by itself when nothing moves any more: within seconds, or a minute after a change of leader."
         }
-        Rule::Grace => {
-            "It ends by itself when the time is over; `heal.boot_grace` and `heal.change_grace` of the spec set it."
+        Turn::Later(wait) => waited_out(wait),
+        Turn::Retry => return resume_group(group, "what made the orders fail is mended"),
+        Turn::Disk => return resume_group(group, "its disk is known to be sound"),
+        Turn::Ended => {
+            "It ends by itself when one that is under way is done; `heal.budget` of the spec sets how many may be at \
+             once."
         }
-        Rule::Backoff => return backoff(snapshot, group, spec),
-        Rule::Budget => return budget(snapshot, spec),
-        Rule::Correlation => {
-            "One machine is tried first; when its replacement is well, the others follow by themselves."
+        Turn::Income => {
+            "It ends by itself when the next repair may be paid for; `heal.budget` of the spec sets how many that are \
+             within an hour."
         }
-        Rule::WorkloadQuorum => {
+        Turn::EndedElsewhere => {
+            "It ends by itself when one that is under way there is done; how many may be at once follows from the \
+             number of machines, and from the budgets of the groups."
+        }
+        Turn::IncomeElsewhere => {
+            "It ends by itself when the next repair there may be paid for; how many that are within an hour follows from \
+             the number of machines, and from the budgets of the groups."
+        }
+        Turn::Allowance => "It doesn't end by itself: `heal.budget` of the spec is nothing.",
+        Turn::CanaryWell => {
+            "When that one has proved to be well, the others follow by themselves; if it hasn't, the next is tried."
+        }
+        Turn::MoreWell(_) => {
             "It ends when more members of the group are well, so that the workload can do without this one."
         }
-        Rule::LastGoodReplica => {
+        Turn::Flavor => {
+            "It ends when the leader runs a version of muster that has this flavor, or the spec names another one."
+        }
+        Turn::OtherWell => {
             "It ends when another machine of the group is well. Until then this one may be all that is left of its \
              data."
         }
-        Rule::Fence => {
-            "It ends when the old machine is proved off, so that two copies never run: have its provisioner stop or \
-             destroy it, or start it again."
+        Turn::Proof => {
+            "It ends when the old machine is proved off, or can be, so that two copies never run: mend what keeps its \
+             provisioner from that, have it stop or destroy the machine, or start the machine again."
         }
+        Turn::Forgetting => {
+            return format!(
+                "Turn the machine off, so that two copies never run; then `muster forget {}` has its group make another \
+                 one.",
+                name()
+            );
+        }
+        // A rule that holds does so for none of these.
+        Turn::AnyAnswer
+        | Turn::Unheard
+        | Turn::Joining
+        | Turn::WorksAgain
+        | Turn::InVain(_)
+        | Turn::Unrest
+        | Turn::Unproved
+        | Turn::Sooner
+        | Turn::Failure
+        | Turn::Spending
+        | Turn::Removals
+        | Turn::Company(_)
+        | Turn::OtherCanary
+        | Turn::CanaryOnTrial
+        | Turn::FewerWell(_)
+        | Turn::NoOtherWell
+        | Turn::NoProof
+        | Turn::NoLease => "",
     };
     words.to_owned()
 }
 
-fn resume(snapshot: &Snapshot<'_>, group: Option<&GroupId>) -> String {
-    let pause = group.and_then(|id| snapshot.state.paused_growth(id, snapshot.now_ms));
-    let command = match &pause {
-        Some((
-            PauseKey {
-                name: Some(name), ..
-            },
-            _,
-        )) => format!("`muster resume {name}`"),
-        Some((key, _)) => match &key.scope {
-            PauseScope::Fleet => "`muster resume`".to_owned(),
-            PauseScope::Group(id) => format!("`muster resume --group {id}`"),
-            PauseScope::Zone(zone) => format!("`muster resume --zone {zone}`"),
-            PauseScope::Machine(name) => format!("`muster resume --machine {name}`"),
-        },
-        None if snapshot.pauses().next().is_some() => {
-            return "`muster pause list` shows what is paused, and `muster resume` ends it."
-                .to_owned();
-        }
-        None => return "The pause is over; it goes on at the leader's next look.".to_owned(),
+fn another_way(rung: Rung, name: &str) -> String {
+    let owner = match rung {
+        Rung::RestartWorkload => "`restart` of the group's flavor sets how",
+        Rung::Reboot | Rung::PowerCycle | Rung::Reimage => "its provisioner would have to be able",
     };
-    let command = format!("{command} ends it");
-    match pause.and_then(|(_, pause)| pause.until_ms) {
-        Some(until_ms) => {
-            let left = span(until_ms.saturating_sub(snapshot.now_ms));
-            format!("{command}; by itself it ends in {left}.")
+    format!("There is no way to do that: {owner}. `muster replace {name}` makes another machine.")
+}
+
+fn waited_out(wait: Wait) -> &'static str {
+    match wait {
+        Wait::Silence => {
+            "It ends by itself when the time is over; `heal.unreachable_after` of the spec sets it."
         }
-        None => format!("{command}; by itself it doesn't."),
+        Wait::Crowd => {
+            "It ends by itself when the time is over. Where several fall silent together, which may be the network, it is \
+             12 s; a longer `heal.unreachable_after` of the spec counts."
+        }
+        Wait::Supervisor => {
+            "It ends by itself when the time is over. For an agent or a workload, which may be started again on its \
+             machine, it is 30 s; a longer `heal.unreachable_after` of the spec counts."
+        }
+        Wait::Boot => {
+            "It ends by itself when the time is over; `heal.boot_grace` of the spec sets it."
+        }
+        Wait::Change => {
+            "It ends by itself when the time is over; `heal.change_grace` of the spec sets it."
+        }
     }
 }
 
-fn backoff(snapshot: &Snapshot<'_>, id: Option<&GroupId>, group: Option<&Group>) -> String {
-    let id = id.map_or("GROUP", GroupId::as_str);
-    let waiting = group.and_then(|group| group.backoff(snapshot.now_ms));
-    let by_itself = match waiting {
-        Some(waiting) => {
-            let left = span(waiting.until_ms.saturating_sub(snapshot.now_ms));
-            format!("The next try is in {left}")
-        }
-        None => "The wait is over".to_owned(),
-    };
+fn resume_group(group: Option<&GroupId>, when: &str) -> String {
+    let group = group.map_or("GROUP", GroupId::as_str);
     format!(
-        "{by_itself}; when what made the orders fail is mended, `muster group resume {id}` ends the wait at once."
+        "It ends by itself when the time is over; when {when}, `muster group resume {group}` ends it at once."
     )
 }
 
-fn budget(snapshot: &Snapshot<'_>, group: Option<&Group>) -> String {
-    let next = group.and_then(|group| group.bucket.wait_ms(group.per_hour(), snapshot.now_ms));
-    let next = match next {
-        Some(0) => "It ends by itself when a repair that is under way is done".to_owned(),
-        Some(wait_ms) => format!(
-            "It ends by itself when the next repair may be paid for, in {}",
-            span(wait_ms)
-        ),
-        None => "It doesn't end by itself, since the budget is nothing".to_owned(),
+// === pauses ===
+
+/// How the pauses are ended that hold what a decision is about. All have to be.
+fn resume(snapshot: &Snapshot<'_>, decision: &Decision) -> String {
+    let pauses = pauses_over(snapshot, decision);
+    if pauses.is_empty() {
+        return "The pause is over; it goes on at the leader's next look.".to_owned();
+    }
+    let commands: Vec<_> = pauses.iter().map(|(key, _)| resume_command(key)).collect();
+    let ends = if commands.len() == 1 {
+        "ends it"
+    } else {
+        "end it, together"
     };
-    format!("{next}; `heal.budget` of the spec sets how much there is.")
+    let commands = commands.join(" and ");
+    let by_itself = pauses.iter().all(|(_, pause)| pause.until_ms.is_some());
+    let by_itself = if by_itself {
+        "by itself it ends when its time is over"
+    } else {
+        "by itself it doesn't"
+    };
+    format!("{commands} {ends}; {by_itself}.")
+}
+
+fn pauses_over<'a>(snapshot: &Snapshot<'a>, decision: &Decision) -> Vec<(&'a PauseKey, &'a Pause)> {
+    let Some(group) = &decision.proposal.group else {
+        return Vec::new();
+    };
+    let machine = match &decision.proposal.subject {
+        Subject::Machine(id) => snapshot.state.machines.get(id),
+        Subject::Group(_) => None,
+    };
+    let covers = |key: &PauseKey| key.scope.covers(group, machine, None);
+    let pauses: Vec<_> = snapshot.pauses().filter(|(key, _)| covers(key)).collect();
+    if !pauses.is_empty() {
+        return pauses;
+    }
+    // Those of all zones that the group may grow in: the end of one is enough.
+    let growth = snapshot.state.paused_growth(group, snapshot.now_ms);
+    growth.into_iter().collect()
+}
+
+fn resume_command(key: &PauseKey) -> String {
+    match (&key.name, &key.scope) {
+        (Some(name), _) => format!("`muster resume {name}`"),
+        (None, PauseScope::Fleet) => "`muster resume`".to_owned(),
+        (None, PauseScope::Group(id)) => format!("`muster resume --group {id}`"),
+        (None, PauseScope::Zone(zone)) => format!("`muster resume --zone {zone}`"),
+        (None, PauseScope::Machine(name)) => format!("`muster resume --machine {name}`"),
+    }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::HOLD_RENEWED_MS_MIN;
 use super::text::Text;
+use super::turn::Turn;
 
 /// A rule that can stop an action. The order of the variants is the order of the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +121,8 @@ pub struct Check {
     /// Until when it will go on holding if nothing else changes, in milliseconds since 1970; `None` where time alone
     /// changes nothing. The words say no remaining time, which would be wrong a moment later.
     pub until_ms: Option<u64>,
+    /// What alone would have turned it; `None` where nothing that the rule looks at would have.
+    pub turn: Option<Turn>,
 }
 
 impl Check {
@@ -130,6 +133,7 @@ impl Check {
             verdict: Verdict::Pass,
             margin: margin.into(),
             until_ms: None,
+            turn: None,
         }
     }
 
@@ -140,6 +144,7 @@ impl Check {
             verdict: Verdict::Hold,
             margin: margin.into(),
             until_ms: None,
+            turn: None,
         }
     }
 

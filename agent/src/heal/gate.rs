@@ -1,6 +1,6 @@
 //! What a rule says, and until when.
 
-use crate::fleet::{Check, Rule, Text};
+use crate::fleet::{Check, Rule, Text, Turn};
 
 /// What a rule says, and until when it will go on saying so if nothing else changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,12 @@ impl Gate {
         let mut gate = Self::hold_and_look(rule, margin, until_ms);
         gate.check.until_ms = Some(until_ms);
         gate
+    }
+
+    /// What would have turned it.
+    pub(super) fn turned_by(mut self, turn: Turn) -> Self {
+        self.check.turn = Some(turn);
+        self
     }
 
     /// It may hold for longer than that, but is to be asked again then.

@@ -18,7 +18,7 @@ use super::diagnose::Finding;
 use super::gate::Gate;
 use super::ladder::Cure;
 use crate::fleet::limits::{HOUR_MS, PET_REPLACED_MAX};
-use crate::fleet::{FleetState, Group, HealMode, Machine, PauseKey, Rule, Would, span};
+use crate::fleet::{FleetState, Group, HealMode, Machine, PauseKey, Rule, Turn, Would, span};
 
 /// What a rule is asked about: taking one machine away, or adding to a group.
 pub(super) struct Question<'a> {
@@ -160,7 +160,7 @@ fn paused(question: &Question<'_>) -> Gate {
         None => state.paused_growth(id, now_ms),
     };
     let Some((PauseKey { scope, name }, pause)) = pause else {
-        return Gate::pass(Rule::Paused, "nobody paused it");
+        return Gate::pass(Rule::Paused, "nobody paused it").turned_by(Turn::Pause);
     };
     let named = name
         .as_ref()
@@ -169,7 +169,7 @@ fn paused(question: &Question<'_>) -> Gate {
         "" => String::new(),
         reason => format!(": {reason}"),
     };
-    match pause.until_ms {
+    let gate = match pause.until_ms {
         Some(until_ms) => {
             let margin = format!("{scope} is paused{named}{reason}");
             Gate::hold_until(Rule::Paused, margin, until_ms)
@@ -178,7 +178,8 @@ fn paused(question: &Question<'_>) -> Gate {
             let margin = format!("{scope} is paused{named} until resumed{reason}");
             Gate::hold(Rule::Paused, margin)
         }
-    }
+    };
+    gate.turned_by(Turn::Pause)
 }
 
 /// Whoever cordoned a machine wants to have it as it is.
@@ -186,7 +187,7 @@ fn cordoned(question: &Question<'_>) -> Gate {
     let machine = question.machine.map(|(machine, _)| machine.id);
     let cordon = machine.and_then(|id| question.state.cordons.get(&id));
     let Some(cordon) = cordon else {
-        return Gate::pass(Rule::Cordoned, "nobody cordoned it");
+        return Gate::pass(Rule::Cordoned, "nobody cordoned it").turned_by(Turn::Cordon);
     };
     let by = cordon.by.as_ref();
     let by = by.map_or_else(String::new, |by| format!(" by {by}"));
@@ -195,14 +196,16 @@ fn cordoned(question: &Question<'_>) -> Gate {
         "it was cordoned {since} ago{by}, so it is left to people: {}",
         cordon.reason
     );
-    Gate::hold(Rule::Cordoned, margin)
+    Gate::hold(Rule::Cordoned, margin).turned_by(Turn::Cordon)
 }
 
 fn mode(question: &Question<'_>) -> Gate {
     match question.group.spec.heal.mode {
-        HealMode::Auto => Gate::pass(Rule::Mode, "the group heals by itself"),
-        HealMode::Approve => approved(question),
-        HealMode::Observe => Gate::hold(Rule::Mode, "in mode `observe` nothing is done"),
+        HealMode::Auto => Gate::pass(Rule::Mode, "the group heals by itself").turned_by(Turn::Mode),
+        HealMode::Approve => approved(question).turned_by(Turn::Approval),
+        HealMode::Observe => {
+            Gate::hold(Rule::Mode, "in mode `observe` nothing is done").turned_by(Turn::Mode)
+        }
     }
 }
 
@@ -241,7 +244,8 @@ fn backoff(question: &Question<'_>) -> Gate {
         return gate;
     }
     match question.group.backoff(now_ms) {
-        None => Gate::pass(Rule::Backoff, "no operation of the group failed lately"),
+        None => Gate::pass(Rule::Backoff, "no operation of the group failed lately")
+            .turned_by(Turn::Failure),
         Some(backoff) => {
             let failed = backoff.failed;
             let id = &question.group.spec.id;
@@ -252,7 +256,7 @@ fn backoff(question: &Question<'_>) -> Gate {
             } else {
                 format!("{failed} of the last operations failed; the next try waits")
             };
-            Gate::hold_until(Rule::Backoff, margin, backoff.until_ms)
+            Gate::hold_until(Rule::Backoff, margin, backoff.until_ms).turned_by(Turn::Retry)
         }
     }
 }
@@ -273,5 +277,5 @@ fn disk(question: &Question<'_>) -> Option<Gate> {
         span(now_ms.saturating_sub(since_ms))
     );
     let until_ms = since_ms.saturating_add(HOUR_MS);
-    Some(Gate::hold_until(Rule::Backoff, margin, until_ms))
+    Some(Gate::hold_until(Rule::Backoff, margin, until_ms).turned_by(Turn::Disk))
 }

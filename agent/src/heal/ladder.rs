@@ -6,8 +6,8 @@ use muster_flavors::Registry;
 use super::board::Board;
 use super::diagnose::Finding;
 use crate::fleet::{
-    Diagnosis, Group, Machine, Phase, ProviderEvidence, ProviderWord, Rung, Template, Unreachable,
-    Would, span,
+    Diagnosis, Group, Machine, Phase, ProviderEvidence, ProviderWord, Rung, Template, Turn,
+    Unreachable, Would, span,
 };
 use crate::spec::for_flavor;
 
@@ -18,6 +18,10 @@ pub(super) struct Cure {
     pub(super) would: Option<Would>,
     /// Why that, in a sentence.
     pub(super) why: String,
+    /// Whether a person asks for it.
+    pub(super) by_hand: bool,
+    /// What would have led to something else; `None` where nothing would have.
+    pub(super) turn: Option<Turn>,
 }
 
 /// The next rung for a machine.
@@ -33,12 +37,16 @@ pub(super) fn cure(board: &Board<'_>, group: &Group, machine: &Machine, finding:
         return Cure {
             would: Some(Would::Treat(*rung)),
             why: passed.join("; "),
+            by_hand: false,
+            turn: Some(Turn::InVain(*rung)),
         };
     }
     if finding.diagnosis == Diagnosis::Left {
         return Cure {
             would: Some(Would::Retire),
             why: "a machine that left is cleared away".to_owned(),
+            by_hand: false,
+            turn: None,
         };
     }
     // Nobody could take its old machine away, and it may well be at work.
@@ -47,6 +55,8 @@ pub(super) fn cure(board: &Board<'_>, group: &Group, machine: &Machine, finding:
         return Cure {
             would: None,
             why: passed.join("; "),
+            by_hand: false,
+            turn: Some(Turn::Made),
         };
     }
     passed.push(if rungs.is_empty() {
@@ -57,6 +67,8 @@ pub(super) fn cure(board: &Board<'_>, group: &Group, machine: &Machine, finding:
     Cure {
         would: Some(Would::Replace),
         why: passed.join("; "),
+        by_hand: false,
+        turn: (!rungs.is_empty()).then_some(Turn::Made),
     }
 }
 
@@ -120,12 +132,17 @@ pub(super) fn by_hand(board: &Board<'_>, group: &Group, machine: &Machine, what:
             "; its flavor has no `drain`, so it is cordoned and there is nothing to drain",
         );
     }
-    match missing {
-        Some(why) => Cure { would: None, why },
-        None => Cure {
-            would: Some(what),
-            why,
-        },
+    let turn = match what {
+        Would::Treat(rung) => Some(Turn::Way(rung)),
+        Would::Replace | Would::Retire => Some(Turn::Made),
+        Would::Drain => None,
+    };
+    let would = missing.is_none().then_some(what);
+    Cure {
+        would,
+        why: missing.unwrap_or(why),
+        by_hand: true,
+        turn,
     }
 }
 

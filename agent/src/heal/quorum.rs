@@ -10,10 +10,15 @@ use muster_mesh::identity::MachineId;
 use super::gate::Gate;
 use super::situation::Authority;
 use super::timing::PROOF_STANDS_MS;
-use crate::fleet::{FleetState, Mandate, Rule, count, span};
+use crate::fleet::{FleetState, Mandate, Rule, Turn, count, span};
 
 /// The leader's mandate, and what the rule `quorum` says about it.
 pub fn quorum(state: &FleetState, authority: &Authority, now_ms: u64) -> (Mandate, Gate) {
+    let (mandate, gate) = judged(state, authority, now_ms);
+    (mandate, gate.turned_by(Turn::Support))
+}
+
+fn judged(state: &FleetState, authority: &Authority, now_ms: u64) -> (Mandate, Gate) {
     let roster: BTreeSet<MachineId> = state.electors().map(|machine| machine.id).collect();
     let acks = authority.acknowledged.intersection(&roster).count();
     // Who has just acknowledged is not gone, whatever a provider says.

@@ -19,3 +19,4 @@ mod returns;
 mod scaling;
 mod table;
 mod trials;
+mod turning;

@@ -2,12 +2,13 @@
 
 use super::scene::Scene;
 use crate::answers::explain;
+use crate::answers::otherwise::otherwise;
 use crate::api::types::{CheckVerdict, DecisionRow, Explanation, OutcomeKind};
 use crate::api::{ApiError, ErrorKind};
 use crate::fleet::testing::{cattle, group};
 use crate::fleet::{
     Check, Command, Diagnosis, GroupSpec, HealMode, MemberStatus, Outcome, PauseScope, Proposal,
-    Rule, StepResult, Would,
+    Rule, StepResult, Turn, Verdict, Wait, Would,
 };
 
 fn ask(scene: &Scene, subject: &str) -> Result<Explanation, ApiError> {
@@ -85,17 +86,55 @@ fn a_machine_that_is_down_without_a_decision_says_why_there_is_none() {
 
 #[test]
 fn a_hold_names_its_rule_its_margin_and_what_ends_it() {
-    for rule in Rule::ORDER {
-        if rule == Rule::Mode {
-            continue; // A mode has outcomes of its own.
-        }
+    // A mode has outcomes of its own.
+    let holds = [
+        (Rule::Evidence, Turn::NoAnswer, "when nobody gets an answer"),
+        (Rule::Ladder, Turn::Made, "`muster forget web-1`"),
+        (Rule::Paused, Turn::Pause, "The pause is over"),
+        (Rule::Cordoned, Turn::Cordon, "`muster uncordon web-1`"),
+        (Rule::Quorum, Turn::Support, "enough machines answer"),
+        (Rule::Settled, Turn::Rest, "nothing moves any more"),
+        (
+            Rule::Grace,
+            Turn::Later(Wait::Silence),
+            "`heal.unreachable_after`",
+        ),
+        (Rule::Grace, Turn::Later(Wait::Crowd), "it is 12 s"),
+        (Rule::Grace, Turn::Later(Wait::Supervisor), "it is 30 s"),
+        (Rule::Grace, Turn::Later(Wait::Boot), "`heal.boot_grace`"),
+        (Rule::Backoff, Turn::Retry, "`muster group resume web`"),
+        (Rule::Backoff, Turn::Disk, "its disk is known to be sound"),
+        (
+            Rule::Budget,
+            Turn::Ended,
+            "under way is done; `heal.budget`",
+        ),
+        (Rule::Budget, Turn::Income, "may be paid for; `heal.budget`"),
+        (
+            Rule::Budget,
+            Turn::IncomeElsewhere,
+            "the number of machines",
+        ),
+        (Rule::Correlation, Turn::CanaryWell, "the others follow"),
+        (Rule::WorkloadQuorum, Turn::MoreWell(1), "more members"),
+        (Rule::LastGoodReplica, Turn::OtherWell, "another machine"),
+        (Rule::Fence, Turn::Proof, "proved off, or can be"),
+        (Rule::Fence, Turn::Forgetting, "`muster forget web-1`"),
+    ];
+    for (rule, turn, ends) in holds {
         let mut scene = Scene::new();
         scene.see("web-1", MemberStatus::Down);
-        let hold = scene
+        let mut hold = scene
             .fleet
             .hold(scene.fleet.id("web-1"), Diagnosis::Unreachable, rule);
+        hold.checks[0].turn = Some(turn);
         scene.fleet.ok(Command::Decide(vec![hold]));
         let explanation = ask(&scene, "web-1").unwrap();
+        assert!(
+            explanation.summary.contains(ends),
+            "{}",
+            explanation.summary
+        );
         let expected = format!("Nothing is done, because rule `{rule}` holds: not now. ");
         assert!(
             explanation.summary.contains(&expected),
@@ -185,7 +224,7 @@ fn modes_say_what_would_be_done_and_how_to_have_it_done() {
         assert_eq!(decision.outcome.action.as_deref(), Some("replace web-1"));
         let command = match mode {
             HealMode::Observe => "`muster group heal-mode web auto`".to_owned(),
-            _ => format!("`muster approve {}`", decision.id),
+            _ => "`muster approve web-1`".to_owned(),
         };
         assert!(found.summary.contains(&command), "{}", found.summary);
         says(
@@ -227,28 +266,90 @@ fn each_rule_says_what_would_have_turned_it() {
     let (one, two) = (scene.fleet.id("web-1"), scene.fleet.id("web-2"));
     let mut replace = scene.fleet.replace(one, Diagnosis::Gone);
     // Six of six stand behind the leader, four are needed.
-    replace.checks = Rule::ORDER.map(|rule| Check::pass(rule, "fine")).into();
+    let mut quorum = Check::pass(Rule::Quorum, "fine");
+    quorum.turn = Some(Turn::Support);
+    let alone = Check::pass(Rule::Fence, "cattle need no fence");
+    replace.checks = vec![quorum, alone];
     scene.fleet.act(replace);
     let acted = ask(&scene, "web-1").unwrap().decisions.remove(0);
     let turned = |row: &DecisionRow, rule: &str| {
         let of_rule = row.checks.iter().find(|check| check.rule == rule);
         of_rule.unwrap().otherwise.clone()
     };
-    for check in &acted.checks {
-        assert!(check.otherwise.contains("would have held it"), "{check:?}");
-    }
     assert_eq!(
         turned(&acted, "quorum"),
-        "3 fewer of the machines behind the leader, or of most coordinators, would have held it"
+        "answers from fewer than 4 of the 6 machines, or from no quorum of coordinators, would have held it"
     );
+    // What was forced had held.
+    let mut forced = Check::hold(Rule::Backoff, "2 failed");
+    (forced.verdict, forced.turn) = (Verdict::Forced, Some(Turn::Retry));
+    assert_eq!(
+        otherwise(scene.fleet.state.decisions.back().unwrap(), &forced),
+        "without the operations that had failed it would have passed"
+    );
+    assert_eq!(turned(&acted, "fence"), "", "nothing would have");
 
     let mut held = scene.fleet.hold(two, Diagnosis::Unreachable, Rule::Quorum);
     // The condemned one doesn't count any more: three of five.
     held.mandate.acks = 1;
+    held.checks[0].turn = Some(Turn::Support);
     scene.fleet.ok(Command::Decide(vec![held]));
     let held = ask(&scene, "web-2").unwrap().decisions.remove(0);
     assert_eq!(
         turned(&held, "quorum"),
         "2 more of the machines behind the leader would have let it pass"
+    );
+}
+
+#[test]
+fn each_pause_that_holds_is_named_by_the_command_that_ends_it() {
+    let mut scene = Scene::new();
+    let id = scene.fleet.id("web-2");
+    for (scope, name) in [
+        (PauseScope::Machine("web-2".parse().unwrap()), None),
+        (
+            PauseScope::Group(group("web")),
+            Some("move".parse().unwrap()),
+        ),
+        (PauseScope::Machine("web-1".parse().unwrap()), None),
+    ] {
+        scene.fleet.ok(Command::Pause {
+            name,
+            scope,
+            reason: "moving racks".into(),
+            until_ms: None,
+        });
+    }
+    let mut hold = scene.fleet.hold(id, Diagnosis::Gone, Rule::Paused);
+    hold.checks[0].turn = Some(Turn::Pause);
+    scene.fleet.ok(Command::Decide(vec![hold]));
+    says(
+        &scene,
+        "web-2",
+        &[
+            "`muster resume move` and `muster resume --machine web-2` end it, together; by itself it doesn't.",
+        ],
+    );
+}
+
+#[test]
+fn what_is_over_is_told_in_the_past() {
+    let mut scene = Scene::new();
+    let id = scene.fleet.id("web-2");
+    let mut hold = scene.fleet.hold(id, Diagnosis::Slow, Rule::Evidence);
+    hold.checks[0].turn = Some(Turn::NoAnswer);
+    scene.fleet.ok(Command::Decide(vec![hold]));
+    let over = Proposal {
+        cause: scene.fleet.diagnosed(Diagnosis::Healthy),
+        checks: Vec::new(),
+        outcome: Outcome::Clear,
+        ..scene.fleet.hold(id, Diagnosis::Slow, Rule::Evidence)
+    };
+    scene.fleet.ok(Command::Decide(vec![over]));
+    let first = scene.fleet.state.decisions.iter().rev().nth(1).unwrap().id;
+    let told = summary(&scene, &first.to_string());
+    assert!(
+        told.ends_with("Nothing was done then, because rule `evidence` held: not now."),
+        "{told}"
     );
 }

@@ -162,6 +162,9 @@ fn what_would_have_changed(decision: &DecisionRow, out: &Output) -> String {
         ),
         (0, _) => return String::new(),
     };
+    // What nothing would have turned goes without saying.
+    let told = |check: &&&CheckRow| !check.otherwise.is_empty();
+    let rows: Vec<_> = rows.iter().filter(told).collect();
     if rows.is_empty() {
         return String::new();
     }

@@ -1,7 +1,7 @@
 //! `budget`: how many machines may be replaced at one time, and within an hour.
 
 use super::Question;
-use crate::fleet::Rule;
+use crate::fleet::{Rule, Turn};
 use crate::heal::gate::Gate;
 
 pub(super) fn budget(question: &Question<'_>) -> Gate {
@@ -20,17 +20,19 @@ pub(super) fn budget(question: &Question<'_>) -> Gate {
             "{}; {tokens} of {per_hour} are left this hour",
             at_once.check.margin
         );
-        return Gate::pass(Rule::Budget, margin);
+        return Gate::pass(Rule::Budget, margin).turned_by(Turn::Spending);
     }
     match group.bucket.wait_ms(per_hour, now_ms) {
         Some(wait_ms) => {
             let margin = format!("this hour's {per_hour} replacements are spent");
             Gate::hold_until(Rule::Budget, margin, now_ms.saturating_add(wait_ms))
+                .turned_by(Turn::Income)
         }
         None => Gate::hold(
             Rule::Budget,
             "the group may never be healed: its budget is 0 an hour",
-        ),
+        )
+        .turned_by(Turn::Allowance),
     }
 }
 
@@ -44,9 +46,9 @@ fn beyond_the_group(question: &Question<'_>) -> Option<Gate> {
         .find_map(|limit| Some((limit, limit.held()?)))?;
     Some(if limit.tokens == 0 {
         let until_ms = now_ms.saturating_add(limit.wait_ms);
-        Gate::hold_until(Rule::Budget, detail, until_ms)
+        Gate::hold_until(Rule::Budget, detail, until_ms).turned_by(Turn::IncomeElsewhere)
     } else {
-        Gate::hold(Rule::Budget, detail)
+        Gate::hold(Rule::Budget, detail).turned_by(Turn::EndedElsewhere)
     })
 }
 
@@ -55,8 +57,8 @@ pub(super) fn at_once(question: &Question<'_>) -> Gate {
     let at_once = question.group.at_once();
     let margin = format!("{under_way} of {at_once} at once are under way");
     if under_way < at_once {
-        Gate::pass(Rule::Budget, margin)
+        Gate::pass(Rule::Budget, margin).turned_by(Turn::Removals)
     } else {
-        Gate::hold(Rule::Budget, margin)
+        Gate::hold(Rule::Budget, margin).turned_by(Turn::Ended)
     }
 }

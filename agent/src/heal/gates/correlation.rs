@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use muster_mesh::identity::MachineId;
 
 use super::Question;
-use crate::fleet::{Diagnosis, FleetState, GroupId, Intent, IntentState, Machine, Origin, Rule};
+use crate::fleet::{
+    Diagnosis, FleetState, GroupId, Intent, IntentState, Machine, Origin, Rule, Turn,
+};
 use crate::heal::board::{Board, Failed};
 use crate::heal::gate::Gate;
 use crate::heal::recovery::proved_ms;
@@ -124,13 +126,13 @@ pub(super) fn correlation(question: &Question<'_>) -> Gate {
     };
     let others = event.size.saturating_sub(1);
     if event.size < EVENT_MIN {
-        return Gate::pass(
-            rule,
-            match others {
-                0 => "it fails alone".to_owned(),
-                _ => format!("{others} other has failed with it, which may be chance"),
-            },
-        );
+        let margin = match others {
+            0 => "it fails alone".to_owned(),
+            _ => format!("{others} other has failed with it, which may be chance"),
+        };
+        let missing = EVENT_MIN.saturating_sub(event.size);
+        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+        return Gate::pass(rule, margin).turned_by(Turn::Company(missing));
     }
     let what = format!(
         "{} that failed together share {}",
@@ -140,14 +142,17 @@ pub(super) fn correlation(question: &Question<'_>) -> Gate {
     match event.canary {
         Some((Fate::Well, name)) => {
             Gate::pass(rule, format!("{what}; {name} was healed first and is well"))
+                .turned_by(Turn::CanaryOnTrial)
         }
         Some((Fate::UnderWay, name)) => Gate::hold(
             rule,
             format!(
                 "{what}, so they are one event: {name} is healed first, as the canary, and has to prove to be well"
             ),
-        ),
-        _ => Gate::pass(rule, format!("{what}; it is healed first, as the canary")),
+        )
+        .turned_by(Turn::CanaryWell),
+        _ => Gate::pass(rule, format!("{what}; it is healed first, as the canary"))
+            .turned_by(Turn::OtherCanary),
     }
 }
 

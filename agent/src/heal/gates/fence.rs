@@ -1,7 +1,7 @@
 //! `fence`: two copies of a pet never run.
 
 use super::Question;
-use crate::fleet::{LeaseTerms, Phase, ProviderWord, Rule, clock_time, span};
+use crate::fleet::{LeaseTerms, Phase, ProviderWord, Rule, Turn, clock_time, span};
 use crate::heal::gate::Gate;
 
 pub(super) fn fence(question: &Question<'_>) -> Gate {
@@ -9,8 +9,13 @@ pub(super) fn fence(question: &Question<'_>) -> Gate {
     let Some((machine, finding)) = question.machine.filter(|(machine, _)| machine.is_pet()) else {
         return Gate::pass(rule, "cattle need no fence");
     };
+    let needs_proof = machine.lease.is_none() || machine.unaccounted_ms.is_some();
     if finding.proved_off {
-        return Gate::pass(rule, "its provider proves that it is off");
+        let gate = Gate::pass(rule, "its provider proves that it is off");
+        return match needs_proof {
+            true => gate.turned_by(Turn::NoProof),
+            false => gate,
+        };
     }
     let made_by = machine
         .instance
@@ -22,6 +27,7 @@ pub(super) fn fence(question: &Question<'_>) -> Gate {
         .map(|_| question.group.spec.instance.provisioner.as_str());
     let seen = question.board.situation.machines.get(&machine.id);
     let provider = seen.and_then(|seen| seen.provider.as_ref());
+    let made = made_by.or(ordered).is_some();
     let proof = match (made_by.or(ordered), provider) {
         (None, _) => Err(format!(
             "no provisioner made it, so none can prove it off: turn it off, then `muster forget {}`",
@@ -54,12 +60,13 @@ pub(super) fn fence(question: &Question<'_>) -> Gate {
                 clock_time(since_ms),
                 machine.name
             ),
-        );
+        )
+        .turned_by(what_lets_go(made));
     }
     match (proof, machine.lease) {
         (Ok(()), None) => {
             let margin = "it is destroyed and proved off before its successor is made";
-            Gate::pass(rule, margin)
+            Gate::pass(rule, margin).turned_by(Turn::NoProof)
         }
         (Ok(()), Some(terms)) => {
             let over = over(terms);
@@ -70,10 +77,15 @@ pub(super) fn fence(question: &Question<'_>) -> Gate {
             let over = over(terms);
             let margin =
                 format!("{why}; but it runs under a lease, and its successor is made {over}");
-            Gate::pass(rule, margin)
+            Gate::pass(rule, margin).turned_by(Turn::NoLease)
         }
-        (Err(why), None) => Gate::hold(rule, why),
+        (Err(why), None) => Gate::hold(rule, why).turned_by(what_lets_go(made)),
     }
+}
+
+/// What lets it pass: a proof, unless nobody is there who could give one.
+fn what_lets_go(made: bool) -> Turn {
+    if made { Turn::Proof } else { Turn::Forgetting }
 }
 
 fn over(terms: LeaseTerms) -> String {

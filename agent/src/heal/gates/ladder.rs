@@ -1,7 +1,8 @@
 //! `evidence` and `ladder`: does the diagnosis lead to an action at all, and to this one?
 
 use super::Question;
-use crate::fleet::{Diagnosis, Machine, MemberStatus, Rule};
+use crate::fleet::{Diagnosis, Machine, MemberStatus, Phase, Rule, Turn};
+use crate::heal::Finding;
 use crate::heal::gate::Gate;
 
 /// Slow is not dead: while anyone gets an answer from a machine, nothing destroys it.
@@ -12,7 +13,7 @@ pub(super) fn evidence(question: &Question<'_>) -> Gate {
     match finding.diagnosis {
         Diagnosis::Slow | Diagnosis::Partitioned => {
             let margin = format!("{}; slow is not dead", finding.summary);
-            Gate::hold(Rule::Evidence, margin)
+            Gate::hold(Rule::Evidence, margin).turned_by(Turn::NoAnswer)
         }
         // Where nobody has been asked yet, somebody may get an answer.
         Diagnosis::Suspected if is_unheard(question, machine) => Gate::hold(
@@ -21,12 +22,40 @@ pub(super) fn evidence(question: &Question<'_>) -> Gate {
                 "{}; whether anybody gets an answer is not known yet",
                 finding.summary
             ),
-        ),
+        )
+        .turned_by(Turn::LookedInto),
         Diagnosis::Left if answers(question, machine) => Gate::hold(
             Rule::Evidence,
             "it said goodbye for good and answers all the same",
-        ),
-        _ => Gate::pass(Rule::Evidence, finding.summary.clone()),
+        )
+        .turned_by(Turn::Quiet),
+        _ => {
+            let gate = Gate::pass(Rule::Evidence, finding.summary.clone());
+            match what_turns(question, machine, finding) {
+                Some(turn) => gate.turned_by(turn),
+                None => gate,
+            }
+        }
+    }
+}
+
+/// What would have held it; `None` where nothing that is seen of the machine would have.
+fn what_turns(question: &Question<'_>, machine: &Machine, finding: &Finding) -> Option<Turn> {
+    let by_hand = question.cure.is_none_or(|cure| cure.by_hand);
+    let given_up = matches!(machine.phase, Phase::Lost { .. });
+    match finding.diagnosis {
+        Diagnosis::NeverJoined => Some(Turn::Joining),
+        Diagnosis::Gone | Diagnosis::Unreachable | Diagnosis::AgentDown => {
+            (!given_up).then_some(Turn::AnyAnswer)
+        }
+        Diagnosis::WorkloadFailed if !by_hand => Some(Turn::WorksAgain),
+        Diagnosis::Left => (!machine.condemned).then_some(Turn::Quiet),
+        Diagnosis::WorkloadFailed | Diagnosis::Healthy | Diagnosis::Suspected => {
+            Some(Turn::Unheard)
+        }
+        Diagnosis::Rebooting | Diagnosis::Starting | Diagnosis::Slow | Diagnosis::Partitioned => {
+            None
+        }
     }
 }
 
@@ -46,9 +75,15 @@ fn is_unheard(question: &Question<'_>, machine: &Machine) -> bool {
 
 /// Whether there is a rung for the machine, and which.
 pub(super) fn ladder(question: &Question<'_>) -> Gate {
-    match question.cure {
-        None => Gate::pass(Rule::Ladder, "no machine has failed"),
-        Some(cure) if cure.would.is_some() => Gate::pass(Rule::Ladder, cure.why.clone()),
-        Some(cure) => Gate::hold(Rule::Ladder, cure.why.clone()),
+    let Some(cure) = question.cure else {
+        return Gate::pass(Rule::Ladder, "no machine has failed");
+    };
+    let gate = match cure.would {
+        Some(_) => Gate::pass(Rule::Ladder, cure.why.clone()),
+        None => Gate::hold(Rule::Ladder, cure.why.clone()),
+    };
+    match cure.turn {
+        Some(turn) => gate.turned_by(turn),
+        None => gate,
     }
 }

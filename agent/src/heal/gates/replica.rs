@@ -2,7 +2,7 @@
 
 use super::Question;
 use super::workload::{is_only_treated, serves};
-use crate::fleet::Rule;
+use crate::fleet::{Rule, Turn};
 use crate::heal::gate::Gate;
 
 pub(super) fn last_good_replica(question: &Question<'_>) -> Gate {
@@ -34,8 +34,11 @@ pub(super) fn last_good_replica(question: &Question<'_>) -> Gate {
         .count();
     match (well, others.len()) {
         (0, 0) => Gate::pass(rule, "it has no others"),
-        (0, 1) => Gate::hold(rule, "the other machine of its group is not well"),
-        (0, others) => Gate::hold(rule, format!("none of the {others} others is well")),
-        (well, others) => Gate::pass(rule, format!("{well} of {others} others are well")),
+        (0, 1) => Gate::hold(rule, "the other machine of its group is not well")
+            .turned_by(Turn::OtherWell),
+        (0, others) => Gate::hold(rule, format!("none of the {others} others is well"))
+            .turned_by(Turn::OtherWell),
+        (well, others) => Gate::pass(rule, format!("{well} of {others} others are well"))
+            .turned_by(Turn::NoOtherWell),
     }
 }

@@ -3,7 +3,7 @@
 use muster_mesh::identity::MachineId;
 
 use super::Question;
-use crate::fleet::{MemberStatus, Rule, count, span};
+use crate::fleet::{MemberStatus, Rule, Turn, count, span};
 use crate::heal::gate::Gate;
 use crate::heal::timing::{DETECTION_MS, MOVING_MS, RETURN_MS, STOOD_MS};
 
@@ -30,7 +30,7 @@ pub(super) fn settled(question: &Question<'_>) -> Gate {
             span(DETECTION_MS)
         );
         let until_ms = watching_ms.saturating_add(DETECTION_MS);
-        return Gate::hold_until(Rule::Settled, margin, until_ms);
+        return Gate::hold_until(Rule::Settled, margin, until_ms).turned_by(Turn::Rest);
     }
     let led_ms = now_ms.saturating_sub(since_ms);
     // Where most were there all the time, the old leader is what failed, and one of those that are missing.
@@ -42,7 +42,7 @@ pub(super) fn settled(question: &Question<'_>) -> Gate {
             silent.len(),
             span(RETURN_MS)
         );
-        return Gate::hold_until(Rule::Settled, margin, until_ms);
+        return Gate::hold_until(Rule::Settled, margin, until_ms).turned_by(Turn::Rest);
     }
     let just_now = |at_ms: &&u64| now_ms.saturating_sub(**at_ms) < MOVING_MS;
     let moving = silent.iter().filter(just_now).count();
@@ -51,12 +51,14 @@ pub(super) fn settled(question: &Question<'_>) -> Gate {
             "{} fell silent within the last second",
             count(moving, "machine")
         );
-        return Gate::hold_and_look(Rule::Settled, margin, now_ms.saturating_add(MOVING_MS));
+        let at_ms = now_ms.saturating_add(MOVING_MS);
+        return Gate::hold_and_look(Rule::Settled, margin, at_ms).turned_by(Turn::Rest);
     }
     Gate::pass(
         Rule::Settled,
         format!("the leader has led for {}", span(led_ms)),
     )
+    .turned_by(Turn::Unrest)
 }
 
 /// Whether most coordinators, and most of the roster, had been there for a while when the leader changed. After a power cut

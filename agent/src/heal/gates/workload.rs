@@ -1,7 +1,7 @@
 //! `workload-quorum`: the workload never loses its quorum by our hand.
 
 use super::Question;
-use crate::fleet::{Diagnosis, Machine, Rule, Rung, Would};
+use crate::fleet::{Diagnosis, Machine, Rule, Rung, Turn, Would};
 use crate::heal::Finding;
 use crate::heal::gate::Gate;
 use crate::heal::ladder;
@@ -31,7 +31,8 @@ pub(super) fn workload_quorum(question: &Question<'_>) -> Gate {
         return Gate::hold(
             rule,
             format!("flavor `{name}` is unknown here, and so is what the workload needs"),
-        );
+        )
+        .turned_by(Turn::Flavor);
     };
     let needed = members.saturating_sub(flavor.may_be_missing(members));
     if needed == 0 {
@@ -42,10 +43,11 @@ pub(super) fn workload_quorum(question: &Question<'_>) -> Gate {
         .filter(|other| other.id != machine.id && other.fills_its_slot() && serves(question, other))
         .count();
     let margin = format!("without it {well} of {members} members are well; {needed} are needed");
+    let by = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     if well >= needed {
-        Gate::pass(rule, margin)
+        Gate::pass(rule, margin).turned_by(Turn::FewerWell(by(well - needed + 1)))
     } else {
-        Gate::hold(rule, margin)
+        Gate::hold(rule, margin).turned_by(Turn::MoreWell(by(needed - well)))
     }
 }
 

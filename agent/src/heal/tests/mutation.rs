@@ -92,7 +92,7 @@ fn harm_without(world: &World, subject: &Subject, rule: Rule) -> Harm {
 
 // === the worlds ===
 
-fn slow() -> (World, Subject) {
+pub(super) fn slow() -> (World, Subject) {
     let mut world = World::new(&[cattle("web", 5)]);
     let id = world.id("web-1");
     world.see(id, MemberStatus::Down);
@@ -102,7 +102,7 @@ fn slow() -> (World, Subject) {
     (world, Subject::Machine(id))
 }
 
-fn nobodys() -> (World, Subject) {
+pub(super) fn nobodys() -> (World, Subject) {
     let mut world = World::new(&[cattle("web", 3)]);
     let id = world.agent_down("web-2");
     let machine = world
@@ -116,7 +116,7 @@ fn nobodys() -> (World, Subject) {
     (world, Subject::Machine(id))
 }
 
-fn paused() -> (World, Subject) {
+pub(super) fn paused() -> (World, Subject) {
     let mut world = World::new(&[cattle("web", 3)]);
     world.fleet.ok(Command::Pause {
         name: None,
@@ -127,7 +127,7 @@ fn paused() -> (World, Subject) {
     killed(world)
 }
 
-fn cordoned() -> (World, Subject) {
+pub(super) fn cordoned() -> (World, Subject) {
     let mut world = World::new(&[cattle("web", 3)]);
     let machine = world.id("web-1");
     world.fleet.ok(Command::Cordon {
@@ -137,38 +137,38 @@ fn cordoned() -> (World, Subject) {
     killed(world)
 }
 
-fn killed(mut world: World) -> (World, Subject) {
+pub(super) fn killed(mut world: World) -> (World, Subject) {
     let id = world.kill("web-1");
     world.pass(MOVING_MS);
     (world, Subject::Machine(id))
 }
 
-fn observed() -> (World, Subject) {
+pub(super) fn observed() -> (World, Subject) {
     let mut spec = cattle("web", 3);
     spec.heal.mode = HealMode::Observe;
     killed(World::new(&[spec]))
 }
 
-fn cut_off() -> (World, Subject) {
+pub(super) fn cut_off() -> (World, Subject) {
     let mut world = World::new(&[cattle("web", 3)]);
     world.quorum_confirmed = false;
     killed(world)
 }
 
-fn just_elected() -> (World, Subject) {
+pub(super) fn just_elected() -> (World, Subject) {
     let mut world = World::new(&[cattle("web", 3)]);
     world.begin_anew();
     killed(world)
 }
 
-fn just_silent() -> (World, Subject) {
+pub(super) fn just_silent() -> (World, Subject) {
     let mut world = World::new(&[cattle("web", 3)]);
     let id = world.silence("web-1");
     world.pass(MOVING_MS);
     (world, Subject::Machine(id))
 }
 
-fn failed_before() -> (World, Subject) {
+pub(super) fn failed_before() -> (World, Subject) {
     let mut world = World::new(&[cattle("web", 3)]);
     world.kill("web-1");
     world.settle();
@@ -180,7 +180,7 @@ fn failed_before() -> (World, Subject) {
     (world, Subject::Machine(ghost))
 }
 
-fn two_at_once() -> (World, Subject) {
+pub(super) fn two_at_once() -> (World, Subject) {
     let mut world = World::new(&[cattle("web", 5)]);
     world.kill("web-1");
     let id = world.kill("web-2");
@@ -189,7 +189,7 @@ fn two_at_once() -> (World, Subject) {
     (world, Subject::Machine(id))
 }
 
-fn event() -> (World, Subject) {
+pub(super) fn event() -> (World, Subject) {
     let mut world = World::new(&[cattle("web", 60)]);
     let ids = ["web-1", "web-2", "web-3"].map(|name| world.kill(name));
     world.pass(MOVING_MS);
@@ -197,7 +197,7 @@ fn event() -> (World, Subject) {
     (world, Subject::Machine(ids[2]))
 }
 
-fn without_quorum() -> (World, Subject) {
+pub(super) fn without_quorum() -> (World, Subject) {
     let mut spec = pets("db", &["db-1", "db-2", "db-3", "db-4", "db-5"]);
     let properties = serde_json::json!({ "quorum": "majority" });
     spec.flavor.properties = serde_json::from_value(properties).expect("properties");
@@ -220,7 +220,7 @@ fn cannot_prove(world: &mut World, id: muster_mesh::identity::MachineId) {
 }
 
 /// All workloads fail, and what is gentler has not helped.
-fn last_good() -> (World, Subject) {
+pub(super) fn last_good() -> (World, Subject) {
     let mut world = World::new(&[cattle("web", 3)]);
     let ids = ["web-1", "web-2", "web-3"].map(|name| world.ail(name));
     world.pass(MINUTE_MS);
@@ -233,7 +233,7 @@ fn last_good() -> (World, Subject) {
     (world, Subject::Machine(ids[0]))
 }
 
-fn unprovable() -> (World, Subject) {
+pub(super) fn unprovable() -> (World, Subject) {
     let mut world = World::new(&[pets("db", &["db-1", "db-2", "db-3"])]);
     let id = world.silence("db-1");
     world.pass(HOUR_MS);
