@@ -89,6 +89,11 @@ fn duration(text: &str) -> Result<u64, ParseChangeError> {
 }
 
 impl Change {
+    /// The group that it is about; `None` for all.
+    pub fn group(&self) -> Option<&GroupId> {
+        self.group.as_ref()
+    }
+
     /// Changes the groups that it is about. Their buckets are full where the hour's budget changes: what would have been
     /// spent under it nobody knows.
     pub(super) fn make(&self, state: &mut FleetState) {
