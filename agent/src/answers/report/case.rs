@@ -134,7 +134,8 @@ fn is_about_trouble(decision: &Decision) -> bool {
     diagnosis.is_some_and(|diagnosis| diagnosis != Diagnosis::Left)
 }
 
-fn is_failure(decision: &Decision) -> bool {
+/// Whether a decision finds that a machine has failed.
+pub(super) fn is_failure(decision: &Decision) -> bool {
     let diagnosis = decision.proposal.cause.diagnosis();
     is_about_trouble(decision) && diagnosis.is_some_and(|diagnosis| !diagnosis.is_calm())
 }

@@ -4,11 +4,13 @@
 //! it for [`SILENT_MS`]. It *was well again* if it answered the mesh once more before anything of that. Until one or
 //! the other is so, the case is open.
 
-use super::case::Case;
+use super::case::{Case, is_failure};
 use crate::answers::snapshot::Snapshot;
 use crate::api::types::{Decided, Mark};
 use crate::fleet::limits::MINUTE_MS;
-use crate::fleet::{Action, Cause, Decision, Diagnosis, Intent, IntentState, Outcome, Rule, span};
+use crate::fleet::{
+    Action, Cause, Decision, Diagnosis, Intent, IntentState, Outcome, Rule, Subject, span,
+};
 
 /// A machine that has not answered for so long had failed, whatever it was, in milliseconds: longer than any boot or
 /// hiccup that a person would rather have waited out.
@@ -60,13 +62,24 @@ fn judge_action(
 ) -> Verdict {
     let state = intent.map(|intent| &intent.state);
     let takes_away = action.removes().is_some();
-    let (mark, why) = match (case.proof(), case.cleared_ms, state) {
+    let proof = case.proof();
+    // What became of it later is another trouble than the one that something was to be done about in its place.
+    let proof = proof.filter(|proof| takes_away || proof.id <= case.decisive().id);
+    let (mark, why) = match (proof, case.cleared_ms, state) {
         // Whatever was taken for a proof.
         (_, Some(_), Some(IntentState::Failed { error, .. })) if takes_away => (
             Mark::Wrong,
             format!("it came to nothing ({error}), and the machine was well again without it"),
         ),
         (Some(proof), _, _) => (Mark::Right, proof_words(proof)),
+        (None, Some(_), Some(IntentState::Failed { at_ms, .. }))
+            if !takes_away && was_ill(snapshot, case, *at_ms) =>
+        {
+            (
+                Mark::Right,
+                "the machine was not well when that had ended, so something had to be done; it did not help".to_owned(),
+            )
+        }
         (None, Some(_), Some(IntentState::Failed { .. })) => (
             Mark::Wrong,
             "what was ordered failed, and the machine was well again without it".to_owned(),
@@ -87,6 +100,20 @@ fn judge_action(
         (None, None, _) => (Mark::Open, "the machine is not well yet".to_owned()),
     };
     Verdict { mark, why }
+}
+
+/// Whether something was the matter with the machine at a time after it was treated: it was not yet cleared, or had been,
+/// and failed again.
+fn was_ill(snapshot: &Snapshot<'_>, case: &Case<'_>, at_ms: u64) -> bool {
+    let Some(cleared_ms) = case.cleared_ms.filter(|cleared_ms| *cleared_ms <= at_ms) else {
+        return true;
+    };
+    let mut decisions = snapshot.state.decisions.iter();
+    decisions.any(|decision| {
+        decision.proposal.subject == Subject::Machine(case.machine)
+            && (cleared_ms..=at_ms).contains(&decision.at_ms)
+            && is_failure(decision)
+    })
 }
 
 fn truth(snapshot: &Snapshot<'_>, case: &Case<'_>) -> Truth {

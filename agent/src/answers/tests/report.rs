@@ -5,7 +5,7 @@ use crate::answers::report::report;
 use crate::api::types::{Decided, Mark, Report};
 use crate::fleet::testing::group;
 use crate::fleet::{
-    Cause, Command, Diagnosis, HealMode, Outcome, Proposal, Rule, StepResult, Subject, Would,
+    Cause, Command, Diagnosis, HealMode, Outcome, Proposal, Rule, Rung, StepResult, Subject, Would,
 };
 
 fn ask(scene: &Scene) -> Report {
@@ -216,4 +216,37 @@ fn a_machine_that_was_back_before_it_was_taken_away_was_to_be_replaced_wrongly()
         assert!(why.contains("it is back"), "{why}");
         assert_eq!(report.fleet.precision, Some(0.0));
     }
+}
+
+/// A workload fails, and is restarted in vain.
+fn restarted_in_vain(scene: &mut Scene) {
+    let id = scene.fleet.id("web-2");
+    let treat = scene
+        .fleet
+        .treat(id, Rung::RestartWorkload, Diagnosis::WorkloadFailed);
+    scene.fleet.act(treat);
+    scene.fleet.pass(5_000);
+    let error = "exit code 1".into();
+    scene.fleet.report(id, StepResult::GiveUp { error });
+}
+
+#[test]
+fn a_treatment_that_did_not_help_was_right_where_the_machine_was_still_ill() {
+    let mut scene = Scene::new();
+    restarted_in_vain(&mut scene);
+    scene.fleet.pass(60_000);
+    recover(&mut scene, "web-2");
+    let report = ask(&scene);
+    marks(&report, &[("web-2", Decided::Acted, Mark::Right)]);
+    let why = &report.cases[0].why;
+    assert!(why.contains("it did not help"), "{why}");
+}
+
+#[test]
+fn what_becomes_of_a_machine_after_it_was_treated_is_no_proof_of_its_trouble() {
+    let mut scene = Scene::new();
+    restarted_in_vain(&mut scene);
+    scene.fleet.pass(60_000);
+    hold(&mut scene, "web-2", Diagnosis::Gone, Rule::Budget);
+    marks(&ask(&scene), &[("web-2", Decided::Acted, Mark::Open)]);
 }
