@@ -14,6 +14,9 @@ use crate::api::types::{HeldBy, LastWords, WordsRow};
 use crate::fleet::{Diagnosis, EventKind, Phase, Subject};
 use crate::health::Report;
 
+/// How far apart a machine and those that it told may date one report, in milliseconds: as long as news takes to spread.
+const SPREAD_MS: u64 = 10_000;
+
 /// Reports that are shown, the latest.
 const WORDS_SHOWN: usize = 500;
 
@@ -94,6 +97,7 @@ fn lives_of(snapshot: &Snapshot<'_>, name: &str) -> Vec<MachineId> {
 /// What all that were asked hold, each report once, by the time at which the first of them heard it.
 pub(super) fn merge(snapshot: &Snapshot<'_>, life: &Life, heard: &[Heard]) -> LastWords {
     let mut words: Vec<WordsRow> = Vec::new();
+    let mut own: Vec<WordsRow> = Vec::new();
     let mut reported: BTreeMap<(u64, u64), usize> = BTreeMap::new();
     let mut ended_ms: Option<u64> = None;
     for heard in heard {
@@ -102,7 +106,8 @@ pub(super) fn merge(snapshot: &Snapshot<'_>, life: &Life, heard: &[Heard]) -> La
         for frame in &held.frames {
             let at_ms = heard.at_ms.saturating_sub(frame.age_ms);
             let key = (frame.generation, frame.version);
-            match reported.get(&key).filter(|_| frame.version > 0) {
+            match reported.get(&key) {
+                _ if frame.version == 0 => own.push(row(key, at_ms, &frame.vitals, by.clone())),
                 Some(index) => {
                     let row = &mut words[*index];
                     row.at_ms = row.at_ms.min(at_ms);
@@ -119,6 +124,7 @@ pub(super) fn merge(snapshot: &Snapshot<'_>, life: &Life, heard: &[Heard]) -> La
             .map(|age_ms| heard.at_ms.saturating_sub(age_ms));
         ended_ms = ended_ms.into_iter().chain(seen_ms).min();
     }
+    take_in_own(&mut words, own);
     words.sort_by_key(|row| (row.at_ms, row.generation, row.report));
     words.drain(..words.len().saturating_sub(WORDS_SHOWN));
     words.iter_mut().for_each(|row| row.at = at(row.at_ms));
@@ -137,6 +143,28 @@ pub(super) fn merge(snapshot: &Snapshot<'_>, life: &Life, heard: &[Heard]) -> La
             })
             .collect(),
         words,
+    }
+}
+
+/// What the machine holds of itself has no numbers: some of it was told to others, and is theirs by what it says.
+fn take_in_own(words: &mut Vec<WordsRow>, own: Vec<WordsRow>) {
+    let told = words.len();
+    let says = |row: &WordsRow| (row.health, row.reasons.clone(), row.readings.clone());
+    for mut one in own {
+        let same = words.iter_mut().take(told).find(|row| {
+            row.generation == one.generation
+                && row.at_ms.abs_diff(one.at_ms) <= SPREAD_MS
+                && says(row) == says(&one)
+        });
+        match same {
+            Some(row) => {
+                row.at_ms = row.at_ms.min(one.at_ms);
+                if !one.held_by.iter().all(|by| row.held_by.contains(by)) {
+                    row.held_by.append(&mut one.held_by);
+                }
+            }
+            None => words.push(one),
+        }
     }
 }
 

@@ -233,9 +233,21 @@ pub(super) fn diagnosis(
     machine: &Machine,
     condition: Condition,
 ) -> Option<Diagnosis> {
-    let concern = snapshot.state.concerns.get(&Subject::Machine(machine.id));
-    if let Some(diagnosis) = concern.and_then(|concern| concern.cause.diagnosis()) {
-        return Some(diagnosis);
+    let found = on_record_as(snapshot, machine);
+    let is_silence = |found: Diagnosis| {
+        !matches!(
+            found,
+            Diagnosis::Healthy | Diagnosis::WorkloadFailed | Diagnosis::Slow
+        )
+    };
+    // What it is taken away for may be over by now.
+    if condition.state == MachineState::Destroying && snapshot.world.is_active(machine.id) {
+        return found
+            .filter(|found| !is_silence(*found))
+            .or(Some(Diagnosis::Healthy));
+    }
+    if found.is_some() {
+        return found;
     }
     match (condition.state, machine.phase) {
         _ if condition.reboots => Some(Diagnosis::Rebooting),
@@ -244,12 +256,22 @@ pub(super) fn diagnosis(
         (MachineState::Left, _) => Some(Diagnosis::Left),
         (MachineState::Provisioning, _) => Some(Diagnosis::Starting),
         (MachineState::Down, Phase::Lost { .. }) => Some(Diagnosis::NeverJoined),
-        (MachineState::Down, _) => None,
-        (MachineState::Destroying, _) => {
-            let intent = snapshot.state.intents.get(machine.intent.as_ref()?)?;
-            let decision = snapshot.decision(intent.decision)?;
-            decision.proposal.cause.diagnosis()
-        }
+        (MachineState::Down | MachineState::Destroying, _) => None,
+    }
+}
+
+/// What was found when something was last decided about a machine that is not over.
+fn on_record_as(snapshot: &Snapshot<'_>, machine: &Machine) -> Option<Diagnosis> {
+    let concern = snapshot.state.concerns.get(&Subject::Machine(machine.id));
+    let found = concern.and_then(|concern| concern.cause.diagnosis());
+    let ordered = || {
+        let intent = snapshot.state.intents.get(machine.intent.as_ref()?)?;
+        let decision = snapshot.decision(intent.decision)?;
+        decision.proposal.cause.diagnosis()
+    };
+    match machine.phase {
+        Phase::Retiring => found.or_else(ordered),
+        _ => found,
     }
 }
 
@@ -276,7 +298,9 @@ fn api(
 /// The last sign of life that got here. Of a machine that is held to be alive that is now: the mesh tries it all
 /// the time, and would know of silence within seconds.
 pub(super) fn as_of(snapshot: &Snapshot<'_>, seen: &Seen, state: MachineState) -> u64 {
-    if state == MachineState::Alive {
+    // One that is being taken away answers up to its end.
+    let answers = state == MachineState::Destroying && seen.status == MemberStatus::Alive;
+    if state == MachineState::Alive || answers {
         return snapshot.now_ms;
     }
     let said_ms = seen.said.as_ref().map_or(0, |said| said.received_ms);

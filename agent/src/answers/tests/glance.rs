@@ -353,7 +353,13 @@ fn every_phase_has_its_status_and_diagnosis() {
             Some("left"),
             6,
         ),
-        (Phase::Retiring, MachineState::Destroying, None, 1),
+        // It answers up to its end.
+        (
+            Phase::Retiring,
+            MachineState::Destroying,
+            Some("healthy"),
+            1,
+        ),
     ];
     for (phase, status, diagnosis, since_ms) in cases {
         let mut scene = Scene::new();
