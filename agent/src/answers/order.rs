@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::census::would_words;
 use super::desk::Desk;
+use super::group::pause_words;
 use super::machine::no_machine;
 use super::refused::refused;
 use super::snapshot::{Snapshot, shorten};
@@ -10,8 +12,8 @@ use super::{hand, issue, plan, specs};
 use crate::api::types::{ApplyRequest, Done, HealMode, Plan, ScaleRequest};
 use crate::api::{ApiError, Caller, ErrorKind, Request, Response};
 use crate::fleet::{
-    self, Command, DecisionId, GroupId, Machine, MachineName, PauseScope, Reply, Text, TokenId,
-    count, span,
+    self, Command, DecisionId, GroupId, Machine, MachineName, PauseKey, PauseScope, Reply, Text,
+    TokenId, count, span,
 };
 use crate::spec::Registries;
 
@@ -164,16 +166,7 @@ fn simple(snapshot: &Snapshot<'_>, request: Request) -> Order {
         | Request::MachineForget { .. }
         | Request::Cordon { .. }
         | Request::Uncordon { .. } => about_machine(snapshot, request),
-        Request::Approve { decision } => {
-            let detail =
-                format!("decision {decision} is approved and done if it still passes every rule");
-            Ok((
-                Command::Approve {
-                    decision: DecisionId(decision),
-                },
-                detail,
-            ))
-        }
+        Request::Approve { subject } => approve(snapshot, &subject),
         Request::Cancel { subject } => hand::cancel(snapshot, &subject),
         Request::TokenRevoke { id } => {
             let id = token_id(&id)?;
@@ -185,6 +178,44 @@ fn simple(snapshot: &Snapshot<'_>, request: Request) -> Order {
         Request::OperatorRevoke { name } => revoke_operator(&name),
         other => Err(no_command(&other)),
     }
+}
+
+/// The approval of a decision, by its number or by the name of the machine that it is about. Names go before numbers.
+fn approve(snapshot: &Snapshot<'_>, subject: &str) -> Order {
+    let decision = match snapshot.find_machine(subject) {
+        Some(machine) => snapshot.state.awaits_approval(machine.id).ok_or_else(|| {
+            ApiError::new(
+                ErrorKind::Refused,
+                format!("nothing about {} waits for approval", machine.name),
+            )
+            .remedy(format!(
+                "`muster explain {}` says how it stands",
+                machine.name
+            ))
+        })?,
+        None => DecisionId(subject.trim_start_matches('#').parse().map_err(|_| {
+            ApiError::not_found(format!(
+                "no machine and no decision goes by `{}`",
+                shorten(subject)
+            ))
+            .remedy("`muster status` shows what waits for approval")
+        })?),
+    };
+    let command = Command::Approve { decision };
+    let Some((machine, approval)) = snapshot.state.approvable(decision) else {
+        // What is wrong with it is for the state to say.
+        return Ok((command, String::new()));
+    };
+    let what = would_words(approval.would, &snapshot.name_of(machine));
+    let detail = if snapshot
+        .state
+        .is_approved(machine, &approval, snapshot.now_ms)
+    {
+        format!("to {what} was approved before; it is done once it passes every rule")
+    } else {
+        format!("decision {decision} is approved: to {what}, if that still passes every rule")
+    };
+    Ok((command, detail))
 }
 
 /// The command for what is said about one machine, and done at once.
@@ -305,16 +336,29 @@ fn pause(
     reason: Option<String>,
     for_ms: Option<u64>,
 ) -> Order {
+    if reason.as_ref().is_some_and(|why| why.trim().is_empty()) {
+        return Err(ApiError::invalid("the reason for the pause is empty")
+            .remedy("say why, for those who come later: --reason 'moving racks'"));
+    }
+    let reason = reason.unwrap_or_default();
     let clock_ms = snapshot.now_ms.max(snapshot.state.clock_ms);
     let lasting = match for_ms {
         Some(ms) => format!("for {}", span(ms)),
         None => "until it is resumed".to_owned(),
     };
-    let detail = format!("{scope} is paused {lasting}: nothing is healed or scaled");
+    let name = name.map(pause_name).transpose()?;
+    let key = PauseKey { scope, name };
+    let before = snapshot.pauses().find(|(other, _)| **other == key);
+    let before = before.map_or_else(String::new, |(key, pause)| {
+        let words = pause_words(key, pause, snapshot.now_ms);
+        format!("; this takes the place of the pause before it ({words})")
+    });
+    let PauseKey { scope, name } = key;
+    let detail = format!("{scope} is paused {lasting}: nothing is healed or scaled{before}");
     let command = Command::Pause {
         scope,
-        name: name.map(pause_name).transpose()?,
-        reason: Text::new(reason.unwrap_or_default()),
+        name,
+        reason: Text::new(reason),
         until_ms: for_ms.map(|ms| clock_ms.saturating_add(ms)),
     };
     Ok((command, detail))

@@ -25,7 +25,7 @@ pub(crate) use pause::{PauseArgs, PauseCommand, ResumeArgs};
 pub(crate) use secrets::{OperatorCommand, TokenCommand};
 pub(crate) use simulate::SimulateArgs;
 
-use parsers::{cluster_name, duration};
+use parsers::{cluster_name, duration, order};
 
 /// How long a question waits for its answer when nothing else is said.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -290,12 +290,14 @@ pub(crate) enum Command {
         after_help = "Decisions wait in groups whose heal mode is `approve`; `muster status` and `muster \
         decisions` show them.\n\n\
         An approval is good for an hour, and for exactly what was asked: this machine, what was found, and what was to \
-        be done about it. All other rules are asked again. Where things have changed it is refused, and a new decision \
-        asks anew."
+        be done about it. All other rules are asked again. A number stays good for as long as the same is found and \
+        would be done; where things have changed it is refused, and a new decision asks anew.\n\n\
+        Examples:\n  muster approve web-2\n  muster approve 17"
     )]
     Approve {
-        /// The decision's number.
-        decision: u64,
+        /// The decision's number, or the name of the machine that it is about.
+        #[arg(value_name = "DECISION|NAME")]
+        subject: String,
     },
     /// Stop healing and scaling for a while: everything, a group, a zone or a machine
     #[command(
@@ -338,6 +340,7 @@ pub(crate) enum Command {
     /// How far an order by hand is, and what the rules said to it
     Order {
         /// Its number.
+        #[arg(value_parser = order)]
         order: u64,
     },
     /// Leave a machine to people: it is not healed by itself, and gets no coordinator's seat

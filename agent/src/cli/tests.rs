@@ -104,7 +104,7 @@ fn nonsense_is_wrong_usage() {
         "join --token x",
         "init --cluster-name=",
         "init --cluster-name=a\tb",
-        "approve web-1",
+        "approve",
     ] {
         let error = parse(words)
             .err()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_mesh::consensus::Seat;
 use muster_mesh::identity::{ClusterId, MachineId};
 
-use super::decision::{Decision, DecisionId, Subject};
+use super::decision::{Decision, DecisionId, Outcome, Subject};
 use super::demand::{Demand, DemandId};
 use super::intent::{Intent, Step};
 use super::limits::APPROVAL_MS;
@@ -232,6 +232,48 @@ impl FleetState {
     pub fn approval(&self, machine: MachineId, now_ms: u64) -> Option<&Approval> {
         let approval = self.approvals.get(&machine)?;
         (now_ms < approval.at_ms.saturating_add(APPROVAL_MS)).then_some(approval)
+    }
+
+    /// The approval that a decision asks for, about which machine; `None` where it asks for none, or the same has not been
+    /// asked since. Its number stays good while what was found and what would be done are the same: also when the same is
+    /// asked anew, or another rule holds meanwhile.
+    pub fn approvable(&self, id: DecisionId) -> Option<(MachineId, Approval)> {
+        let decision = self.decision(id)?;
+        let asked = &decision.proposal;
+        let (Subject::Machine(machine), Outcome::AwaitApproval { would }) =
+            (&asked.subject, &asked.outcome)
+        else {
+            return None;
+        };
+        let concern = self.concern(*machine)?;
+        let asks_the_same = match concern.outcome {
+            Outcome::AwaitApproval { would: now } => now == *would,
+            Outcome::Hold { .. } => true,
+            _ => false,
+        };
+        let diagnosis = asked.cause.diagnosis();
+        let approval = Approval {
+            decision: id,
+            diagnosis,
+            would: *would,
+            by: None,
+            at_ms: decision.at_ms,
+        };
+        (asks_the_same && concern.cause.diagnosis() == diagnosis).then_some((*machine, approval))
+    }
+
+    /// The last decision about a machine that asks for an approval and can be given it.
+    pub fn awaits_approval(&self, machine: MachineId) -> Option<DecisionId> {
+        let decisions = self.decisions.iter().rev();
+        let about = decisions.filter(|one| one.proposal.subject == Subject::Machine(machine));
+        let mut ids = about.map(|decision| decision.id);
+        ids.find(|id| self.approvable(*id).is_some())
+    }
+
+    /// Whether exactly this has been approved already.
+    pub fn is_approved(&self, machine: MachineId, wanted: &Approval, now_ms: u64) -> bool {
+        let given = self.approval(machine, now_ms);
+        given.is_some_and(|given| given.is_not_for(wanted.diagnosis, wanted.would).is_none())
     }
 
     /// The order by hand that waits for the rules to let it pass.

@@ -292,7 +292,9 @@ async fn machines_are_shut_out_and_forgotten_by_name() {
     done(office.ask(forget()).await);
     assert!(!office.scene().fleet.state.machines.contains_key(&id));
     let error = office
-        .ask(Request::Approve { decision: 4711 })
+        .ask(Request::Approve {
+            subject: "4711".into(),
+        })
         .await
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound);
@@ -491,7 +493,7 @@ proptest! {
             Request::MachineForget { name: name.clone() },
             Request::TokenRevoke { id: id.clone() },
             Request::OperatorRevoke { name: name.clone() },
-            Request::Approve { decision: u64::from(size) },
+            Request::Approve { subject: name.clone() },
         ] {
             let _ = runtime.block_on(office.ask(request));
         }

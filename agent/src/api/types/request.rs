@@ -135,8 +135,8 @@ pub enum Request {
     },
     /// Lets a decision that waits for a person be carried out.
     Approve {
-        /// The decision's number.
-        decision: u64,
+        /// The decision's number, or the name or ID of the machine that it is about.
+        subject: String,
     },
     /// Asks for something to be done to one machine, through the same rules as what the fleet does by itself. Answered
     /// by what the rules say.

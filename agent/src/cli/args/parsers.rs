@@ -10,6 +10,14 @@ pub(super) fn cluster_name(text: &str) -> Result<String, String> {
     }
 }
 
+/// The number of an order by hand.
+pub(super) fn order(text: &str) -> Result<u64, String> {
+    let number = text.strip_prefix('#').unwrap_or(text);
+    number.parse().map_err(|_| {
+        "orders by hand have numbers; `muster status` shows those that stand".to_owned()
+    })
+}
+
 /// A duration with a unit, longer than nothing.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {

@@ -1,7 +1,7 @@
 //! Pausing and resuming.
 
 use super::super::event::EventKind;
-use super::super::limits::{PAUSES_MAX, WORD_BYTES_MAX};
+use super::super::limits::{PAUSES_MAX, SECOND_MS, WORD_BYTES_MAX};
 use super::super::names::MachineName;
 use super::super::pause::{Pause, PauseKey, PauseScope};
 use super::super::refusal::Refusal;
@@ -32,14 +32,23 @@ impl FleetState {
         self.pauses.retain(|_, pause| pause.is_on(context.now_ms));
         let how_long = until_ms.map_or_else(
             || "until resumed".to_owned(),
-            |until_ms| format!("for {}", span(until_ms - context.now_ms)),
+            // A little of it went by on the way here.
+            |until_ms| {
+                let left_ms = until_ms.saturating_sub(context.now_ms);
+                let left_ms = left_ms.div_ceil(SECOND_MS).saturating_mul(SECOND_MS);
+                format!("for {}", span(left_ms))
+            },
         );
         let scope = &key.scope;
         let named = key
             .name
             .as_ref()
             .map_or_else(String::new, |name| format!(" as `{name}`"));
-        let detail = format!("{scope} {how_long}{named}{}: {reason}", context.by_whom());
+        let why = match &*reason {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        let detail = format!("{scope} {how_long}{named}{}{why}", context.by_whom());
         let by = context.actor.cloned();
         let pause = Pause {
             reason,

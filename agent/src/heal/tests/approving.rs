@@ -174,3 +174,48 @@ fn the_state_machine_asks_what_was_approved_too() {
     assert!(refusal.contains(&why), "{refusal}");
     assert_eq!(world.fleet.state.group_intents(&group("web")).count(), 0);
 }
+
+#[test]
+fn a_number_stays_good_while_the_same_is_found_and_would_be_done() {
+    let mut world = World::new(&[asking(8)]);
+    let id = world.kill("web-1");
+    world.settle();
+    let (first, would) = waits(&world, id).expect("it waits");
+    // A new leader settles first, and then the same is asked anew.
+    world.begin_anew();
+    world.settle();
+    world.assert_held(id, Rule::Settled, "begun to watch");
+    assert_eq!(world.fleet.state.awaits_approval(id), Some(first));
+    world.pass(DETECTION_MS);
+    world.settle();
+    let (second, again) = waits(&world, id).expect("it waits again");
+    assert_ne!(first, second);
+    assert_eq!(would, again);
+    assert_eq!(world.fleet.state.awaits_approval(id), Some(second));
+    world.fleet.ok(Command::Approve { decision: first });
+    // A second word changes nothing, and is no event.
+    let events = world.fleet.state.events.len();
+    world.fleet.ok(Command::Approve { decision: second });
+    assert_eq!(world.fleet.state.events.len(), events);
+    world.settle();
+    assert!(world.replacing(id));
+}
+
+#[test]
+fn what_asked_nobody_or_is_over_can_not_be_approved() {
+    let mut world = World::new(&[asking(8)]);
+    let id = world.kill("web-1");
+    world.settle();
+    let (decision, _) = waits(&world, id).expect("it waits");
+    world.revive(id);
+    world.settle();
+    assert_eq!(world.fleet.state.awaits_approval(id), None);
+    let refusal = world.fleet.refused(Command::Approve { decision });
+    assert!(
+        refusal.to_string().contains("nothing stands on record"),
+        "{refusal}"
+    );
+    let cleared = world.fleet.state.decisions.back().unwrap().id;
+    let refusal = world.fleet.refused(Command::Approve { decision: cleared });
+    assert!(refusal.to_string().contains("it asked nobody"), "{refusal}");
+}

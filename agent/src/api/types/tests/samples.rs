@@ -91,7 +91,9 @@ fn writes() -> Vec<Request> {
         },
         Request::MachineRevoke { name: name() },
         Request::MachineForget { name: name() },
-        Request::Approve { decision: 17 },
+        Request::Approve {
+            subject: "web-2".into(),
+        },
         Request::TokenCreate(TokenRequest {
             ttl_ms: Some(1),
             uses: Some(2),
