@@ -21,6 +21,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 pub(crate) use args::Cli;
 pub use commands::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, Joined, Progress};
@@ -28,6 +29,19 @@ pub use commands::{Agent, AgentOptions, InitOptions, Initialized, JoinOptions, J
 use args::{Command, HiddenCommand};
 use failure::Failure;
 use output::{Output, Paint};
+
+/// The first of these arguments that `muster agent` does not know.
+pub(crate) fn unknown_to_agents<'a>(args: impl Iterator<Item = &'a str>) -> Option<String> {
+    let words = ["muster", "agent", "--config", "agent.toml"];
+    let error = Cli::try_parse_from(words.into_iter().chain(args)).err()?;
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    match error.get(ContextKind::InvalidArg)? {
+        ContextValue::String(argument) => Some(argument.clone()),
+        _ => None,
+    }
+}
 
 /// Runs the command that the process was started with. `agent` is what `init`, `join` and `agent` call.
 ///

@@ -6,6 +6,7 @@
 //!
 //! Every finding has its rule, file and line, field, and a remedy.
 
+mod arguments;
 mod attachments;
 mod budget;
 mod leases;
@@ -117,6 +118,7 @@ pub fn lint(sources: &[Source], registries: &Registries) -> Vec<LintFinding> {
         leases::look,
         zones::look,
         attachments::look,
+        arguments::look,
         never_heals::look,
         limits::look,
     ] {

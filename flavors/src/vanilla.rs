@@ -80,9 +80,7 @@ impl Flavor for Vanilla {
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str())),
         );
-        for attachment in &self.config.attachments {
-            let mut attachment = attachment.clone();
-            attachment.id = config::expand(&attachment.id, place.group, place.member);
+        for attachment in self.config.attachments_of(place.group, place.member) {
             if !spec.attachments.contains(&attachment) {
                 spec.attachments.push(attachment);
             }

@@ -46,6 +46,11 @@ fn commands(case: &mut Case<'_>, at: usize, terms: &LeaseTerms, config: &Vanilla
         );
         return;
     };
+    if config.start.is_some() && config.restart.is_some() {
+        let what = "under a lease a workload is restarted by `stop` and `start`, so this command never runs";
+        let place = (at, "flavor.properties.restart");
+        case.find(Warning, "restart-under-lease", place, what, "remove it");
+    }
     if config.start.is_none() {
         let what = "there is no command that starts the workload, so its machines get no lease";
         case.find(
@@ -58,7 +63,7 @@ fn commands(case: &mut Case<'_>, at: usize, terms: &LeaseTerms, config: &Vanilla
     }
     let (takes_ms, within_ms) = (ms(stop.timeout), terms.stop_ms);
     if takes_ms > within_ms {
-        let (takes, within) = (span(takes_ms), span(within_ms));
+        let (takes, within) = (exact(takes_ms), exact(within_ms));
         let what = format!(
             "stopping may take {takes}, and is cut short after {within}, when the lease ends"
         );
@@ -88,11 +93,19 @@ fn behind_power_cycle(case: &mut Case<'_>, at: usize, spec: &GroupSpec) {
     case.find(Warning, "lease-behind-power-cycle", place, what, remedy);
 }
 
+/// A time that was written, with its fraction of a second.
+fn exact(ms: u64) -> String {
+    match ms % SECOND_MS {
+        0 => span(ms),
+        rest => format!("{}.{} s", ms / SECOND_MS, rest / 100),
+    }
+}
+
 fn times(case: &mut Case<'_>, at: usize, terms: &LeaseTerms) {
     let LeaseTerms { lease_ms, stop_ms } = *terms;
     if terms.run_ms() < terms.renew_ms() + ELECTION_MS {
-        let (lease, stop) = (span(lease_ms), span(stop_ms));
-        let needed = span(terms.renew_ms() + ELECTION_MS);
+        let (lease, stop) = (exact(lease_ms), exact(stop_ms));
+        let needed = exact(terms.renew_ms() + ELECTION_MS);
         let what = format!(
             "of a lease of {lease}, stopping takes {stop}; renewing it and electing a leader takes {needed}, so a change \
              of leadership stops the workload"
@@ -122,9 +135,25 @@ fn times(case: &mut Case<'_>, at: usize, terms: &LeaseTerms) {
     }
 }
 
+/// Pets on machines that are out of reach by their own properties: nobody could tell whether the old one is off.
+fn out_of_reach(case: &mut Case<'_>, at: usize, spec: &GroupSpec) {
+    let properties = spec.instance.properties.to_value();
+    let is_set = properties.get("out_of_reach") == Some(&serde_json::Value::Bool(true));
+    let local = spec.instance.provisioner == muster_provisioners::process::NAME;
+    if local && is_set {
+        let what = "nobody can prove these machines off, and they run without a lease, so none is ever replaced";
+        let place = (at, "instance.properties.out_of_reach");
+        let remedy = "write heal.lease, with start and stop; or remove it";
+        case.find(Error, "never-fenced", place, what, remedy);
+    }
+}
+
 /// What only makes sense with a lease.
 fn without(case: &mut Case<'_>, at: usize, spec: &GroupSpec, config: Option<&VanillaConfig>) {
     let pets = matches!(spec.allocation, Allocation::Pets { .. });
+    if pets {
+        out_of_reach(case, at, spec);
+    }
     if config.is_some_and(|config| config.start.is_some()) {
         let what =
             "nothing runs `start` in a group without a lease: its workload starts with the machine";

@@ -42,11 +42,16 @@ pub(super) fn look(case: &mut Case<'_>) {
         if spec.heal.mode == HealMode::Observe {
             continue;
         }
-        let victim = state
-            .group_machines(&spec.id)
-            .find(|machine| machine.id != leader);
-        let Some(victim) = victim else { continue };
-        let asked = |proved| held(&state, leader, now_ms + SINCE_MS, victim, proved);
+        let Some(victim) = state.group_machines(&spec.id).next() else {
+            continue;
+        };
+        // Whoever is lost does not lead.
+        let others = state.electors().map(|machine| machine.id);
+        let leads = std::iter::once(leader)
+            .chain(others)
+            .find(|id| *id != victim.id);
+        let Some(leads) = leads else { continue };
+        let asked = |proved| held(&state, leads, now_ms + SINCE_MS, victim, proved);
         if let Some((rule, detail)) = asked(true) {
             let what = format!(
                 "a machine of it that is proved gone is never replaced; `{rule}` holds: {detail}"

@@ -1,13 +1,14 @@
 //! The flavor's commands: looks at the workload's health, draining, stopping.
 
 use muster_flavors::HealthPlan;
-use muster_flavors::vanilla::{Task, VanillaConfig};
+use muster_flavors::run::CommandLine;
+use muster_flavors::vanilla::{Quorum, Task, VanillaConfig};
 
 use super::Case;
 use super::Severity::{Error, Warning};
 use crate::execute::STEP_DEADLINE;
 use crate::fleet::limits::{DRAIN_ATTEMPTS_MAX, MINUTE_MS, SECOND_MS};
-use crate::fleet::{GroupSpec, span};
+use crate::fleet::{GroupSpec, count, span};
 use crate::spec::for_flavor;
 
 /// A failed workload should be noticed within this time.
@@ -25,6 +26,13 @@ pub(super) fn look(case: &mut Case<'_>) {
                 config.drain.as_ref(),
                 &drained,
             );
+            let restarted = "the restart counts as failed while it still runs";
+            task(
+                case,
+                (at, "flavor.properties.restart.timeout"),
+                config.restart.as_ref(),
+                restarted,
+            );
             let stopped = "the stop counts as failed while it still runs";
             task(
                 case,
@@ -35,7 +43,9 @@ pub(super) fn look(case: &mut Case<'_>) {
             if let Some(health) = &config.health {
                 noticing(case, at, &health.plan);
                 starting(case, at, spec, &health.plan);
+                always_failing(case, at, &health.command);
             }
+            votes(case, at, spec, &config);
         }
     }
 }
@@ -93,6 +103,34 @@ fn noticing(case: &mut Case<'_>, at: usize, plan: &HealthPlan) {
             what,
             "write interval = \"10s\"",
         );
+    }
+}
+
+/// The command that is there to fail.
+fn always_failing(case: &mut Case<'_>, at: usize, command: &CommandLine) {
+    let name = match command {
+        CommandLine::Shell(line) => line.trim(),
+        CommandLine::Program(words) => words.first().map_or("", String::as_str),
+    };
+    if matches!(name, "false" | "/bin/false" | "/usr/bin/false") {
+        let what = format!("`{name}` always fails, so every machine's workload counts as failed");
+        let place = (at, "flavor.properties.health.command");
+        let remedy = "write a command that succeeds while the workload works";
+        case.find(Error, "health-always-fails", place, what, remedy);
+    }
+}
+
+/// A workload that needs all of its members lets none of them go.
+fn votes(case: &mut Case<'_>, at: usize, spec: &GroupSpec, config: &VanillaConfig) {
+    let members = spec.desired();
+    if config.quorum == Quorum::Majority && (1..=2).contains(&members) {
+        let what = format!(
+            "more than half of {} is all of them, so none that may serve is ever drained, rebooted or replaced",
+            count(members, "member")
+        );
+        let place = (at, "flavor.properties.quorum");
+        let remedy = "have three members or more, or write quorum = \"none\"";
+        case.find(Warning, "majority-of-all", place, what, remedy);
     }
 }
 

@@ -85,3 +85,31 @@ fn small_fleets_are_told_what_they_cannot_survive() {
     assert_eq!((two[0].rule, two[0].line), ("never-heals-silence", 2));
     assert!(two[0].what.contains("`quorum`"), "{two:?}");
 }
+
+#[test]
+fn each_group_of_a_small_fleet_is_told_the_same_and_times_are_as_written() {
+    let of = |text: &str| {
+        look(&Source {
+            name: "both.toml".into(),
+            text: text.into(),
+        })
+    };
+    let both = of("[[group]]\nid = \"web\"\nsize = 1\n\n[[group]]\nid = \"app\"\nsize = 1\n");
+    let told: Vec<_> = both
+        .iter()
+        .map(|finding| (finding.rule, finding.line))
+        .collect();
+    assert_eq!(
+        told,
+        [("never-heals-silence", 2), ("never-heals-silence", 6)]
+    );
+    let lease = of("[[group]]\nid = \"db\"\nmembers = [\"a\", \"b\", \"c\"]\n\
+         heal = { lease = \"10s\", stop_within = \"4900ms\" }\n\
+         [group.flavor.properties]\nstart = \"db\"\nstop = { command = \"x\", timeout = \"2s\" }\n");
+    assert!(
+        lease
+            .iter()
+            .any(|finding| finding.what.contains("stopping takes 4.9 s")),
+        "{lease:?}"
+    );
+}

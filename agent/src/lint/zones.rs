@@ -9,20 +9,23 @@ use crate::fleet::GroupSpec;
 pub(super) fn look(case: &mut Case<'_>) {
     for (at, spec) in case.specs.iter().enumerate() {
         let zones = &spec.placement.zones;
-        if let (1, Some(zone)) = (zones.len(), zones.first())
+        let only = match (zones.len(), zones.first()) {
+            (0, _) => written_zone(spec),
+            (1, Some(zone)) => Some(("placement.zones", zone.clone())),
+            _ => None,
+        };
+        if let Some((field, zone)) = only
             && spec.desired() > 1
         {
             let what = format!(
                 "all {} machines are in zone `{zone}`, and are lost with it",
                 spec.desired()
             );
-            case.find(
-                Warning,
-                "one-zone",
-                (at, "placement.zones"),
-                what,
-                "name three zones, or more",
-            );
+            let remedy = match field {
+                "placement.zones" => "name three zones, or more",
+                _ => "name three zones, or more, in placement.zones",
+            };
+            case.find(Warning, "one-zone", (at, field), what, remedy);
         }
         if zones.len() > 1 && spec.desired() > 0 && spec.desired() < zones.len() {
             let what = format!(
@@ -45,6 +48,17 @@ pub(super) fn look(case: &mut Case<'_>) {
         }
     }
     majority(case);
+}
+
+/// The zone that all machines of a group say they are in, where the placement says nothing.
+fn written_zone(spec: &GroupSpec) -> Option<(&'static str, String)> {
+    if let Some(zone) = spec.labels.get("zone") {
+        return Some(("labels.zone", zone.clone()));
+    }
+    let local = spec.instance.provisioner == muster_provisioners::process::NAME;
+    let properties = spec.instance.properties.to_value();
+    let zone = properties.get("zone").filter(|_| local)?.as_str()?;
+    Some(("instance.properties.zone", zone.to_owned()))
 }
 
 /// Where one zone has half of all machines or more, its loss leaves nobody who may act.

@@ -104,10 +104,18 @@ impl VanillaConfig {
             Err(problems)
         }
     }
+
+    /// What is attached to one member of a group.
+    pub fn attachments_of(&self, group: &str, member: &str) -> impl Iterator<Item = Attachment> {
+        self.attachments.iter().map(move |attachment| Attachment {
+            id: expand(&attachment.id, group, member),
+            kind: attachment.kind.clone(),
+        })
+    }
 }
 
 /// Puts a member's own names in the place of `{group}` and `{member}`.
-pub(super) fn expand(id: &str, group: &str, member: &str) -> String {
+fn expand(id: &str, group: &str, member: &str) -> String {
     id.replace("{group}", group).replace("{member}", member)
 }
 
