@@ -1,14 +1,23 @@
 //! Tables without lines: a heading, columns, and colours where something wants attention.
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Table,
+};
 
 use super::output::{Paint, Tone, clean};
+
+/// The last column is wrapped where it has so much room at least; a narrower one is harder to read than broken lines.
+const LAST_WIDTH_MIN: u16 = 16;
+
+/// Columns are apart by so much.
+const GAP: u16 = 2;
 
 /// A table that is being filled.
 pub(crate) struct Grid {
     table: Table,
     rows: usize,
+    width: Option<u16>,
 }
 
 impl Grid {
@@ -25,9 +34,13 @@ impl Grid {
         let heading = |text: &&str| Cell::new(text).add_attribute(Attribute::Dim);
         table.set_header(headings.iter().map(heading).collect::<Vec<_>>());
         for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
+            column.set_padding((0, GAP));
         }
-        Self { table, rows: 0 }
+        Self {
+            table,
+            rows: 0,
+            width: paint.width(),
+        }
     }
 
     /// Aligns a column to the right, as numbers are.
@@ -65,9 +78,54 @@ impl Grid {
         if self.is_empty() {
             format!("{instead}\n")
         } else {
-            format!("{}\n", self.table.trim_fmt())
+            format!("{}\n", self.fitted().trim_fmt())
         }
     }
+
+    /// The table with its last column wrapped, where it is wider than the terminal and that helps.
+    fn fitted(&self) -> Table {
+        let mut table = self.table.clone();
+        let widths = table.column_max_content_widths();
+        let Some((last, others)) = widths.split_last() else {
+            return table;
+        };
+        let others = others.iter().map(|width| width.saturating_add(GAP));
+        let others = others.fold(0, u16::saturating_add);
+        let whole = others.saturating_add(*last);
+        let fits = |width: &u16| whole <= *width || others.saturating_add(LAST_WIDTH_MIN) > *width;
+        let Some(width) = self.width.filter(|width| !fits(width)) else {
+            return table;
+        };
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(width);
+        let count = widths.len();
+        for column in table.column_iter_mut().take(count - 1) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        if let Some(column) = table.column_mut(count - 1) {
+            column.set_padding((0, 0));
+        }
+        table
+    }
+}
+
+/// Text in a tone, broken between words where the terminal is narrower.
+pub(crate) fn paragraph(paint: Paint, tone: Tone, text: &str) -> String {
+    let Some(width) = paint.width() else {
+        return paint.tone(tone, text);
+    };
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.force_no_tty();
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(width);
+    table.add_row([clean(text)]);
+    if let Some(column) = table.column_mut(0) {
+        column.set_padding((0, 0));
+    }
+    let lines = table.trim_fmt();
+    let lines: Vec<_> = lines.lines().map(|line| paint.tone(tone, line)).collect();
+    lines.join("\n")
 }
 
 /// A cell in the usual tone.
@@ -105,6 +163,38 @@ mod tests {
         assert_eq!(
             grid.render(""),
             "NAME         AGE\nweb-1         3s\na-long-name  12s\n"
+        );
+    }
+
+    #[test]
+    fn the_last_column_is_wrapped_to_the_terminal_and_never_squeezed() {
+        let why = "2 of 4 machines answered, and 3 are needed for anything to be decided";
+        let render = |width| {
+            let paint = Paint::default().within(Some(width));
+            let mut grid = Grid::new(paint, &["RULE", "MARGIN"]);
+            grid.row([bold("quorum"), plain(why)]);
+            grid.render("")
+        };
+        let lines = |width| render(width).lines().count();
+        assert_eq!((lines(80), lines(60)), (2, 3));
+        assert!(render(60).lines().all(|line| line.chars().count() <= 60));
+        assert_eq!(
+            render(40).lines().nth(2),
+            Some("        answered, and 3 are needed for")
+        );
+        assert_eq!(lines(24), 2, "that would be too narrow to be read");
+    }
+
+    #[test]
+    fn a_paragraph_is_broken_between_words() {
+        let paint = Paint::default().within(Some(10));
+        assert_eq!(
+            paragraph(paint, Tone::Bold, "nothing is done, as yet"),
+            "nothing is\ndone, as\nyet"
+        );
+        assert_eq!(
+            paragraph(Paint::default(), Tone::Bold, "as it is"),
+            "as it is"
         );
     }
 

@@ -20,10 +20,11 @@ pub(crate) struct Output {
     pub(crate) now_ms: u64,
 }
 
-/// Colours, or none.
+/// Colours, or none; and how wide the terminal is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Paint {
     color: bool,
+    width: Option<u16>,
 }
 
 /// How a piece of text is meant.
@@ -49,7 +50,10 @@ pub(crate) enum Tone {
 impl Output {
     /// Writes as the flags and the terminal want it.
     pub(crate) fn new(json: bool, color: ColorWhen) -> Self {
-        let paint = Paint::new(color, io::stdout().is_terminal());
+        let terminal = io::stdout().is_terminal();
+        let size = terminal.then(crossterm::terminal::size);
+        let width = size.and_then(Result::ok).map(|(width, _)| width);
+        let paint = Paint::new(color, terminal).within(width);
         if paint.color {
             // crossterm heeds NO_COLOR by itself, and `--color always` outranks it.
             crossterm::style::force_color_output(true);
@@ -117,7 +121,17 @@ impl Paint {
                     && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
             }
         };
-        Self { color }
+        Self { color, width: None }
+    }
+
+    /// The same on a terminal of so many columns; where that is not known, lines are as long as they are.
+    pub(crate) fn within(self, width: Option<u16>) -> Self {
+        Self { width, ..self }
+    }
+
+    /// How many columns there are, as far as known.
+    pub(crate) fn width(self) -> Option<u16> {
+        self.width
     }
 
     /// Whether there are colours.
@@ -160,7 +174,7 @@ mod tests {
 
     #[test]
     fn foreign_text_cannot_drive_the_terminal() {
-        let paint = Paint { color: false };
+        let paint = Paint::default();
         assert_eq!(
             paint.tone(Tone::Bad, "a\x1b[2Jb\nc\u{9b}d"),
             "a\u{fffd}[2Jb c\u{fffd}d"

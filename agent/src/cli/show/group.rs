@@ -27,7 +27,6 @@ pub(super) fn table(groups: &[GroupStatus], out: &Output) -> String {
             running_tone(group),
             format!("{}/{}", group.running, group.desired),
         );
-        let rules: Vec<_> = group.holds.iter().map(|hold| hold.rule.as_str()).collect();
         let mode = match group.heal_mode {
             HealMode::Auto => Tone::Plain,
             HealMode::Approve | HealMode::Observe => Tone::Warn,
@@ -39,10 +38,26 @@ pub(super) fn table(groups: &[GroupStatus], out: &Output) -> String {
             (group_tone(group.state), group.state.to_string()),
             (mode, group.heal_mode.to_string()),
             plain(group.revision),
-            (Tone::Bad, rules.join(", ")),
+            (Tone::Bad, rules(group)),
         ]);
     }
     grid.render("no groups yet: declare some with `muster apply -f FILE`")
+}
+
+/// The rules that hold, each once with how often: `mode, grace 4x`.
+fn rules(group: &GroupStatus) -> String {
+    let mut rules: Vec<(&str, usize)> = Vec::new();
+    for hold in &group.holds {
+        match rules.iter_mut().find(|(rule, _)| *rule == hold.rule) {
+            Some((_, times)) => *times += 1,
+            None => rules.push((&hold.rule, 1)),
+        }
+    }
+    let words = rules.into_iter().map(|(rule, times)| match times {
+        1 => rule.to_owned(),
+        times => format!("{rule} {times}x"),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// That a group has failed, if it has.
