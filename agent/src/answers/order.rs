@@ -247,6 +247,10 @@ fn about_machine(snapshot: &Snapshot<'_>, request: Request) -> Order {
         }
         Request::Cordon { name, reason } => {
             let machine = on_roster(snapshot, &name)?;
+            if reason.trim().is_empty() {
+                return Err(ApiError::invalid("the reason for the cordon is empty")
+                    .remedy("say why, for those who come later: --reason 'memory under test'"));
+            }
             let detail = format!("{} is cordoned: it is left to people", machine.name);
             let (machine, reason) = (machine.id, Text::new(reason));
             Ok((Command::Cordon { machine, reason }, detail))

@@ -19,7 +19,30 @@ pub(super) fn otherwise(decision: &Decision, check: &Check) -> String {
 
 /// What would have made it hold, or left nothing to decide.
 fn held_up(turn: Turn, mandate: &Mandate) -> String {
-    let words = match turn {
+    match turn {
+        Turn::InVain(rung) => format!(
+            "had `{rung}` been in vain within the hour before, something else would have been next"
+        ),
+        Turn::Way(rung) => {
+            format!("had nothing there been able to do `{rung}`, that would have held it")
+        }
+        Turn::Support => less_support(mandate),
+        Turn::Company(missing) => format!(
+            "had {} more failed with it that it has something in common with, and one of them been healed already, \
+             that would have held it",
+            count(missing as usize, "machine"),
+        ),
+        Turn::FewerWell(fewer) => {
+            let members = count(fewer as usize, "member");
+            format!("had {members} fewer been well, that would have held it")
+        }
+        other => held_up_by(other).to_owned(),
+    }
+}
+
+/// The same, where there is nothing to fill in; empty for what turns only what was held.
+fn held_up_by(turn: Turn) -> &'static str {
+    match turn {
         Turn::AnyAnswer => "an answer from the machine to anybody would have held it",
         Turn::Unheard => {
             "its silence would have held it, until witnesses had tried it and got no answer"
@@ -27,20 +50,11 @@ fn held_up(turn: Turn, mandate: &Mandate) -> String {
         Turn::Joining => "had it joined in time, there would have been nothing to decide",
         Turn::WorksAgain => "had its workload worked, there would have been nothing to decide",
         Turn::Quiet => "had it answered the mesh, that would have held it",
-        Turn::InVain(rung) => {
-            return format!(
-                "had `{rung}` been in vain within the hour before, something else would have been next"
-            );
-        }
         Turn::Made => "had no provisioner made the machine, that would have held it",
-        Turn::Way(rung) => {
-            return format!("had nothing there been able to do `{rung}`, that would have held it");
-        }
         Turn::Pause => "a pause would have held it",
         Turn::Cordon => "a cordon would have held it",
         Turn::Mode => "mode `observe` or `approve` would have held it",
         Turn::Approval => "without that approval it would have waited for one",
-        Turn::Support => return less_support(mandate),
         Turn::Unrest => {
             "a leader that had only begun to watch, or others that fell silent at that moment, would have held it"
         }
@@ -58,65 +72,47 @@ fn held_up(turn: Turn, mandate: &Mandate) -> String {
             "as many repairs at once, or within the hour, as are allowed would have held it"
         }
         Turn::Removals => "as many under way at once as are allowed would have held it",
-        Turn::Company(missing) => {
-            return format!(
-                "had {} more failed with it that it has something in common with, and one of them been healed already, \
-                 that would have held it",
-                count(missing as usize, "machine"),
-            );
-        }
         Turn::OtherCanary => {
             "had another of them been healed first, it would have been held until that one was well"
         }
         Turn::CanaryOnTrial => "had that one not yet proved to be well, that would have held it",
-        Turn::FewerWell(fewer) => {
-            let members = count(fewer as usize, "member");
-            return format!("had {members} fewer been well, that would have held it");
-        }
         Turn::NoOtherWell => "had none of the others been well, that would have held it",
         Turn::NoProof => {
             "a provisioner that neither proved the old machine off nor could would have held it"
         }
         Turn::NoLease => "without its lease it would have been held",
-        // These are what lets pass what was held.
-        Turn::NoAnswer
-        | Turn::LookedInto
-        | Turn::Rest
-        | Turn::Later(_)
-        | Turn::Retry
-        | Turn::Disk
-        | Turn::Ended
-        | Turn::EndedElsewhere
-        | Turn::Income
-        | Turn::IncomeElsewhere
-        | Turn::Allowance
-        | Turn::CanaryWell
-        | Turn::MoreWell(_)
-        | Turn::Flavor
-        | Turn::OtherWell
-        | Turn::Proof
-        | Turn::Forgetting => "",
-    };
-    words.to_owned()
+        _ => "",
+    }
 }
 
 /// What would have let it pass.
 fn let_pass(turn: Turn, mandate: &Mandate) -> String {
-    let words = match turn {
+    match turn {
+        Turn::Way(rung) => {
+            format!("had its provisioner or its flavor `{rung}`, it would have passed")
+        }
+        Turn::Support => more_support(mandate),
+        Turn::MoreWell(more) => {
+            let members = count(more as usize, "member");
+            format!("had {members} more been well, it would have passed")
+        }
+        other => let_pass_by(other).to_owned(),
+    }
+}
+
+/// The same, where there is nothing to fill in; empty for what turns only what passed.
+fn let_pass_by(turn: Turn) -> &'static str {
+    match turn {
         Turn::NoAnswer => "no answer to anybody would have let it pass",
         Turn::LookedInto => {
             "an answer to the mesh, or witnesses that had tried it and got none, would have let it pass"
         }
         Turn::Quiet => "had it not answered the mesh, it would have passed",
         Turn::Made => "a machine that a provisioner made would have passed",
-        Turn::Way(rung) => {
-            return format!("had its provisioner or its flavor `{rung}`, it would have passed");
-        }
         Turn::Pause => "without the pause it would have passed",
         Turn::Cordon => "without the cordon it would have passed",
         Turn::Mode => "mode `auto`, or `approve` and a person's approval, would have let it pass",
         Turn::Approval => "a person's approval, or mode `auto`, would have let it pass",
-        Turn::Support => return more_support(mandate),
         Turn::Rest => "the same, found when nothing had moved for a while, would have passed",
         Turn::Later(_) => "the same, after that time, would have passed",
         Turn::Retry => "without the operations that had failed it would have passed",
@@ -131,37 +127,14 @@ fn let_pass(turn: Turn, mandate: &Mandate) -> String {
         }
         Turn::Allowance => "a `heal.budget` of more than nothing would have let it pass",
         Turn::CanaryWell => "had that one proved to be well, it would have passed",
-        Turn::MoreWell(more) => {
-            let members = count(more as usize, "member");
-            return format!("had {members} more been well, it would have passed");
-        }
         Turn::Flavor => "a flavor that this version knows would have let it pass",
         Turn::OtherWell => "another machine of the group that is well would have let it pass",
         Turn::Proof => "a provisioner that can prove the old machine off would have let it pass",
         Turn::Forgetting => {
             "a machine that a provisioner made, and can prove off, would have passed"
         }
-        // These are what holds up what passed.
-        Turn::AnyAnswer
-        | Turn::Unheard
-        | Turn::Joining
-        | Turn::WorksAgain
-        | Turn::InVain(_)
-        | Turn::Unrest
-        | Turn::Unproved
-        | Turn::Sooner
-        | Turn::Failure
-        | Turn::Spending
-        | Turn::Removals
-        | Turn::Company(_)
-        | Turn::OtherCanary
-        | Turn::CanaryOnTrial
-        | Turn::FewerWell(_)
-        | Turn::NoOtherWell
-        | Turn::NoProof
-        | Turn::NoLease => "",
-    };
-    words.to_owned()
+        _ => "",
+    }
 }
 
 fn more_support(mandate: &Mandate) -> String {

@@ -36,7 +36,32 @@ fn mode_change(group: Option<&GroupId>) -> String {
 fn what_ends_hold(snapshot: &Snapshot<'_>, decision: &Decision, turn: Turn) -> String {
     let group = decision.proposal.group.as_ref();
     let name = || machine_name(snapshot, decision).unwrap_or_else(|| "NAME".to_owned());
-    let words = match turn {
+    match turn {
+        Turn::Made => format!(
+            "Look at the machine and mend it; or turn it off, and `muster forget {}` has its group make another one.",
+            name()
+        ),
+        Turn::Way(rung) => another_way(rung, &name()),
+        Turn::Pause => resume(snapshot, decision),
+        Turn::Cordon => format!(
+            "`muster uncordon {}` ends it; orders by hand, such as `muster replace`, pass this rule.",
+            name()
+        ),
+        Turn::Mode | Turn::Approval => mode_change(group),
+        Turn::Retry => resume_group(group, "what made the orders fail is mended"),
+        Turn::Disk => resume_group(group, "its disk is known to be sound"),
+        Turn::Forgetting => format!(
+            "Turn the machine off, so that two copies never run; then `muster forget {}` has its group make another one.",
+            name()
+        ),
+        Turn::Later(wait) => waited_out(wait).to_owned(),
+        other => what_lets_go(other).to_owned(),
+    }
+}
+
+/// The same, where there is nothing to fill in; empty for what no rule holds by.
+fn what_lets_go(turn: Turn) -> &'static str {
+    match turn {
         Turn::NoAnswer => {
             "It ends when the machine answers the mesh again, or when nobody gets an answer from it any more."
         }
@@ -44,21 +69,6 @@ fn what_ends_hold(snapshot: &Snapshot<'_>, decision: &Decision, turn: Turn) -> S
             "It ends within seconds: when the machine answers, or others have tried it."
         }
         Turn::Quiet => "It ends when the machine answers no more: stop its agent, or turn it off.",
-        Turn::Made => {
-            return format!(
-                "Look at the machine and mend it; or turn it off, and `muster forget {}` has its group make another one.",
-                name()
-            );
-        }
-        Turn::Way(rung) => return another_way(rung, &name()),
-        Turn::Pause => return resume(snapshot, decision),
-        Turn::Cordon => {
-            return format!(
-                "`muster uncordon {}` ends it; orders by hand, such as `muster replace`, pass this rule.",
-                name()
-            );
-        }
-        Turn::Mode | Turn::Approval => return mode_change(group),
         Turn::Support => {
             "It ends by itself when enough machines answer again. Start those that are down; nothing is lost \
              meanwhile."
@@ -66,9 +76,6 @@ fn what_ends_hold(snapshot: &Snapshot<'_>, decision: &Decision, turn: Turn) -> S
         Turn::Rest => {
             "It ends by itself when nothing moves any more: within seconds, or a minute after a change of leader."
         }
-        Turn::Later(wait) => waited_out(wait),
-        Turn::Retry => return resume_group(group, "what made the orders fail is mended"),
-        Turn::Disk => return resume_group(group, "its disk is known to be sound"),
         Turn::Ended => {
             "It ends by itself when one that is under way is done; `heal.budget` of the spec sets how many may be at \
              once."
@@ -103,34 +110,8 @@ fn what_ends_hold(snapshot: &Snapshot<'_>, decision: &Decision, turn: Turn) -> S
             "It ends when the old machine is proved off, or can be, so that two copies never run: mend what keeps its \
              provisioner from that, have it stop or destroy the machine, or start the machine again."
         }
-        Turn::Forgetting => {
-            return format!(
-                "Turn the machine off, so that two copies never run; then `muster forget {}` has its group make another \
-                 one.",
-                name()
-            );
-        }
-        // A rule that holds does so for none of these.
-        Turn::AnyAnswer
-        | Turn::Unheard
-        | Turn::Joining
-        | Turn::WorksAgain
-        | Turn::InVain(_)
-        | Turn::Unrest
-        | Turn::Unproved
-        | Turn::Sooner
-        | Turn::Failure
-        | Turn::Spending
-        | Turn::Removals
-        | Turn::Company(_)
-        | Turn::OtherCanary
-        | Turn::CanaryOnTrial
-        | Turn::FewerWell(_)
-        | Turn::NoOtherWell
-        | Turn::NoProof
-        | Turn::NoLease => "",
-    };
-    words.to_owned()
+        _ => "",
+    }
 }
 
 fn another_way(rung: Rung, name: &str) -> String {

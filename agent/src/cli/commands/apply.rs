@@ -72,7 +72,7 @@ pub(super) fn planned(response: Response) -> Result<Plan, Failure> {
     }
 }
 
-/// Shows a plan or what became of it; a refusal is a failure.
+/// Shows a plan or what became of it; a refusal is a failure, told in full where the plan is not for people.
 pub(super) fn tell(context: &Context<'_>, plan: &Plan) -> Result<(), Failure> {
     context.out.either(plan, |plan, out| {
         let mut text = show::plan(plan, out);
@@ -90,6 +90,10 @@ pub(super) fn tell(context: &Context<'_>, plan: &Plan) -> Result<(), Failure> {
         text
     })?;
     match plan.refusal() {
+        // People have just read why, and what to do instead.
+        Some((id, _)) if !context.out.json => Err(Failure::other(format!(
+            "group {id} can't be changed so, and nothing was changed"
+        ))),
         Some((id, refusal)) => {
             let message = format!("group {id}: {}", refusal.reason);
             Err(ApiError::refused(message)

@@ -1,7 +1,7 @@
 //! `fence`: two copies of a pet never run.
 
 use super::Question;
-use crate::fleet::{LeaseTerms, Phase, ProviderWord, Rule, Turn, clock_time, span};
+use crate::fleet::{LeaseTerms, Machine, Phase, ProviderWord, Rule, Turn, clock_time, span};
 use crate::heal::gate::Gate;
 
 pub(super) fn fence(question: &Question<'_>) -> Gate {
@@ -17,6 +17,41 @@ pub(super) fn fence(question: &Question<'_>) -> Gate {
             false => gate,
         };
     }
+    let (made, proof) = provable(question, machine);
+    if let (Err(why), Some(since_ms)) = (&proof, machine.unaccounted_ms) {
+        // Its lease says nothing: a leader of the old log may be with it, and renew it.
+        return Gate::hold(
+            rule,
+            format!(
+                "{why}; it was not there at {}, when the log was recovered: make sure that it is off, then `muster forget {}`",
+                clock_time(since_ms),
+                machine.name
+            ),
+        )
+        .turned_by(what_lets_go(made));
+    }
+    match (proof, machine.lease) {
+        (Ok(()), None) => {
+            let margin = "it is destroyed and proved off before its successor is made";
+            Gate::pass(rule, margin).turned_by(Turn::NoProof)
+        }
+        (Ok(()), Some(terms)) => {
+            let over = over(terms);
+            let margin = format!("its successor is made once it is proved off, or {over}");
+            Gate::pass(rule, margin)
+        }
+        (Err(why), Some(terms)) => {
+            let over = over(terms);
+            let margin =
+                format!("{why}; but it runs under a lease, and its successor is made {over}");
+            Gate::pass(rule, margin).turned_by(Turn::NoLease)
+        }
+        (Err(why), None) => Gate::hold(rule, why).turned_by(what_lets_go(made)),
+    }
+}
+
+/// Whether some provisioner made the machine, and whether that could prove it off now.
+fn provable(question: &Question<'_>, machine: &Machine) -> (bool, Result<(), String>) {
     let made_by = machine
         .instance
         .as_ref()
@@ -51,36 +86,7 @@ pub(super) fn fence(question: &Question<'_>) -> Gate {
         (Ok(()), Some(why)) if machine.lease.is_none() => Err(why.to_string()),
         (proof, _) => proof,
     };
-    if let (Err(why), Some(since_ms)) = (&proof, machine.unaccounted_ms) {
-        // Its lease says nothing: a leader of the old log may be with it, and renew it.
-        return Gate::hold(
-            rule,
-            format!(
-                "{why}; it was not there at {}, when the log was recovered: make sure that it is off, then `muster forget {}`",
-                clock_time(since_ms),
-                machine.name
-            ),
-        )
-        .turned_by(what_lets_go(made));
-    }
-    match (proof, machine.lease) {
-        (Ok(()), None) => {
-            let margin = "it is destroyed and proved off before its successor is made";
-            Gate::pass(rule, margin).turned_by(Turn::NoProof)
-        }
-        (Ok(()), Some(terms)) => {
-            let over = over(terms);
-            let margin = format!("its successor is made once it is proved off, or {over}");
-            Gate::pass(rule, margin)
-        }
-        (Err(why), Some(terms)) => {
-            let over = over(terms);
-            let margin =
-                format!("{why}; but it runs under a lease, and its successor is made {over}");
-            Gate::pass(rule, margin).turned_by(Turn::NoLease)
-        }
-        (Err(why), None) => Gate::hold(rule, why).turned_by(what_lets_go(made)),
-    }
+    (made, proof)
 }
 
 /// What lets it pass: a proof, unless nobody is there who could give one.

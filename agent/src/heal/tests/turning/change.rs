@@ -109,36 +109,13 @@ fn group_of<'w>(world: &'w mut World, subject: &Subject) -> &'w mut Group {
 fn of_machine(world: &mut World, id: MachineId, check: &Check, turn: Turn) {
     let passed = !check.holds();
     match turn {
-        Turn::AnyAnswer => hear(world, id, Answer::Answered),
-        Turn::NoAnswer => hear(world, id, Answer::Silent),
-        Turn::LookedInto => {
-            world.see(id, MemberStatus::Down);
-            world.say(id, ProviderWord::Running);
-            hear(world, id, Answer::Silent);
-        }
-        Turn::Unheard => world.see(id, MemberStatus::Suspect),
-        Turn::Quiet => {
-            let seen = world.seen.get_mut(&id).expect("it was seen");
-            let member = seen.member.as_mut().expect("it was seen");
-            member.status = if passed {
-                MemberStatus::Alive
-            } else {
-                MemberStatus::Left
-            };
-        }
-        Turn::Joining => {
-            let now_ms = world.now_ms();
-            let machine = machine(world, id);
-            (machine.phase, machine.joined_ms) = (Phase::Joined, Some(now_ms));
-            world.see(id, MemberStatus::Alive);
-        }
-        Turn::WorksAgain => {
-            let record = world
-                .seen
-                .get_mut(&id)
-                .and_then(|seen| seen.record.as_mut());
-            record.expect("it said so").workload = Some(Workload::Well);
-        }
+        Turn::AnyAnswer
+        | Turn::NoAnswer
+        | Turn::LookedInto
+        | Turn::Unheard
+        | Turn::Quiet
+        | Turn::Joining
+        | Turn::WorksAgain => seen(world, id, passed, turn),
         Turn::InVain(rung) => {
             let at_ms = world.now_ms();
             let helped = false;
@@ -182,6 +159,42 @@ fn of_machine(world: &mut World, id: MachineId, check: &Check, turn: Turn) {
         | Turn::IncomeElsewhere
         | Turn::Allowance => budget(world, id, turn),
         _ => others(world, id, turn),
+    }
+}
+
+/// What is seen of the machine itself.
+fn seen(world: &mut World, id: MachineId, passed: bool, turn: Turn) {
+    match turn {
+        Turn::AnyAnswer => hear(world, id, Answer::Answered),
+        Turn::NoAnswer => hear(world, id, Answer::Silent),
+        Turn::LookedInto => {
+            world.see(id, MemberStatus::Down);
+            world.say(id, ProviderWord::Running);
+            hear(world, id, Answer::Silent);
+        }
+        Turn::Unheard => world.see(id, MemberStatus::Suspect),
+        Turn::Quiet => {
+            let seen = world.seen.get_mut(&id).expect("it was seen");
+            let member = seen.member.as_mut().expect("it was seen");
+            member.status = if passed {
+                MemberStatus::Alive
+            } else {
+                MemberStatus::Left
+            };
+        }
+        Turn::Joining => {
+            let now_ms = world.now_ms();
+            let machine = machine(world, id);
+            (machine.phase, machine.joined_ms) = (Phase::Joined, Some(now_ms));
+            world.see(id, MemberStatus::Alive);
+        }
+        _ => {
+            let record = world
+                .seen
+                .get_mut(&id)
+                .and_then(|seen| seen.record.as_mut());
+            record.expect("it said so").workload = Some(Workload::Well);
+        }
     }
 }
 
