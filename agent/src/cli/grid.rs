@@ -180,9 +180,9 @@ mod tests {
         assert!(render(60).lines().all(|line| line.chars().count() <= 60));
         assert_eq!(
             render(40).lines().nth(2),
-            Some("        answered, and 3 are needed for")
+            Some("        are needed for anything to be")
         );
-        assert_eq!(lines(24), 2, "that would be too narrow to be read");
+        assert_eq!(lines(20), 2, "that would be too narrow to be read");
     }
 
     #[test]
