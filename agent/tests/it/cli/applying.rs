@@ -121,7 +121,7 @@ fn a_refusal_is_a_failure_with_the_safe_way() {
         .run_with_input(&["apply", "-f", "-", "--yes"], SPEC)
         .with(1);
     assert!(
-        ended.stderr.contains("it is pets") && ended.stderr.contains("use another ID"),
+        ended.stdout.contains("it is pets") && ended.stdout.contains("use another ID"),
         "{ended:#?}"
     );
     assert_eq!(dry_runs(&node), [true], "nothing was applied");
