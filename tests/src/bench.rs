@@ -98,8 +98,6 @@ pub struct Failure {
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The numbers of agents.
-    pub sizes: Vec<u32>,
     /// Which scenarios.
     pub scenarios: Vec<Scenario>,
     /// How long everything that is averaged over time is measured.

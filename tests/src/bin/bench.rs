@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Parser, ValueEnum, value_parser};
 use muster_tests::bench::muster::Muster;
 use muster_tests::bench::report::{Row, json, table};
 use muster_tests::bench::scenarios::Start;
@@ -12,38 +14,72 @@ use muster_tests::bench::{Failure, Plan, Scenario, scenarios};
 use muster_tests::system::{has_program, may_make_namespaces};
 use muster_tests::wait::unwind_on_signals;
 
-const USAGE: &str = "\
-usage: tests/bench [--agents N,N...] [--scenarios NAME,NAME...] [--seconds S] [--runs R]
-                   [--only muster|serf] [--json FILE]
-
-  --agents      sizes of the fleet                                  [10,50]
-  --scenarios   idle, kill, leader, silent, explain, churn, pet,
-                loss10, loss25                                           [all]
-  --seconds     how long averages are taken                         [60]
-  --runs        how often single events are repeated                [3]
-  --only        measure one system only
-  --json        write the figures there, too
-
-Progress goes to standard error, tables and JSON to standard output. Ends with 1 when something could not be measured.
-
-Needs root: each system runs in a network namespace of its own. Serf is measured where it is installed.";
-
-/// What the command line asks for.
+/// Measures a fleet of real agents, next to Serf of the same size where it is installed.
+///
+/// Progress goes to standard error, tables and JSON to standard output. Ends with 1 when something could not be measured.
+/// Needs root: each system runs in a network namespace of its own.
+#[derive(Parser)]
+#[command(name = "tests/bench", bin_name = "tests/bench")]
 struct Arguments {
-    plan: Plan,
-    serf: bool,
-    muster: bool,
+    /// Sizes of the fleet
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [10, 50], value_parser = value_parser!(u32).range(2..=200))]
+    agents: Vec<u32>,
+    /// What to measure; all of it unless given
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = scenarios_by_name())]
+    scenarios: Vec<Scenario>,
+    /// How long averages are taken
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = value_parser!(u32).range(1..=3600))]
+    seconds: u32,
+    /// How often single events are repeated
+    #[arg(long, value_name = "R", default_value_t = 3, value_parser = value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// Measure one system only
+    #[arg(long)]
+    only: Option<System>,
+    /// Write the figures there, too
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
-fn main() -> ExitCode {
-    let arguments = match parse(std::env::args().skip(1)) {
-        Ok(arguments) => arguments,
-        Err(problem) => {
-            eprintln!("{problem}\n\n{USAGE}");
-            return ExitCode::from(2);
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum System {
+    Muster,
+    Serf,
+}
+
+impl Arguments {
+    fn plan(&self) -> Plan {
+        let all = || {
+            Scenario::ALL
+                .iter()
+                .map(|(_, scenario)| *scenario)
+                .collect()
+        };
+        Plan {
+            scenarios: match self.scenarios.as_slice() {
+                [] => all(),
+                chosen => chosen.to_vec(),
+            },
+            window: Duration::from_secs(self.seconds.into()),
+            runs: self.runs,
         }
-    };
+    }
+}
+
+fn scenarios_by_name() -> impl TypedValueParser<Value = Scenario> {
+    let names = Scenario::ALL.map(|(name, _)| name);
+    PossibleValuesParser::new(names).map(|chosen| {
+        let found = Scenario::ALL.iter().find(|(name, _)| *name == chosen);
+        found.expect("only these are possible").1
+    })
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.only == Some(System::Serf) && !has_program("serf") {
+        eprintln!("bench: serf is not installed");
+        return ExitCode::FAILURE;
+    }
     if !may_make_namespaces() {
         eprintln!(
             "bench: network namespaces cannot be made here; run it as root with iproute2 and iptables"
@@ -57,7 +93,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
-    for size in &arguments.plan.sizes {
+    for size in &arguments.agents {
         let row = measure(*size, &arguments, &mut failures);
         // What has been measured is shown at once: the next size may take long.
         println!("{}", table(&[&row]));
@@ -82,19 +118,20 @@ fn main() -> ExitCode {
 }
 
 fn measure(size: u32, arguments: &Arguments, failures: &mut Vec<Failure>) -> Row {
+    let plan = arguments.plan();
     let mut row = Row {
         size,
         ..Row::default()
     };
     let mut run = |name, start: Start<'_>| {
-        let (figures, failed) = scenarios::run(name, size, &arguments.plan, start);
+        let (figures, failed) = scenarios::run(name, size, &plan, start);
         failures.extend(failed);
         figures
     };
-    if arguments.serf {
+    if arguments.only != Some(System::Muster) && has_program("serf") {
         row.serf = Some(run("serf", &|_| Box::new(Serf::start(size))));
     }
-    if arguments.muster {
+    if arguments.only != Some(System::Serf) {
         row.muster = run("muster", &|scenario| {
             let changing = scenario == Scenario::Churn;
             let spec = changing.then(|| Muster::changing_health(size));
@@ -102,56 +139,4 @@ fn measure(size: u32, arguments: &Arguments, failures: &mut Vec<Failure>) -> Row
         });
     }
     row
-}
-
-fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut plan = Plan {
-        sizes: vec![10, 50],
-        scenarios: Scenario::ALL
-            .iter()
-            .map(|(_, scenario)| *scenario)
-            .collect(),
-        window: Duration::from_secs(60),
-        runs: 3,
-    };
-    let (mut serf, mut muster, mut json) = (has_program("serf"), true, None);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
-        let number = |text: &str| {
-            text.parse::<u32>()
-                .map_err(|error| format!("{text}: {error}"))
-        };
-        match word.as_str() {
-            "--agents" => plan.sizes = value()?.split(',').map(number).collect::<Result<_, _>>()?,
-            "--scenarios" => {
-                plan.scenarios = value()?
-                    .split(',')
-                    .map(scenario)
-                    .collect::<Result<_, _>>()?
-            }
-            "--seconds" => plan.window = Duration::from_secs(number(&value()?)?.max(1).into()),
-            "--runs" => plan.runs = number(&value()?)?.max(1),
-            "--json" => json = Some(value()?.into()),
-            "--only" => match value()?.as_str() {
-                "muster" => serf = false,
-                "serf" if serf => muster = false,
-                "serf" => return Err("serf is not installed".to_owned()),
-                other => return Err(format!("`{other}` is neither muster nor serf")),
-            },
-            other => return Err(format!("`{other}` is no option")),
-        }
-    }
-    Ok(Arguments {
-        plan,
-        serf,
-        muster,
-        json,
-    })
-}
-
-fn scenario(name: &str) -> Result<Scenario, String> {
-    let found = Scenario::ALL.iter().find(|(known, _)| *known == name);
-    found
-        .map(|(_, scenario)| *scenario)
-        .ok_or_else(|| format!("`{name}` is no scenario"))
 }
