@@ -60,6 +60,12 @@ pub trait Helpers: Send + Sync {
     /// when it does not any more.
     fn lease_left(&self, machine: MachineId, terms: LeaseTerms) -> Duration;
 
+    /// Puts on record that a step's call is about to be made: from now on it may have been carried out.
+    ///
+    /// # Errors
+    /// Why that is not on record, in a sentence; then the call must not be made.
+    async fn begin(&self, op: &OperationId, step: Step, attempt: u32) -> Result<(), String>;
+
     /// Asks anew whether this machine may change anything at this very moment: whether it leads, and enough machines
     /// stand behind it. Asked right before each call that changes anything.
     ///
@@ -95,7 +101,7 @@ pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Hel
             rule,
             detail: margin,
         },
-        Stop::Failed(error) => failure(job.step, &error, job.attempt),
+        Stop::Failed(error) => failure(job, &error),
     });
     Progress {
         op: job.op.clone(),
@@ -160,9 +166,14 @@ async fn attempt(
             provisioner,
             instance,
             spec,
+            begun,
         } => {
+            let built = built(provisioner)?;
+            if !begun {
+                begin(job, helpers).await?;
+            }
             let order = (provisioner.as_str(), &**spec, &job.op);
-            call::reimage(built(provisioner)?, helpers, instance, order, deadline).await
+            call::reimage(built, helpers, instance, order, deadline).await
         }
         Work::Nothing => Ok(StepResult::Done),
         Work::Provision { provisioner, spec } => {
@@ -170,6 +181,13 @@ async fn attempt(
             call::provision(built(provisioner)?, helpers, order, deadline).await
         }
     }
+}
+
+/// What is not permitted is not begun either, and the call itself asks once more: to put it on record takes a moment.
+async fn begin(job: &Job, helpers: &dyn Helpers) -> Result<(), Stop> {
+    helpers.permit().await?;
+    let begun = helpers.begin(&job.op, job.step, job.attempt).await;
+    begun.map_err(|error| ProvisionError::Unavailable(error).into())
 }
 
 async fn drain(helpers: &dyn Helpers, machine: MachineId) -> Result<StepResult, Stop> {
@@ -187,11 +205,11 @@ async fn restart(helpers: &dyn Helpers, machine: MachineId) -> Result<StepResult
 }
 
 /// What to commit after an error: another try later, or giving up where no try can succeed.
-fn failure(step: Step, error: &ProvisionError, attempt: u32) -> StepResult {
+fn failure(job: &Job, error: &ProvisionError) -> StepResult {
     let text = Text::from(error.to_string());
     // A machine can't be left half taken away because its provider said no once; an order that is invalid or
     // denied won't get better by asking again.
-    let hopeless = step == Step::Provision && !error.is_retryable();
+    let hopeless = job.step == Step::Provision && !error.is_retryable();
     if hopeless {
         return StepResult::GiveUp { error: text };
     }
@@ -199,11 +217,20 @@ fn failure(step: Step, error: &ProvisionError, attempt: u32) -> StepResult {
         ProvisionError::Throttled {
             retry_after: Some(wait),
         } => (*wait).min(RETRY_MAX),
-        _ => back_off(attempt),
+        _ => back_off(job.attempt),
     };
+    let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    // That this call did nothing says nothing of one before it.
+    let begun_before = matches!(job.work, Work::Reimage { begun: true, .. });
+    if begun_before || error.is_outcome_unknown() {
+        return StepResult::Unknown {
+            error: text,
+            retry_ms,
+        };
+    }
     StepResult::Error {
         error: text,
-        retry_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+        retry_ms,
     }
 }
 

@@ -66,7 +66,7 @@ pub use evidence::{
 };
 pub use group::{Backoff, Group};
 pub use ids::{machine_id, operation_id};
-pub use intent::{Action, Held, Intent, IntentState, Origin, Step, StepRecord};
+pub use intent::{Action, Begun, Held, Intent, IntentState, Origin, Step, StepRecord};
 pub use lease::{
     DRIFT_PERCENT, Fenced, LEASE_MS_MAX, LEASE_MS_MIN, LeaseTerms, RUN_MS_MIN, STOP_MS, STOP_MS_MIN,
 };

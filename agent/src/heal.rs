@@ -39,7 +39,7 @@ pub use observe::{Domain, Listing, Proofs, Suspect, choose_witnesses, strangers,
 pub use orphans::OrphanWatch;
 pub use quorum::quorum;
 pub use rehearsal::{Rehearsal, rehearsable, rehearsed};
-pub use returns::{Spared, ends_one, spared};
+pub use returns::{Spared, may_be_spared, spared};
 pub use situation::{Authority, MachineEvidence, Situation, Stranger};
 
 #[cfg(test)]

@@ -83,6 +83,8 @@ pub enum Work {
         instance: InstanceId,
         /// What comes of it.
         spec: Box<MachineSpec>,
+        /// Whether it may have begun, which is on record.
+        begun: bool,
     },
     /// Restart a machine's workload.
     RestartWorkload {
@@ -283,6 +285,9 @@ fn reimage(
             provisioner,
             instance,
             spec,
+            begun: intent
+                .current()
+                .is_some_and(|record| record.begun.is_some()),
         }),
         _ => Err(JobError(format!(
             "what {} runs on is not known",

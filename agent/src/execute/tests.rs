@@ -41,6 +41,10 @@ impl Helpers for NoHelpers {
         Duration::from_secs(8)
     }
 
+    async fn begin(&self, _: &OperationId, _: Step, _: u32) -> Result<(), String> {
+        Ok(())
+    }
+
     async fn permit(&self) -> Result<(), Check> {
         Ok(())
     }
@@ -65,6 +69,10 @@ impl Helpers for Losing {
 
     fn lease_left(&self, _: MachineId, _: LeaseTerms) -> Duration {
         Duration::MAX
+    }
+
+    async fn begin(&self, _: &OperationId, _: Step, _: u32) -> Result<(), String> {
+        Ok(())
     }
 
     async fn permit(&self) -> Result<(), Check> {
@@ -285,6 +293,10 @@ impl Helpers for Outlived {
 
     fn lease_left(&self, _: MachineId, _: LeaseTerms) -> Duration {
         Duration::ZERO
+    }
+
+    async fn begin(&self, _: &OperationId, _: Step, _: u32) -> Result<(), String> {
+        Ok(())
     }
 
     async fn permit(&self) -> Result<(), Check> {

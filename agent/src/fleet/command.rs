@@ -391,12 +391,21 @@ pub enum StepResult {
     Kept,
     /// Well, and this is what was made. For `Provision` only, and required there.
     Provisioned(Instance),
-    /// Wrong; to be tried again.
+    /// Its call is about to be made: from now on it may have been carried out. For `Reimage`.
+    Begun,
+    /// Wrong, and nothing was done; to be tried again.
     Error {
         /// What went wrong.
         error: Text,
         /// After how long, in milliseconds; the caller computes back-off and jitter, since there is no randomness
         /// here.
+        retry_ms: u64,
+    },
+    /// Nobody can say whether it was done; to be tried again.
+    Unknown {
+        /// What went wrong.
+        error: Text,
+        /// After how long, in milliseconds.
         retry_ms: u64,
     },
     /// Not tried, because a rule forbids it at this moment; looked at again later. No failure.
@@ -418,10 +427,10 @@ pub enum StepResult {
     },
     /// Nothing was handed over. For `Drain`.
     Undrained(Undrained),
-    /// The machine that was to be taken away is back, and nothing was done to it: the intent is given up. For `Fence`,
-    /// `Destroy` and `Reimage`.
-    Back {
-        /// How that is known.
+    /// Nothing was done to the machine, and the intent is given up: the machine is back, or a rule has kept the step from
+    /// being tried for too long. For steps that end a machine or treat it.
+    Spared {
+        /// Which of the two, and how it is known.
         why: Text,
     },
 }

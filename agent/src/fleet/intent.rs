@@ -324,7 +324,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// How often the step is tried before the intent fails.
+    /// How often the step is tried before the intent fails. A reimage that has begun is given its time instead.
     pub fn attempts_max(self) -> u32 {
         match self {
             Self::Drain => DRAIN_ATTEMPTS_MAX,
@@ -332,6 +332,19 @@ impl Step {
                 RUNG_ATTEMPTS_MAX
             }
             _ => STEP_ATTEMPTS_MAX,
+        }
+    }
+
+    /// Whether it ends a machine, or does something to it that a machine which is well should be spared.
+    pub fn touches(self) -> bool {
+        match self {
+            Self::Fence
+            | Self::Destroy
+            | Self::RestartWorkload
+            | Self::Reboot
+            | Self::PowerCycle
+            | Self::Reimage => true,
+            Self::Drain | Self::Provision | Self::AwaitJoin | Self::AwaitWell => false,
         }
     }
 
@@ -385,6 +398,9 @@ pub struct StepRecord {
     pub ended_ms: Option<u64>,
     /// How often it was tried without success.
     pub attempts: u32,
+    /// Its call that may have been carried out, whatever was heard of it; `None` while none can have been. Put on record for
+    /// [`Step::Reimage`] only: until then its machine can be spared.
+    pub begun: Option<Begun>,
     /// What went wrong last.
     pub last_error: Option<Text>,
     /// When it is to be tried next, in milliseconds since 1970.
@@ -406,6 +422,15 @@ pub struct Held {
     pub recorded_ms: u64,
 }
 
+/// A call that may have been carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// How often the step had failed before it.
+    pub attempt: u32,
+    /// When it was about to be made, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
 impl Held {
     /// Whether a hold by `rule` in these words is news: another rule, or other words once these have stood for a while.
     pub fn makes_news(&self, rule: Rule, detail: &Text, now_ms: u64) -> bool {
@@ -421,6 +446,7 @@ impl StepRecord {
             started_ms: None,
             ended_ms: None,
             attempts: 0,
+            begun: None,
             last_error: None,
             next_attempt_ms: 0,
             held: None,

@@ -180,6 +180,9 @@ pub struct HealPolicy {
     /// What comes first for a machine that is unreachable and runs, as its provisioner says; `None` for the power cycle
     /// where machines are hardware, and the replacement where another one is cheaply had.
     pub unreachable: Option<Unreachable>,
+    /// How long a reimage may take from when it was begun until its provisioner has said so, or the new machine has come, in
+    /// milliseconds.
+    pub reimage_within_ms: u64,
     /// How many replacements.
     pub budget: BudgetPolicy,
     /// Under what lease its pets run their workloads; `None` for none.
@@ -196,9 +199,13 @@ const CHANGE_GRACE_MS: u64 = 60 * SECOND_MS;
 /// only make users wait: what many machines have in common waits for longer anyway.
 const UNREACHABLE_AFTER_MS: u64 = 5 * SECOND_MS;
 
+/// An image of some gigabytes over a slow network, written by a controller that takes its time, is there by then.
+const REIMAGE_WITHIN_MS: u64 = 30 * MINUTE_MS;
+
 impl HealPolicy {
     /// The defaults for machines that `provisioner` makes: heal by itself; boot grace 60 s for `process` and
-    /// 10 min for everything else; change grace 60 s; unreachable after 5 s; budget by size; no lease.
+    /// 10 min for everything else; change grace 60 s; unreachable after 5 s; a reimage within 30 min; budget by size; no
+    /// lease.
     pub fn defaults(provisioner: &str) -> Self {
         Self {
             mode: HealMode::Auto,
@@ -210,6 +217,7 @@ impl HealPolicy {
             change_grace_ms: CHANGE_GRACE_MS,
             unreachable_after_ms: UNREACHABLE_AFTER_MS,
             unreachable: None,
+            reimage_within_ms: REIMAGE_WITHIN_MS,
             budget: BudgetPolicy::default(),
             lease: None,
         }

@@ -18,7 +18,9 @@ use super::diagnose::Finding;
 use super::gate::Gate;
 use super::ladder::Cure;
 use crate::fleet::limits::{HOUR_MS, PET_REPLACED_MAX};
-use crate::fleet::{FleetState, Group, HealMode, Machine, PauseKey, Rule, Turn, Would, span};
+use crate::fleet::{
+    FleetState, Group, HealMode, Machine, Pause, PauseKey, Rule, Turn, Would, span,
+};
 
 /// What a rule is asked about: taking one machine away, or adding to a group.
 pub(super) struct Question<'a> {
@@ -159,9 +161,14 @@ fn paused(question: &Question<'_>) -> Gate {
         Some((machine, _)) => state.paused_in(id, Some(machine), None, now_ms),
         None => state.paused_growth(id, now_ms),
     };
-    let Some((PauseKey { scope, name }, pause)) = pause else {
-        return Gate::pass(Rule::Paused, "nobody paused it").turned_by(Turn::Pause);
-    };
+    pause.map_or_else(
+        || Gate::pass(Rule::Paused, "nobody paused it").turned_by(Turn::Pause),
+        |(key, pause)| paused_by(key, pause),
+    )
+}
+
+/// What a pause holds, with its reason and its end.
+pub(super) fn paused_by(PauseKey { scope, name }: &PauseKey, pause: &Pause) -> Gate {
     let named = name
         .as_ref()
         .map_or_else(String::new, |name| format!(" by pause `{name}`"));

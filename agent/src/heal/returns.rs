@@ -1,93 +1,123 @@
-//! Machines that are about to be taken away: is it still right to?
+//! Machines that something is about to be done to: is it still right?
 //!
-//! Between the decision and the step that ends a machine there may be minutes in which its provisioner fails. It may be back
-//! by then, or slow, or out of reach of the leader alone. So the rule `evidence` is asked once more before each try, for as
-//! long as the machine is not refused by everyone anyway.
+//! Between the decision and the step that ends or treats a machine there may be minutes in which its provisioner fails. It may be
+//! back by then, or slow, or out of reach of the leader alone, or somebody has paused it. So the rules `paused` and `evidence`
+//! are asked once more before each try, for as long as nothing was done to it.
 
 use std::collections::BTreeMap;
 
-use super::diagnose::diagnose;
+use super::diagnose::{Finding, diagnose};
+use super::gates::paused_by;
 use super::situation::Situation;
+use super::timing::HELD_MS_MAX;
 use crate::fleet::{
-    Check, Diagnosis, FleetState, Intent, MemberStatus, OperationId, Phase, Rule, Step, Text,
+    Check, Diagnosis, FleetState, Intent, Machine, MemberStatus, OperationId, Phase, Rule, Step,
+    Text, span,
 };
 
-/// Why a machine is not taken away at this moment.
+/// Why nothing is done to a machine at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Spared {
-    /// Somebody gets an answer from it and the mesh does not, or nobody has been asked: what the rule `evidence` says.
+    /// A rule holds: somebody gets an answer from it and the mesh does not, nobody has been asked, or it was paused.
     Held(Check),
-    /// What was the matter with it is over: the intent is to be given up, in these words.
-    Back(Text),
+    /// The intent is to be given up, in these words: what was the matter with it is over, or a rule has held for too long.
+    GivenUp(Text),
 }
 
-/// The intents that must not take their machine away as things stand.
+/// The intents that must not touch their machine as things stand.
 pub fn spared(state: &FleetState, situation: &Situation) -> BTreeMap<OperationId, Spared> {
     let about: Vec<&Intent> = state
         .open_intents()
-        .filter(|intent| ends_one(state, intent))
+        .filter(|intent| may_be_spared(state, intent))
         .collect();
     if about.is_empty() {
         return BTreeMap::new();
     }
     let situation = &situation.dated_by(situation.now_ms.max(state.clock_ms));
-    let member = |machine| {
-        situation
-            .machines
-            .get(&machine)
-            .and_then(|seen| seen.member)
-    };
-    let is_alive =
-        |machine| member(machine).is_some_and(|member| member.status == MemberStatus::Alive);
     let alive = state
         .electors()
-        .filter(|machine| is_alive(machine.id))
+        .filter(|machine| answers(situation, machine))
         .count();
     let spared = about.into_iter().filter_map(|intent| {
-        let machine = state.machines.get(&intent.action.removes()?)?;
+        let machine = state.machines.get(&intent.action.finds()?)?;
         let finding = diagnose(machine, situation, alive);
-        let answers = is_alive(machine.id);
-        let held = |why: &str| {
-            let margin = format!("{}; {why}", finding.summary);
-            Spared::Held(Check::hold(Rule::Evidence, margin))
-        };
-        let spared = match finding.diagnosis {
-            Diagnosis::Slow | Diagnosis::Partitioned => held("slow is not dead"),
-            Diagnosis::Suspected if !answers => {
-                held("whether anybody gets an answer is not known yet")
+        let spared = if answers(situation, machine) && is_over(state, intent, finding.diagnosis) {
+            Spared::GivenUp(format!("it is back: {}", finding.summary).into())
+        } else {
+            let check = held(state, situation, intent, machine, &finding)?;
+            match held_too_long(state, intent, &check, situation.now_ms) {
+                Some(why) => Spared::GivenUp(why),
+                None => Spared::Held(check),
             }
-            Diagnosis::Rebooting => held("it is waited for"),
-            _ if answers && is_over(state, intent, finding.diagnosis) => {
-                Spared::Back(format!("it is back: {}", finding.summary).into())
-            }
-            _ => return None,
         };
         Some((intent.op.clone(), spared))
     });
     spared.collect()
 }
 
-/// Whether an intent's next step ends a machine that was in the mesh when that was decided. What everybody refuses already is
-/// past that, and a group that is destroyed goes whole.
-pub fn ends_one(state: &FleetState, intent: &Intent) -> bool {
+/// Whether an intent's next step does something to a machine that was in the mesh when that was decided, and to which nothing
+/// was done yet. What everybody refuses already is past that, and a group that is destroyed goes whole.
+pub fn may_be_spared(state: &FleetState, intent: &Intent) -> bool {
     let group = state.groups.get(&intent.group);
-    let ends = intent.current().is_some_and(|record| match record.step {
-        Step::Fence | Step::Destroy => true,
-        // Where it was tried another machine may come of it, whatever still answers.
-        Step::Reimage => record.attempts == 0,
-        _ => false,
+    let touches = intent.current().is_some_and(|record| match record.step {
+        // What a person asks for in its place is well from the beginning.
+        Step::RestartWorkload | Step::Reboot | Step::PowerCycle => intent.asked.is_none(),
+        // Where it may have begun another machine may come of it, whatever still answers.
+        step => step.touches() && record.begun.is_none(),
     });
-    let machine = intent
-        .action
-        .removes()
-        .and_then(|id| state.machines.get(&id));
-    ends && intent.was == Some(Phase::Joined)
+    let machine = intent.action.finds().and_then(|id| state.machines.get(&id));
+    touches
+        && intent.was == Some(Phase::Joined)
         && group.is_some_and(|group| !group.destroying)
         && machine.is_some_and(|machine| !machine.condemned)
 }
 
-/// Whether a machine that answers is to be replaced for something that is over: for its silence, or for a workload that
-/// works again. What a person asks for, and what is one too many, was well from the beginning.
+fn answers(situation: &Situation, machine: &Machine) -> bool {
+    let seen = situation.machines.get(&machine.id);
+    let member = seen.and_then(|seen| seen.member);
+    member.is_some_and(|member| member.status == MemberStatus::Alive)
+}
+
+/// The rule that holds a step at this moment.
+fn held(
+    state: &FleetState,
+    situation: &Situation,
+    intent: &Intent,
+    machine: &Machine,
+    finding: &Finding,
+) -> Option<Check> {
+    let pause = state.paused_in(&intent.group, Some(machine), None, situation.now_ms);
+    if let Some((key, pause)) = pause.filter(|_| intent.asked.is_none()) {
+        return Some(paused_by(key, pause).check);
+    }
+    let why = match finding.diagnosis {
+        Diagnosis::Slow | Diagnosis::Partitioned => "slow is not dead",
+        Diagnosis::Suspected if !answers(situation, machine) => {
+            "whether anybody gets an answer is not known yet"
+        }
+        Diagnosis::Rebooting => "it is waited for",
+        _ => return None,
+    };
+    let margin = format!("{}; {why}", finding.summary);
+    Some(Check::hold(Rule::Evidence, margin))
+}
+
+/// Why an intent is not waited for any longer: the rule that holds it has done so for so long that what it would do is to be
+/// decided anew, without its place in the budget. An order by hand has the time that it was given besides.
+fn held_too_long(state: &FleetState, intent: &Intent, check: &Check, now_ms: u64) -> Option<Text> {
+    let held = intent.current()?.held.as_ref()?;
+    let long_ms = now_ms.saturating_sub(held.since_ms);
+    let asked = intent.asked.and_then(|id| state.demands.get(&id));
+    let in_time = asked.is_some_and(|demand| now_ms < demand.until_ms);
+    let is_over = held.rule == check.rule && long_ms >= HELD_MS_MAX && !in_time;
+    is_over.then(|| {
+        let long = span(long_ms);
+        format!("`{}` has held it for {long}: {}", check.rule, check.margin).into()
+    })
+}
+
+/// Whether a machine that answers is to be treated or replaced for something that is over: for its silence, or for a workload
+/// that works again. What a person asks for, and what is one too many, was well from the beginning.
 fn is_over(state: &FleetState, intent: &Intent, now: Diagnosis) -> bool {
     let decision = state.decision(intent.decision);
     let then = decision.and_then(|decision| decision.proposal.cause.diagnosis());

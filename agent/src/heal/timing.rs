@@ -51,6 +51,10 @@ pub const REBOOT_MS_MAX: u64 = 60 * MINUTE_MS;
 /// nobody could let it in.
 pub const JOIN_AFTER_CHANGE_MS: u64 = 30 * SECOND_MS;
 
+/// How long a rule may hold what is under way until that is given up, and decided anew: so long it keeps a place in its group's
+/// budget from others.
+pub const HELD_MS_MAX: u64 = 10 * MINUTE_MS;
+
 /// How long a provider's word is waited for before a machine is judged without: as long as one question to a provider
 /// may take, and a little for asking.
 pub const PROVIDER_WORD_MS: u64 = 12 * SECOND_MS;

@@ -261,11 +261,11 @@ impl Reign {
             return wait.map_or(IDLE_PERIOD, |wait| wait.clamp(LOOKS_APART, IDLE_PERIOD));
         }
         let seen = self.observer.observe(&self.shared, &world, &self.glimpse);
-        let spared = self.spared(&seen);
         if std::mem::take(&mut self.news) || Instant::now() >= self.judge_at {
             let wait = self.judge(seen).await;
             self.judge_at = Instant::now() + wait;
         }
+        let spared = self.spared();
         let proven_gone = self.observer.proven_gone();
         self.leases.note_gone(&proven_gone);
         self.orders.start_due(
@@ -280,16 +280,19 @@ impl Reign {
         due.min(judging).max(LOOKS_APART)
     }
 
-    /// The steps that would take a machine away which is back, or from which somebody may get an answer.
-    fn spared(&self, seen: &Observed) -> BTreeMap<OperationId, Spared> {
+    /// The steps that would end or treat a machine which is back, or from which somebody may get an answer. Looked at anew:
+    /// to judge takes seconds at worst.
+    fn spared(&mut self) -> BTreeMap<OperationId, Spared> {
         let any = |state: &FleetState| {
             let mut open = state.open_intents();
-            open.any(|intent| heal::ends_one(state, intent))
+            open.any(|intent| heal::may_be_spared(state, intent))
         };
         if !self.shared.replica.read(|state, _| any(state)) {
             return BTreeMap::new();
         }
-        let situation = self.situation(seen.clone(), heal::Authority::default());
+        let world = self.shared.mesh.look();
+        let seen = self.observer.observe(&self.shared, &world, &self.glimpse);
+        let situation = self.situation(seen, heal::Authority::default());
         self.shared
             .replica
             .read(|state, _| heal::spared(state, &situation))

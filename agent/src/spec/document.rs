@@ -116,6 +116,11 @@ fn heal(heal: &HealPolicy, defaults: &HealPolicy) -> Map<String, Value> {
             heal.unreachable_after_ms,
             defaults.unreachable_after_ms,
         ),
+        (
+            "reimage_within",
+            heal.reimage_within_ms,
+            defaults.reimage_within_ms,
+        ),
     ] {
         table.extend(some(key, (value != default).then(|| duration(value))));
     }

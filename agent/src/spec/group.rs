@@ -10,8 +10,8 @@ use super::fields::{Fields, Read, shorten};
 use super::problem::Found;
 use super::tree::{Node, NodeKind, Span};
 use crate::fleet::limits::{
-    LABEL_KEY_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX, MACHINES_MAX, PETS_MAX, SPEC_BYTES_MAX,
-    WORD_BYTES_MAX, ZONES_MAX,
+    LABEL_KEY_BYTES_MAX, LABEL_VALUE_BYTES_MAX, LABELS_MAX, MACHINES_MAX, MINUTE_MS, PETS_MAX,
+    SPEC_BYTES_MAX, WORD_BYTES_MAX, ZONES_MAX,
 };
 use crate::fleet::names::{GroupId, MachineName};
 use crate::fleet::spec::{
@@ -449,6 +449,13 @@ fn read_heal(fields: &mut Fields<'_, '_>, defaults: &HealPolicy) -> HealPolicy {
         silence,
         defaults.unreachable_after_ms,
     );
+    let one_call = "within which one call to a provisioner is answered";
+    let reimage_within_ms = duration(
+        "reimage_within",
+        MINUTE_MS,
+        one_call,
+        defaults.reimage_within_ms,
+    );
     let firsts = [
         ("power-cycle", Unreachable::PowerCycle),
         ("replace", Unreachable::Replace),
@@ -464,6 +471,7 @@ fn read_heal(fields: &mut Fields<'_, '_>, defaults: &HealPolicy) -> HealPolicy {
         unreachable: unreachable
             .map(|first| first.value)
             .or(defaults.unreachable),
+        reimage_within_ms,
         budget: budget.unwrap_or(defaults.budget),
         lease,
     }

@@ -55,6 +55,7 @@ boot_grace = "5m"
 change_grace = "0s"
 unreachable_after = "1m 30s"
 unreachable = "power-cycle"
+reimage_within = "45m"
 budget = { at_once = 1, per_hour = 4 }
 lease = "20s"
 stop_within = "4s"
@@ -113,6 +114,7 @@ fn every_key_is_read() {
     assert_eq!(spec.placement.zones.len(), 2);
     assert_eq!(spec.heal.mode, HealMode::Approve);
     assert_eq!(spec.heal.unreachable_after_ms, 90_000);
+    assert_eq!(spec.heal.reimage_within_ms, 45 * 60_000);
     assert_eq!(spec.heal.unreachable, Some(Unreachable::PowerCycle));
     assert_eq!(spec.heal.budget.at_once, Some(1));
     let lease = spec.heal.lease.expect("written");

@@ -208,7 +208,7 @@ fn a_machine_that_was_back_before_it_was_taken_away_was_to_be_replaced_wrongly()
         let old = scene.fleet.id("db-1");
         scene.fleet.act(scene.fleet.replace(old, diagnosis));
         let why = "it is back: it answers".into();
-        scene.fleet.report(old, StepResult::Back { why });
+        scene.fleet.report(old, StepResult::Spared { why });
         recover(&mut scene, "db-1");
         let report = ask(&scene);
         marks(&report, &[("db-1", Decided::Acted, Mark::Wrong)]);

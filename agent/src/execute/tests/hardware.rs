@@ -37,7 +37,10 @@ async fn a_machine_is_written_anew_once_whatever_becomes_of_the_answer() {
         .act(scene.fleet.reimage(old, Diagnosis::AgentDown));
     scene.cloud.inject(Call::Reimage, [Fault::LoseAnswer]);
     let lost = scene.attempt(new).await;
-    assert!(matches!(lost.result, StepResult::Error { .. }), "{lost:?}");
+    assert!(
+        matches!(lost.result, StepResult::Unknown { .. }),
+        "{lost:?}"
+    );
     scene.fleet.ok(Command::Progress(lost));
     scene.fleet.pass(120_000);
     // The first leader calls again and dies; the next one calls once more.
@@ -138,4 +141,72 @@ async fn hardware_that_nobody_needs_any_more_is_free_again() {
         scene.fleet.pass(120_000);
     }
     assert!(quarantine(&scene).await.is_empty());
+}
+
+/// Where nothing can be put on record.
+struct Mute(std::sync::atomic::AtomicU32);
+
+#[async_trait::async_trait]
+impl super::Helpers for Mute {
+    async fn drain(
+        &self,
+        _: MachineId,
+        _: Duration,
+    ) -> Result<Option<crate::fleet::Undrained>, String> {
+        Ok(None)
+    }
+
+    async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn now_ms(&self) -> u64 {
+        muster_mesh::clock::unix_ms()
+    }
+
+    fn lease_left(&self, _: MachineId, _: crate::fleet::LeaseTerms) -> Duration {
+        Duration::MAX
+    }
+
+    async fn begin(&self, _: &OperationId, _: crate::fleet::Step, _: u32) -> Result<(), String> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Err("nobody commits it".to_owned())
+    }
+
+    async fn permit(&self) -> Result<(), crate::fleet::Check> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reimage_is_on_record_before_it_begins_and_only_once() {
+    let mut scene = Scene::on(&[cattle("web", 1)], rack());
+    let old = scene.fleet.act(scene.fleet.provision(&group("web")));
+    scene.carry_on(old).await;
+    scene.fleet.join(old);
+    let new = scene
+        .fleet
+        .act(scene.fleet.reimage(old, Diagnosis::AgentDown));
+    let mute = Mute(0.into());
+    let failed = scene.attempt_with(new, &mute).await;
+    assert!(
+        matches!(failed.result, StepResult::Error { .. }),
+        "{failed:?}"
+    );
+    assert_eq!(scene.cloud.calls(Call::Reimage), 0);
+    // Once it is on record it needs no second entry; and what one call did not do, an earlier one may have done.
+    scene.fleet.report(new, StepResult::Begun);
+    let down = ProvisionError::unavailable("its controller does not answer");
+    scene.cloud.inject(Call::Reimage, [Fault::Refuse(down)]);
+    let refused = scene.attempt_with(new, &mute).await;
+    assert!(
+        matches!(refused.result, StepResult::Unknown { .. }),
+        "{refused:?}"
+    );
+    let done = scene.attempt_with(new, &mute).await;
+    assert!(
+        matches!(done.result, StepResult::Provisioned(_)),
+        "{done:?}"
+    );
+    assert_eq!(mute.0.into_inner(), 1);
 }

@@ -47,13 +47,18 @@ impl FleetState {
             StepResult::Done => self.step_done(context, &op, step),
             StepResult::LeaseOver => self.lease_over(context, &op, step),
             StepResult::Kept => self.kept(context, &op, step),
-            StepResult::Back { why } => self.back(context, &op, step, why),
+            StepResult::Spared { why } => self.spared(context, &op, step, why),
+            StepResult::Begun => self.begin_reimage(context, &op, step),
             StepResult::Undrained(why) => self.undrained(context, &op, step, why),
             StepResult::Provisioned(instance) if step == Step::Reimage => {
                 self.reimaged(context, &op, Some(instance))
             }
             StepResult::Provisioned(instance) => self.provisioned(context, &op, step, instance),
             StepResult::Error { error, retry_ms } => {
+                self.not_begun(&op);
+                self.step_failed(context, &op, error, retry_ms)
+            }
+            StepResult::Unknown { error, retry_ms } => {
                 self.step_failed(context, &op, error, retry_ms)
             }
             StepResult::Held { rule, detail } => self.step_held(context, &op, rule, detail),
@@ -175,6 +180,7 @@ impl FleetState {
         error: Text,
         retry_ms: u64,
     ) -> Applied {
+        let until_ms = self.reimage_until_ms(op);
         let (decision, action, record) = self.current_step(op)?;
         let step = record.step;
         if step.is_waited_for() {
@@ -187,7 +193,10 @@ impl FleetState {
         record.held = None;
         record.next_attempt_ms = context.now_ms.saturating_add(retry_ms.min(RETRY_MS_MAX));
         let attempts = record.attempts;
-        let over = attempts >= step.attempts_max();
+        let over = match until_ms {
+            Some(until_ms) => context.now_ms >= until_ms,
+            None => attempts >= step.attempts_max(),
+        };
         if over && is_courtesy(step, action) {
             let detail = format!("goes undrained after {attempts} tries: {error}");
             self.go_undrained(context, op, detail);
@@ -422,7 +431,7 @@ impl FleetState {
         if let (Action::Treat { machine, .. }, Step::AwaitWell) = (intent.action, step) {
             self.note_restarted(machine);
         }
-        // One that came back before it was begun was not tried.
+        // What was spared was not tried.
         let helped = (failure == Failure::Operation).then_some(false);
         self.end_treatment(context, intent.action, helped);
         self.end_asked(context, &intent, Some(&error));
@@ -549,6 +558,6 @@ impl FleetState {
 pub(super) enum Failure {
     /// Its operation failed: too many of that, and the group waits.
     Operation,
-    /// What it was for is over.
-    Back,
+    /// What it was for is over, or a rule has kept it from being done for too long.
+    Spared,
 }

@@ -1,4 +1,4 @@
-//! Intents that go on although their machine did not hand over its duties, and those that are given up because it is back.
+//! Intents that go on although their machine did not hand over its duties, and those that are given up with their machine untouched.
 
 use super::super::OperationId;
 use super::super::command::Undrained;
@@ -13,22 +13,22 @@ use super::values::invalid;
 use super::{About, Applied, Context};
 
 impl FleetState {
-    /// The machine that was to be taken away is back. That is no failure of the group's.
-    pub(super) fn back(
+    /// A machine is left as it is. That is no failure of the group's.
+    pub(super) fn spared(
         &mut self,
         context: &Context<'_>,
         op: &OperationId,
         step: Step,
         why: Text,
     ) -> Applied {
-        let (_, action, _) = self.current_step(op)?;
-        let old = action.removes().and_then(|id| self.machines.get(&id));
-        let is_untouched = old.is_some_and(|machine| !machine.condemned);
-        let ends_one = matches!(step, Step::Fence | Step::Destroy | Step::Reimage);
-        if !ends_one || !is_untouched {
-            return Err(invalid("only a machine that is not refused yet is spared"));
+        let (_, action, record) = self.current_step(op)?;
+        let has_begun = record.begun.is_some();
+        let found = action.finds().and_then(|id| self.machines.get(&id));
+        let is_untouched = !has_begun && found.is_some_and(|machine| !machine.condemned);
+        if !step.touches() || !is_untouched {
+            return Err(invalid("only a machine that nothing was done to is spared"));
         }
-        self.fail(context, op, why, Failure::Back);
+        self.fail(context, op, why, Failure::Spared);
         Ok(Reply::Done)
     }
 

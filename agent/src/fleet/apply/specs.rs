@@ -50,6 +50,7 @@ fn check_heal(spec: &GroupSpec) -> Result<(), Refusal> {
         ("boot grace", heal.boot_grace_ms, SECOND_MS),
         ("change grace", heal.change_grace_ms, 0),
         ("unreachable-after", heal.unreachable_after_ms, SECOND_MS),
+        ("reimage-within", heal.reimage_within_ms, SECOND_MS),
     ];
     for (name, ms, min_ms) in graces {
         if !(min_ms..=30 * DAY_MS).contains(&ms) {

@@ -171,3 +171,40 @@ fn one_whose_instance_nobody_knows_is_not_reimaged() {
     let refused = fleet.refused(Command::Decide(vec![proposal]));
     assert!(refused.to_string().contains("what it runs on"), "{refused}");
 }
+
+#[test]
+fn one_that_has_begun_is_given_its_time_whatever_becomes_of_each_call() {
+    let mut fleet = Fleet::with(&[cattle("web", 2)]);
+    let (old, new, op) = begun(&mut fleet, "web-1");
+    let unknown = || StepResult::Unknown {
+        error: "no answer in time".into(),
+        retry_ms: 0,
+    };
+    fleet.report(new, StepResult::Begun);
+    for _ in 0..29 {
+        fleet.pass(MINUTE_MS);
+        assert_eq!(fleet.report(new, unknown()), Reply::Done);
+    }
+    assert!(fleet.state.intents[&op].is_open());
+    // Another call that did nothing does not undo the first.
+    let error = "busy".into();
+    fleet.report(new, StepResult::Error { error, retry_ms: 0 });
+    let record = fleet.state.intents[&op].current().unwrap();
+    assert_eq!(record.begun.map(|begun| begun.attempt), Some(0));
+    fleet.pass(MINUTE_MS);
+    fleet.report(new, unknown());
+    assert!(!fleet.state.intents[&op].is_open(), "30 min are over");
+    assert_eq!(fleet.phase(old), Some(Phase::Joined));
+}
+
+#[test]
+fn only_a_reimage_is_put_on_record_as_begun() {
+    let mut fleet = Fleet::with(&[cattle("web", 2)]);
+    let old = fleet.id("web-1");
+    fleet.act(fleet.treat(old, Rung::Reboot, Diagnosis::AgentDown));
+    let reply = fleet.report(old, StepResult::Begun);
+    assert!(
+        matches!(reply, Reply::Refused(Refusal::Invalid(_))),
+        "{reply:?}"
+    );
+}

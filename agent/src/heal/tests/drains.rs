@@ -207,7 +207,7 @@ fn held(world: &World, id: MachineId) -> Option<String> {
             assert_eq!((check.rule, check.holds()), (Rule::Evidence, true));
             Some(check.margin.to_string())
         }
-        Spared::Back(why) => panic!("a person asked for it: {why}"),
+        Spared::GivenUp(why) => panic!("a person asked for it: {why}"),
     }
 }
 

@@ -42,6 +42,11 @@ impl Backing {
         }
     }
 
+    /// The term of the log in which it leads.
+    pub(super) fn term(&self) -> u64 {
+        self.term
+    }
+
     /// Asks the roster for its acknowledgement where that is not fresh, then the coordinators. Takes three seconds at
     /// most. `proven_gone` are the machines that their provisioners prove gone, with since when.
     pub(super) async fn authority(&self, proven_gone: BTreeMap<MachineId, u64>) -> heal::Authority {

@@ -85,9 +85,9 @@ impl Orders {
             });
             due.filter_map(
                 |intent| match (spared.get(&intent.op), held.get(&intent.op)) {
-                    (Some(Spared::Back(why)), _) => {
+                    (Some(Spared::GivenUp(why)), _) => {
                         let why = why.clone();
-                        report(intent, StepResult::Back { why })
+                        report(intent, StepResult::Spared { why })
                     }
                     (Some(Spared::Held(check)), _) | (None, Some(check)) => {
                         hold(intent, check.clone())
@@ -349,6 +349,24 @@ impl Helpers for MeshHelpers {
 
     fn lease_left(&self, machine: MachineId, terms: LeaseTerms) -> Duration {
         self.leases.left(machine, terms)
+    }
+
+    async fn begin(&self, op: &OperationId, step: Step, attempt: u32) -> Result<(), String> {
+        let progress = Progress {
+            op: op.clone(),
+            step,
+            attempt,
+            result: StepResult::Begun,
+        };
+        let put = propose_in(
+            &self.shared,
+            Some(self.backing.term()),
+            None,
+            Command::Progress(progress),
+        );
+        let put = put.await;
+        put.map(|_| ())
+            .map_err(|error| format!("that it begins could not be put on record: {error}"))
     }
 
     async fn permit(&self) -> Result<(), Check> {

@@ -85,7 +85,7 @@ impl Run<'_> {
             .collect();
         for intent in due {
             match spared.get(&intent.op) {
-                Some(Spared::Back(why)) => self.spare(&intent, why.clone()),
+                Some(Spared::GivenUp(why)) => self.spare(&intent, why.clone()),
                 _ => self.begin_step(leader, &intent),
             }
         }
@@ -100,7 +100,7 @@ impl Run<'_> {
             op: intent.op.clone(),
             step: record.step,
             attempt: record.attempts,
-            result: StepResult::Back { why },
+            result: StepResult::Spared { why },
         };
         self.under_way.insert(intent.op.clone());
         let term = self.lead.term;
@@ -183,6 +183,14 @@ impl Run<'_> {
     }
 
     fn tell_result(&mut self, errand: &Errand, at_ms: u64, result: StepResult) {
+        let begun_before = matches!(errand.job.work, Work::Reimage { begun: true, .. });
+        let result = match result {
+            // That this call did nothing says nothing of one before it.
+            StepResult::Error { error, retry_ms } if begun_before => {
+                StepResult::Unknown { error, retry_ms }
+            }
+            result => result,
+        };
         let progress = Progress {
             op: errand.intent.op.clone(),
             step: errand.job.step,

@@ -14,7 +14,7 @@ use crate::fleet::{
 };
 use crate::heal::{
     Authority, Domain, MachineEvidence, Situation, Spared, Suspect, choose_witnesses,
-    decide_without, ends_one, quorum, spared, suspects,
+    decide_without, may_be_spared, quorum, spared, suspects,
 };
 use crate::simulate::fault::FaultKind;
 use crate::simulate::invariants::Sight;
@@ -91,7 +91,10 @@ impl Run<'_> {
     /// The steps that would take a machine away which is back, or which may be slow.
     pub(super) fn spared(&mut self, leader: MachineId) -> BTreeMap<OperationId, Spared> {
         let state = &self.state;
-        if !state.open_intents().any(|intent| ends_one(state, intent)) {
+        if !state
+            .open_intents()
+            .any(|intent| may_be_spared(state, intent))
+        {
             return BTreeMap::new();
         }
         let situation = self.situation(leader);
