@@ -236,6 +236,6 @@ pub(super) fn cordon(snapshot: &Snapshot<'_>, machine: &Machine) -> Option<Cordo
         reason: cordon.reason.to_string(),
         by: cordon.by.as_ref().map(ToString::to_string),
         since_ms: cordon.since_ms,
-        drained_ms: cordon.drained_ms,
+        drained_ms: machine.drained_ms,
     })
 }

@@ -188,6 +188,7 @@ pub(super) fn machine_row(snapshot: &Snapshot<'_>, machine: &Machine) -> Machine
         unaccounted_ms: machine.unaccounted_ms,
         coordinator: snapshot.coordinates(machine.id),
         cordoned: super::hand::cordon(snapshot, machine),
+        drained_ms: machine.drained_ms,
         labels,
         since_ms: condition.since_ms,
         as_of_ms: seen.map_or_else(

@@ -144,6 +144,4 @@ pub struct Cordon {
     pub by: Option<Text>,
     /// Since when, in milliseconds since 1970.
     pub since_ms: u64,
-    /// When its workload handed over its duties, in milliseconds since 1970; `None` if it has not.
-    pub drained_ms: Option<u64>,
 }

@@ -56,6 +56,9 @@ pub struct Machine {
     pub condemned: bool,
     /// What was done to it in its place.
     pub treatments: Treatments,
+    /// When its workload handed over its duties, in milliseconds since 1970: it serves nobody until it is restarted. `None`
+    /// for one that has not.
+    pub drained_ms: Option<u64>,
     /// The lease under which alone it runs its workload, since it promised so; `None` when it runs it without.
     pub lease: Option<LeaseTerms>,
     /// Why its successor could not be started safely if it failed today; `None` for cattle, and while nothing is known

@@ -286,8 +286,8 @@ impl FleetState {
 
     /// Whether a machine's workload has handed over its duties.
     pub fn is_drained(&self, machine: MachineId) -> bool {
-        let cordon = self.cordons.get(&machine);
-        cordon.is_some_and(|cordon| cordon.drained_ms.is_some())
+        let machine = self.machines.get(&machine);
+        machine.is_some_and(|machine| machine.drained_ms.is_some())
     }
 
     // === identities ===

@@ -199,6 +199,10 @@ pub struct MachineRow {
     /// Why it is left to people; `null` for one that is not.
     #[serde(default)]
     pub cordoned: Option<CordonRow>,
+    /// When its workload handed over its duties, in milliseconds since 1970: it serves nobody until it is restarted. `null`
+    /// for one that has not.
+    #[serde(default)]
+    pub drained_ms: Option<u64>,
     /// Its labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

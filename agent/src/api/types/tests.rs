@@ -27,6 +27,7 @@ fn machine(name: &str, status: MachineState) -> MachineRow {
         unaccounted_ms: None,
         coordinator: true,
         cordoned: None,
+        drained_ms: None,
         labels: BTreeMap::new(),
         since_ms: 1,
         as_of_ms: 2,

@@ -53,6 +53,26 @@ fn line(order: &OrderRow, out: &Output) -> String {
     )
 }
 
+/// Machines that have handed over their duties, and that nobody cordoned; one line each.
+pub(super) fn drained(machines: &[MachineRow], out: &Output) -> String {
+    let lone = |machine: &&MachineRow| machine.cordoned.is_none();
+    let drained = machines.iter().filter(lone);
+    drained
+        .filter_map(|machine| {
+            let since = time::age(machine.drained_ms?, out.now_ms);
+            let name = &machine.name;
+            let words = format!(
+                "{since} ago; it serves nobody until `muster restart {name}`, or `muster uncordon {name}` if it serves again"
+            );
+            Some(format!(
+                "{} {}\n",
+                out.paint.tone(Tone::Warn, format!("{name} is drained,")),
+                out.paint.tone(Tone::Plain, words)
+            ))
+        })
+        .collect()
+}
+
 /// Machines that are left to people; one line each.
 pub(super) fn cordons(machines: &[MachineRow], out: &Output) -> String {
     let cordoned = machines

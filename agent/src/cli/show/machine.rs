@@ -154,6 +154,10 @@ fn identity(machine: &MachineRow, out: &Output) -> Vec<Fact> {
     if let Some(why) = &machine.not_healable {
         facts.push(("not healable", paint.tone(Tone::Bad, why)));
     }
+    if let Some(at_ms) = machine.drained_ms {
+        let ago = format!("{} ago", time::age(at_ms, out.now_ms));
+        facts.push(("drained", paint.tone(Tone::Warn, ago)));
+    }
     if let Some(group) = &machine.group {
         let member = machine.member.as_deref().unwrap_or("-");
         facts.push((

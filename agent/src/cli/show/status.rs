@@ -3,7 +3,7 @@
 use super::super::grid::{Grid, bold, dim, maybe};
 use super::super::output::{Output, Tone};
 use super::super::time;
-use super::hand::{cordons, orders};
+use super::hand::{cordons, drained, orders};
 use super::{
     answered, diagnosis_tone, health_tone, holds, not_healable, orphans, own_holds, pairs,
     state_tone, unaccounted,
@@ -54,6 +54,7 @@ pub(in crate::cli) fn status(status: &Status, out: &Output) -> String {
         text += &holds(&group.id, own_holds(group, &status.holds), out);
     }
     text += &cordons(&status.machines, out);
+    text += &drained(&status.machines, out);
     text += &orders(&status.orders, out);
     text += &not_healable(&status.machines, out);
     text += &unaccounted(&status.machines, out);

@@ -46,6 +46,7 @@ fn machine(name: &str, state: MachineState, diagnosis: &str) -> MachineRow {
         unaccounted_ms: None,
         coordinator: name == "web-1",
         cordoned: None,
+        drained_ms: None,
         labels: BTreeMap::from([("zone".into(), "a".into())]),
         since_ms: NOW_MS - 5_000,
         as_of_ms: NOW_MS - 1_000,

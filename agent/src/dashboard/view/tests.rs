@@ -29,6 +29,7 @@ fn machine(name: &str, status: MachineState, diagnosis: &str) -> MachineRow {
         unaccounted_ms: None,
         coordinator: name == "web-1" || name == "db-1",
         cordoned: None,
+        drained_ms: None,
         labels: BTreeMap::new(),
         since_ms: NOW_MS - 42_000,
         as_of_ms: NOW_MS,

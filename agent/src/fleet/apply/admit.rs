@@ -145,6 +145,7 @@ impl FleetState {
                 joined_ms: Some(context.now_ms),
                 condemned: false,
                 treatments: Treatments::default(),
+                drained_ms: None,
                 lease: None,
                 unfenceable: None,
                 unaccounted_ms: None,

@@ -258,10 +258,8 @@ impl FleetState {
         intent: &Intent,
         error: Option<&Text>,
     ) {
-        if let (Action::Drain { machine, .. }, None) = (intent.action, error)
-            && let Some(cordon) = self.cordons.get_mut(&machine)
-        {
-            cordon.drained_ms = Some(context.now_ms);
+        if let (Action::Drain { machine, .. }, None) = (intent.action, error) {
+            self.note_drained(context, machine);
         }
         let Some(id) = intent.asked else {
             return;
@@ -310,7 +308,6 @@ impl FleetState {
             reason,
             by: context.actor.cloned(),
             since_ms: before.map_or(context.now_ms, |cordon| cordon.since_ms),
-            drained_ms: before.and_then(|cordon| cordon.drained_ms),
         };
         self.cordons.insert(machine, cordon);
         self.note(
@@ -324,10 +321,14 @@ impl FleetState {
         let known = self.machines.get(&machine);
         let name = known.ok_or(Refusal::NoMachine(machine))?.name.clone();
         self.check_not_draining(machine)?;
-        if self.cordons.remove(&machine).is_none() {
-            return Err(Refusal::NotCordoned(name));
-        }
-        let detail = format!("is not cordoned any more{}", context.by_whom());
+        let was_drained = self.is_drained(machine);
+        let what = match self.cordons.remove(&machine) {
+            Some(_) => "is not cordoned any more",
+            None if was_drained => "serves again, as a person says",
+            None => return Err(Refusal::NotCordoned(name)),
+        };
+        self.note_restarted(machine);
+        let detail = format!("{what}{}", context.by_whom());
         self.note(
             context,
             EventKind::Uncordoned,
@@ -365,8 +366,15 @@ impl FleetState {
 
     /// A machine whose workload has begun anew has duties again, as far as it takes them up.
     pub(super) fn note_restarted(&mut self, machine: MachineId) {
-        if let Some(cordon) = self.cordons.get_mut(&machine) {
-            cordon.drained_ms = None;
+        if let Some(machine) = self.machines.get_mut(&machine) {
+            machine.drained_ms = None;
+        }
+    }
+
+    /// A machine's workload has handed over its duties, whatever was to come of that.
+    pub(super) fn note_drained(&mut self, context: &Context<'_>, machine: MachineId) {
+        if let Some(machine) = self.machines.get_mut(&machine) {
+            machine.drained_ms = Some(context.now_ms);
         }
     }
 

@@ -140,6 +140,7 @@ impl FleetState {
             joined_ms: None,
             condemned: false,
             treatments: Treatments::default(),
+            drained_ms: None,
             lease: None,
             unfenceable: None,
             unaccounted_ms: None,

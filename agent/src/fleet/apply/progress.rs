@@ -117,6 +117,8 @@ impl FleetState {
                     intent.fenced = Some(Fenced::Off);
                 }
             }
+            // Also where it is given back afterwards: it serves nobody until it is restarted.
+            Step::Drain => self.note_drained(context, found),
             Step::Destroy => self.remove_machine(context, found),
             _ => {}
         }

@@ -4,7 +4,9 @@
 use muster_mesh::identity::MachineId;
 
 use super::hand::{STANDS_MS, ask, checked, demand, end};
-use crate::fleet::limits::{DRAIN_ATTEMPTS_MAX, RUNG_ATTEMPTS_MAX, SECOND_MS};
+use crate::fleet::limits::{
+    DRAIN_ATTEMPTS_MAX, HOUR_MS, RUNG_ATTEMPTS_MAX, SECOND_MS, STEP_ATTEMPTS_MAX,
+};
 use crate::fleet::testing::{cattle, group, pets};
 use crate::fleet::*;
 use crate::heal::testing::World;
@@ -259,4 +261,43 @@ fn what_was_drained_or_goes_with_its_group_is_not_asked_about_again() {
     assert_eq!(held(&world, id), None, "a person had it destroyed");
     let again = demand(&world, id, Would::Drain, &[]);
     world.fleet.refused(again);
+}
+
+#[test]
+fn what_was_drained_and_could_not_be_taken_away_serves_nobody() {
+    let mut world = World::new(&[pets("db", &["a", "b"])]);
+    let (id, other) = (world.id("a"), world.id("b"));
+    let order = ask(&mut world, id, Would::Replace, &[]);
+    world.fleet.done(id);
+    for _ in 0..STEP_ATTEMPTS_MAX {
+        assert_eq!(world.fleet.report(id, failed()), Reply::Done);
+    }
+    assert!(matches!(end(&world, order), DemandEnd::Failed { .. }));
+    assert_eq!(world.running("db"), ["a", "b"]);
+    assert!(world.fleet.state.is_drained(id));
+    // The other one is the last that serves.
+    world.pass(HOUR_MS);
+    ask(&mut world, other, Would::Replace, &[]);
+    world.assert_held(other, Rule::LastGoodReplica, "not well");
+    // A person says that it serves.
+    world.fleet.ok(Command::Uncordon { machine: id });
+    assert!(!world.fleet.state.is_drained(id));
+    world.settle();
+    assert!(world.replacing(other));
+    let again = world.fleet.refused(Command::Uncordon { machine: id });
+    assert!(matches!(again, Refusal::NotCordoned(_)), "{again}");
+}
+
+#[test]
+fn what_had_nothing_to_hand_over_serves_on() {
+    let mut world = World::new(&[pets("db", &["a", "b"])]);
+    let id = world.id("a");
+    ask(&mut world, id, Would::Replace, &[]);
+    let nothing = StepResult::Undrained(Undrained::Nothing);
+    assert_eq!(world.fleet.report(id, nothing), Reply::Done);
+    for _ in 0..STEP_ATTEMPTS_MAX {
+        assert_eq!(world.fleet.report(id, failed()), Reply::Done);
+    }
+    assert_eq!(world.running("db"), ["a", "b"]);
+    assert!(!world.fleet.state.is_drained(id));
 }
