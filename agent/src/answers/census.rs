@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::rows::{Condition, condition};
 use super::snapshot::Snapshot;
 use crate::api::types::Hold;
-use crate::fleet::{Concern, GroupId, Intent, Machine, Outcome, Rule, Subject, Would, span};
+use crate::fleet::{
+    Concern, GroupId, Intent, Machine, Outcome, Rule, Step, Subject, Would, count, span,
+};
 
 /// The fleet sorted by group.
 #[derive(Debug, Default)]
@@ -42,7 +44,7 @@ impl<'a> Census<'a> {
         {
             let tally = census.tally(&intent.group);
             tally.intents.push(intent);
-            tally.holds.extend(held_step(intent));
+            tally.holds.extend(held_step(snapshot, intent));
         }
         for (subject, concern) in &snapshot.state.concerns {
             let group = match subject {
@@ -68,14 +70,39 @@ impl<'a> Census<'a> {
     }
 }
 
-/// What keeps the step that an intent is at from being tried.
-fn held_step(intent: &Intent) -> Option<(Rule, Hold)> {
+/// How often a step must have failed to be stuck: once may be chance.
+const STUCK_MIN: u32 = 2;
+
+/// What keeps the step that an intent is at from being tried, or from being done.
+fn held_step(snapshot: &Snapshot<'_>, intent: &Intent) -> Option<(Rule, Hold)> {
     let record = intent.current()?;
-    let held = record.held.as_ref()?;
     let (what, step) = (intent.words(), record.step.word());
+    let Some(held) = &record.held else {
+        let error = record.last_error.as_ref();
+        let error = error.filter(|_| record.attempts >= STUCK_MIN)?;
+        let rule = match record.step {
+            Step::Fence => Rule::Fence,
+            _ => Rule::Backoff,
+        };
+        let times = count(record.attempts as usize, "time");
+        let wait_ms = record.next_attempt_ms.saturating_sub(snapshot.now_ms);
+        let next = match wait_ms {
+            0 => "it is being tried again".to_owned(),
+            _ => format!("next try in {}", span(wait_ms)),
+        };
+        let detail =
+            format!("{what} is stuck at `{step}`, which has failed {times}: {error}; {next}");
+        return Some((rule, hold_by(rule, detail)));
+    };
     let detail = format!("{what} waits at `{step}`: {}", held.detail);
-    let rule = held.rule.to_string();
-    Some((held.rule, Hold { rule, detail }))
+    Some((held.rule, hold_by(held.rule, detail)))
+}
+
+fn hold_by(rule: Rule, detail: String) -> Hold {
+    Hold {
+        rule: rule.to_string(),
+        detail,
+    }
 }
 
 /// What a concern says isn't done, if it does.
@@ -118,13 +145,7 @@ pub(super) fn hold(
         Outcome::Act { .. } | Outcome::Clear => return None,
     };
     let detail = format!("{about}{words}");
-    Some((
-        rule,
-        Hold {
-            rule: rule.to_string(),
-            detail,
-        },
-    ))
+    Some((rule, hold_by(rule, detail)))
 }
 
 /// Why a rule holds, with the time that is left now: `it waits for 6 s (4 s left)`.

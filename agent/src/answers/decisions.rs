@@ -267,7 +267,9 @@ fn record_words(said: &fleet::RecordEvidence, decided_ms: u64) -> String {
         words.push_str(reason);
     }
     match &said.workload {
-        Some(fleet::Workload::Well) => words.push_str("; workload well"),
+        Some(fleet::Workload::Unleased) => {
+            words.push_str("; its workload is stopped for want of a lease");
+        }
         Some(fleet::Workload::Failed { detail, .. }) => {
             words.push_str(&format!("; workload failed: {detail}"));
         }

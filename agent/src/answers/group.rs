@@ -322,7 +322,7 @@ fn failed(
 fn backoff_words(backoff: Backoff, now_ms: u64) -> String {
     let wait = span(backoff.until_ms.saturating_sub(now_ms));
     format!(
-        "{} operations failed within the last hour; nothing more is tried for {wait}",
+        "{} operations failed without a success between them; nothing more is tried for {wait}",
         backoff.failed
     )
 }

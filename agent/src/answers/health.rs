@@ -45,7 +45,7 @@ pub(super) fn health_row(snapshot: &Snapshot<'_>, id: MachineId, seen: &Seen) ->
             })
             .unwrap_or_default(),
         workload: workload.map(|workload| match workload {
-            Workload::Well => "ok".to_owned(),
+            Workload::Unleased => "stopped".to_owned(),
             Workload::Failed { detail, .. } => format!("failed: {detail}"),
         }),
         as_of_ms: as_of(snapshot, seen, member_state(seen.status)),

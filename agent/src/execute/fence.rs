@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use muster_mesh::clock::unix_ms;
 use muster_mesh::identity::MachineId;
 use muster_provisioners::{Deadline, Provisioner};
 
@@ -57,8 +56,8 @@ pub(super) async fn outlived(
         return Ok(StepResult::LeaseOver);
     }
     let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-    // Whole seconds, so that the words stay the same while it is waited.
-    let due_s = unix_ms().saturating_add(left_ms).div_ceil(1000);
+    // By the fleet's clock, as all else on record. Whole seconds, so that the words stay the same while it is waited.
+    let due_s = helpers.now_ms().saturating_add(left_ms).div_ceil(1000);
     let long = span(terms.over_ms());
     let margin = format!(
         "nobody can prove it off; its lease, and its time to stop, are over at {} ({long} after it last got one)",

@@ -111,8 +111,8 @@ impl fmt::Display for Health {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Workload {
-    /// It works.
-    Well,
+    /// It is stopped, because its machine has no lease: what its check would say nobody knows.
+    Unleased,
     /// It does not, since a time in milliseconds since 1970.
     Failed {
         /// Since when.

@@ -11,6 +11,9 @@ use super::limits::{
 use super::names::{MachineName, Member};
 use super::spec::{Allocation, GroupSpec, SpecRevision, Template};
 
+/// How many boot graces one order takes that fails as slowly as may be: to join, on trial, and with four rungs before the next.
+const FAILURE_GRACES: u64 = 6;
+
 /// A group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
@@ -69,16 +72,15 @@ impl Group {
     /// Until when nothing is ordered because earlier orders failed, in milliseconds since 1970; `None` when
     /// nothing stands in the way. With how many failed lately.
     ///
-    /// The wait doubles with each failure. With [`FAILED_ORDERS_MAX`] failures within an hour it lasts until the
-    /// first of them is an hour old.
+    /// The wait doubles with each failure. After [`FAILED_ORDERS_MAX`] failures that still count it is an hour.
     pub fn backoff(&self, now_ms: u64) -> Option<Backoff> {
-        let recent = |at_ms: &&u64| now_ms.saturating_sub(**at_ms) < HOUR_MS;
+        let counts_ms = self.failures_count_ms();
+        let recent = |at_ms: &&u64| now_ms.saturating_sub(**at_ms) < counts_ms;
         let failed = self.failures.iter().filter(recent).count();
         let last_ms = *self.failures.back()?;
         let suspended = failed >= FAILED_ORDERS_MAX;
         let until_ms = if suspended {
-            let counted = self.failures.len() - FAILED_ORDERS_MAX;
-            self.failures.get(counted)?.saturating_add(HOUR_MS)
+            last_ms.saturating_add(HOUR_MS)
         } else {
             let doublings = u32::try_from(failed.saturating_sub(1))
                 .unwrap_or(u32::MAX)
@@ -90,6 +92,14 @@ impl Group {
             until_ms,
             suspended,
         })
+    }
+
+    /// For how long a failure counts, in milliseconds: an hour, or as long as so many orders take that fail as slowly as may
+    /// be. Then each is given its boot grace to join, as long again on trial, and as long for each rung of the ladder before the
+    /// next one is made.
+    fn failures_count_ms(&self) -> u64 {
+        let one_ms = self.spec.heal.boot_grace_ms.saturating_mul(FAILURE_GRACES);
+        HOUR_MS.max(one_ms.saturating_mul(FAILED_ORDERS_MAX as u64))
     }
 
     /// The wait after so many failures that someone should have a look; `None` if there were not so many.
@@ -138,7 +148,7 @@ impl Group {
 /// Why a group orders nothing for now: earlier orders failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
-    /// How many orders failed within the last hour.
+    /// How many orders failed, of those that still count.
     pub failed: usize,
     /// Until when nothing is ordered, in milliseconds since 1970.
     pub until_ms: u64,

@@ -25,6 +25,13 @@ pub const INTENTS_OPEN_MAX: usize = 2048;
 /// Ended intents that are remembered, so that `explain` can tell how a recent one went.
 pub const INTENTS_ENDED_MAX: usize = 256;
 
+/// Machines on trial at one time whose intents are remembered besides, so that the trials end: as many as may be made at one
+/// time.
+pub const TRIALS_MAX: usize = INTENTS_OPEN_MAX;
+
+/// How long a new machine may be on trial, in milliseconds: twice what the decision core gives a check that takes long.
+pub const TRIAL_MS_MAX: u64 = 10 * MINUTE_MS;
+
 /// Decisions that are remembered. Those that open intents and standing concerns refer to go last.
 pub const DECISIONS_MAX: usize = 512;
 
@@ -116,10 +123,10 @@ pub const PET_REPLACED_MAX: usize = 2;
 pub const ABSENT_RETRY_MS: u64 = 5 * SECOND_MS;
 
 /// The longest wait between two attempts of a step, in milliseconds.
-pub const RETRY_MS_MAX: u64 = 5 * MINUTE_MS;
+pub const RETRY_MS_MAX: u64 = MINUTE_MS;
 
-/// Failed orders of a group within [`HOUR_MS`] and without a success between them, after which the group stops
-/// ordering: something is wrong that more orders don't mend.
+/// Failed orders of a group without a success between them, of those that still count, after which the group stops
+/// ordering for [`HOUR_MS`]: something is wrong that more orders don't mend.
 pub const FAILED_ORDERS_MAX: usize = 3;
 
 /// Failed orders that are remembered per group.

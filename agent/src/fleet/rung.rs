@@ -100,6 +100,12 @@ impl Treatments {
         failed.or_else(often)
     }
 
+    /// Whether the last treatment was in vain for what has been the matter since a time in milliseconds since 1970.
+    pub fn are_in_vain_since(&self, since_ms: u64) -> bool {
+        let last = self.last.back();
+        last.is_some_and(|last| !last.helped && since_ms <= last.at_ms)
+    }
+
     pub(super) fn note(&mut self, treatment: Treatment) {
         self.last.push_back(treatment);
         while self.last.len() > TREATMENTS_KEPT_MAX {

@@ -10,7 +10,7 @@ use super::quorum::quorum;
 use super::situation::Situation;
 use super::timing::TOGETHER_MS;
 use crate::fleet::{
-    Diagnosis, FleetState, GroupId, Machine, Mandate, MemberStatus, Origin, Rule, Text,
+    Diagnosis, FleetState, GroupId, Machine, Mandate, MemberStatus, Origin, Rule, Text, Workload,
 };
 
 /// What one round of deciding looks at.
@@ -72,6 +72,16 @@ impl<'a> Board<'a> {
             mandate,
             quorum: gate,
         }
+    }
+
+    /// Whether a machine is well and, as far as is known, does its work: one whose workload is stopped for want of a lease
+    /// does not.
+    pub(super) fn does_its_work(&self, machine: MachineId) -> bool {
+        let finding = self.findings.get(&machine);
+        let seen = self.situation.machines.get(&machine);
+        let workload = seen.and_then(|seen| seen.record.as_ref()?.workload.as_ref());
+        finding.is_some_and(|finding| finding.diagnosis == Diagnosis::Healthy)
+            && workload != Some(&Workload::Unleased)
     }
 
     /// What a machine that failed at this time may have in common with others.

@@ -113,6 +113,8 @@ fn clear(draft: &mut Draft<'_>, held: &BTreeSet<Subject>) {
             Subject::Machine(_) if is_asked(draft, &subject) => continue,
             // What is being taken away has not recovered.
             Subject::Machine(id) if is_retiring(draft, *id) => continue,
+            // Whether what is being treated has recovered is for its trial to say.
+            Subject::Machine(id) if is_treated(draft, *id) => continue,
             Subject::Machine(id) => {
                 let Some(finding) = draft.board.findings.get(id) else {
                     continue;
@@ -137,6 +139,11 @@ fn clear(draft: &mut Draft<'_>, held: &BTreeSet<Subject>) {
 fn is_retiring(draft: &Draft<'_>, id: MachineId) -> bool {
     let machine = draft.state.machines.get(&id);
     machine.is_some_and(|machine| machine.phase == Phase::Retiring)
+}
+
+fn is_treated(draft: &Draft<'_>, id: MachineId) -> bool {
+    let mut open = draft.state.open_intents();
+    open.any(|intent| intent.action.treats() == Some(id))
 }
 
 fn is_asked(draft: &Draft<'_>, subject: &Subject) -> bool {

@@ -224,7 +224,8 @@ impl Case<'_> {
                     "its workload has failed for {}: {detail}",
                     self.ago(*since_ms)
                 );
-                let stands = self.situation.now_ms.saturating_sub(*since_ms) >= WORKLOAD_STANDS_MS;
+                let stands = self.situation.now_ms.saturating_sub(*since_ms) >= WORKLOAD_STANDS_MS
+                    || self.machine.treatments.are_in_vain_since(*since_ms);
                 let diagnosis = if stands {
                     Diagnosis::WorkloadFailed
                 } else {

@@ -250,10 +250,14 @@ impl<'a> Draft<'a> {
         if concern.is_outdated(outcome, self.board.now_ms) {
             return true;
         }
+        // What was to be over by now is no word to leave standing.
         let still_held = match concern.outcome {
-            Outcome::Hold { rule, .. } => checks
-                .iter()
-                .any(|check| check.rule == rule && check.holds()),
+            Outcome::Hold { rule, until_ms, .. } => {
+                until_ms.is_none_or(|until_ms| self.board.now_ms < until_ms)
+                    && checks
+                        .iter()
+                        .any(|check| check.rule == rule && check.holds())
+            }
             _ => false,
         };
         let settling = matches!(

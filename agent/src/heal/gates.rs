@@ -258,7 +258,7 @@ fn backoff(question: &Question<'_>) -> Gate {
             let id = &question.group.spec.id;
             let margin = if backoff.suspended {
                 format!(
-                    "{failed} operations failed within the last hour; nothing more is tried before that is over, or `muster group resume {id}`"
+                    "{failed} operations failed without a success between them; nothing more is tried for an hour after the last, or `muster group resume {id}`"
                 )
             } else {
                 format!("{failed} of the last operations failed; the next try waits")

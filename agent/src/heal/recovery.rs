@@ -6,8 +6,7 @@ use super::board::Board;
 use super::timing::JOIN_AFTER_CHANGE_MS;
 use super::trial;
 use crate::fleet::{
-    Action, Command, Diagnosis, Evidence, FleetState, Intent, Progress, Rung, Step, StepRecord,
-    StepResult, span,
+    Command, Diagnosis, Evidence, FleetState, Intent, Progress, Step, StepRecord, StepResult, span,
 };
 
 /// The report of how a treatment ended; or when to look again.
@@ -20,14 +19,18 @@ pub(super) fn recovered(
     let since_ms = record.started_ms.unwrap_or(intent.opened_ms);
     // While nobody led, nobody could see it.
     let led_ms = board.situation.leader_since_ms;
-    let on_trial_ms = since_ms.saturating_add(trial_ms(state, intent));
+    let trial_ms = trial_ms(state, intent);
     let at_ms = state
         .deadline_ms(intent, record)
         .max(led_ms.saturating_add(JOIN_AFTER_CHANGE_MS))
-        .max(on_trial_ms);
+        .max(since_ms.saturating_add(trial_ms));
     let machine = intent.action.treats().ok_or(at_ms)?;
-    let well = is_well(state, board, intent, machine);
-    let result = if well && board.now_ms >= on_trial_ms {
+    let well_ms = well_since_ms(state, board, intent, machine);
+    let proved_ms = well_ms.map(|well_ms| well_ms.max(since_ms).saturating_add(trial_ms));
+    let result = if let Some(proved_ms) = proved_ms {
+        if board.now_ms < proved_ms {
+            return Err(proved_ms);
+        }
         StepResult::Done
     } else if let Some(error) = is_gone(board, machine, since_ms) {
         StepResult::Vanished {
@@ -39,7 +42,7 @@ pub(super) fn recovered(
             error: format!("it was not well {waited} after that").into(),
         }
     } else {
-        return Err(if well { on_trial_ms } else { at_ms });
+        return Err(at_ms);
     };
     Ok(Command::Progress(Progress {
         op: intent.op.clone(),
@@ -49,10 +52,16 @@ pub(super) fn recovered(
     }))
 }
 
-fn is_well(state: &FleetState, board: &Board<'_>, intent: &Intent, machine: MachineId) -> bool {
-    let finding = board.findings.get(&machine);
-    finding.is_some_and(|finding| finding.diagnosis == Diagnosis::Healthy)
-        && has_restarted(state, board, intent, machine)
+/// Since when a machine that was treated has been well, in milliseconds since 1970; `None` if it is not.
+fn well_since_ms(
+    state: &FleetState,
+    board: &Board<'_>,
+    intent: &Intent,
+    machine: MachineId,
+) -> Option<u64> {
+    let finding = board.findings.get(&machine)?;
+    let is_well = board.does_its_work(machine) && has_restarted(state, board, intent, machine);
+    is_well.then_some(finding.since_ms)
 }
 
 /// Whether a machine that a person asked to have rebooted lives anew: it may have been well before, and answer for a
@@ -82,39 +91,14 @@ fn has_restarted(
     before.is_none() || now > before
 }
 
-/// For how long a machine has to be well before that counts, in milliseconds. A workload that failed counts as well until
-/// its check has failed often enough, so it is given as long as that takes.
+/// For how long a machine has to be well before that counts, in milliseconds. A workload that fails counts as well until its
+/// check has failed often enough, so it is given as long as that takes. A reboot by hand is only to be carried out.
 fn trial_ms(state: &FleetState, intent: &Intent) -> u64 {
-    if is_tried(state, intent) {
-        check_ms(state, intent)
-    } else {
+    if intent.asked.is_some() && intent.action.stops().is_some() {
         0
+    } else {
+        check_ms(state, intent)
     }
-}
-
-/// When a treatment that ended at this time counts as a cure to others, in milliseconds since 1970: once the workload's
-/// check has had the time to fail.
-pub(super) fn proved_ms(state: &FleetState, intent: &Intent, ended_ms: u64) -> u64 {
-    let left_ms = if is_tried(state, intent) {
-        0
-    } else {
-        check_ms(state, intent)
-    };
-    ended_ms.saturating_add(left_ms)
-}
-
-/// Whether a treatment ends only once the workload's check has had the time to fail.
-fn is_tried(state: &FleetState, intent: &Intent) -> bool {
-    let cause = state.decision(intent.decision);
-    let cause = cause.and_then(|decision| decision.proposal.cause.diagnosis());
-    let restarted = matches!(
-        intent.action,
-        Action::Treat {
-            rung: Rung::RestartWorkload,
-            ..
-        }
-    );
-    cause == Some(Diagnosis::WorkloadFailed) || restarted
 }
 
 fn check_ms(state: &FleetState, intent: &Intent) -> u64 {

@@ -30,7 +30,8 @@ pub(super) fn scale(draft: &mut Draft<'_>) -> BTreeSet<Subject> {
     held
 }
 
-/// Machines that are to go because their group has too many: cordoned ones first, then unhealthy ones, then the newest. For pets those
+/// Machines that are to go because their group has too many: those that something is the matter with first, then cordoned
+/// ones, then those that feel unwell, then the newest. For pets those
 /// that are no members any more; for a group that is being destroyed all.
 pub(super) fn surplus(state: &FleetState, board: &Board<'_>, group: &Group) -> Vec<MachineId> {
     let id = &group.spec.id;
@@ -63,7 +64,12 @@ pub(super) fn surplus(state: &FleetState, board: &Board<'_>, group: &Group) -> V
         let wellness = wellness(board, machine.id);
         // One that can't be drained now waits, cordoned or not.
         let cordoned = wellness != UNREACHED && state.cordons.contains_key(&machine.id);
-        (!cordoned, wellness, std::cmp::Reverse(generation))
+        (
+            wellness != FAILED,
+            !cordoned,
+            wellness,
+            std::cmp::Reverse(generation),
+        )
     });
     machines
         .into_iter()
@@ -71,6 +77,9 @@ pub(super) fn surplus(state: &FleetState, board: &Board<'_>, group: &Group) -> V
         .map(|machine| machine.id)
         .collect()
 }
+
+/// See [`wellness`].
+const FAILED: u8 = 0;
 
 /// See [`wellness`].
 const UNREACHED: u8 = 3;
@@ -90,7 +99,7 @@ fn wellness(board: &Board<'_>, id: MachineId) -> u8 {
         {
             UNREACHED
         }
-        (Some(finding), _) if !finding.diagnosis.is_calm() => 0,
+        (Some(finding), _) if !finding.diagnosis.is_calm() => FAILED,
         (_, Some(record)) if record.health == Health::Critical => 1,
         _ => 2,
     }

@@ -50,7 +50,7 @@ fn verdict(
 ) -> Option<Result<Command, u64>> {
     let finding = board.findings.get(&machine.id)?;
     let works = match finding.diagnosis {
-        Diagnosis::Healthy => true,
+        Diagnosis::Healthy if board.does_its_work(machine.id) => true,
         Diagnosis::WorkloadFailed => false,
         _ => return None,
     };

@@ -197,6 +197,39 @@ fn an_action_is_told_with_its_progress() {
 }
 
 #[test]
+fn a_step_that_fails_again_and_again_shows_as_a_hold() {
+    let mut scene = Scene::new();
+    let old = scene.fleet.id("db-1");
+    let new = scene
+        .fleet
+        .act(scene.fleet.replace(old, Diagnosis::Unreachable));
+    let holds = |scene: &Scene| {
+        let groups = scene.look(|snapshot| crate::answers::group::groups(snapshot).items);
+        let db = groups.into_iter().find(|group| group.id == "db");
+        db.expect("declared").holds
+    };
+    let error = || StepResult::Error {
+        error: "out of reach".into(),
+        retry_ms: 60_000,
+    };
+    scene.fleet.report(new, error());
+    assert_eq!(holds(&scene), [], "once may be chance");
+    scene.fleet.report(new, error());
+    let [hold] = &holds(&scene)[..] else {
+        panic!("{:?}", holds(&scene));
+    };
+    assert_eq!(hold.rule, "fence");
+    for words in [
+        "stuck at `fence`",
+        "failed 2 times",
+        "out of reach",
+        "next try in 60 s",
+    ] {
+        assert!(hold.detail.contains(words), "{}", hold.detail);
+    }
+}
+
+#[test]
 fn modes_say_what_would_be_done_and_how_to_have_it_done() {
     for (mode, kind) in [
         (HealMode::Observe, OutcomeKind::Observe),

@@ -5,7 +5,7 @@ use muster_mesh::identity::MachineId;
 use super::super::decision::Order;
 use super::super::group::Group;
 use super::super::ids::machine_id;
-use super::super::limits::{INTENTS_OPEN_MAX, SEQUENCE_AHEAD_MAX, WORD_BYTES_MAX};
+use super::super::limits::{INTENTS_OPEN_MAX, SEQUENCE_AHEAD_MAX, TRIAL_MS_MAX, WORD_BYTES_MAX};
 use super::super::machine::{Machine, Place};
 use super::super::names::{GroupId, Member};
 use super::super::refusal::Refusal;
@@ -62,6 +62,9 @@ impl FleetState {
         }
         let zone_bytes = order.zone.as_ref().map_or(0, String::len);
         at_most("bytes in a zone's name", zone_bytes, WORD_BYTES_MAX)?;
+        let trial_ms = usize::try_from(order.trial_ms).unwrap_or(usize::MAX);
+        let longest = usize::try_from(TRIAL_MS_MAX).unwrap_or(usize::MAX);
+        at_most("milliseconds of trial", trial_ms, longest)?;
         self.check_member(id, group, &order.member, former)?;
         let old = former.machine();
         let kept = old.and_then(|old| old.revision);

@@ -373,8 +373,13 @@ impl FleetState {
             return Err(invalid("a decision about one machine retires another one"));
         }
         check_backoff(context, group)?;
-        if group.destroying || matches!(machine.phase, Phase::Left { .. }) {
+        if group.destroying {
             return Ok(());
+        }
+        // To clear one away ends its instance, which nobody asked for.
+        if matches!(machine.phase, Phase::Left { .. }) {
+            let diagnosis = proposal.cause.diagnosis();
+            return self.check_permitted(context, group, machine.id, diagnosis, Would::Retire);
         }
         let surplus = match (
             &group.spec.allocation,

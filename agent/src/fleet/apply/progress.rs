@@ -1,5 +1,7 @@
 //! Intents move on: one step at a time, by what executors report.
 
+use std::collections::BTreeSet;
+
 use muster_mesh::identity::MachineId;
 
 use super::super::OperationId;
@@ -8,7 +10,7 @@ use super::super::decision::DecisionId;
 use super::super::event::EventKind;
 use super::super::intent::{Action, Held, Intent, IntentState, Step, StepRecord};
 use super::super::lease::Fenced;
-use super::super::limits::{INTENTS_ENDED_MAX, RESTART_MS, RETRY_MS_MAX};
+use super::super::limits::{INTENTS_ENDED_MAX, RESTART_MS, RETRY_MS_MAX, TRIALS_MAX};
 use super::super::machine::{Instance, Machine, Phase};
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
@@ -457,7 +459,7 @@ impl FleetState {
         };
         let wait = span(backoff.until_ms.saturating_sub(now_ms));
         let detail = format!(
-            "{} operations failed within an hour: nothing more is tried for {wait}, or until `muster group resume {}`",
+            "{} operations failed without a success between them: nothing more is tried for {wait}, or until `muster group resume {}`",
             backoff.failed, intent.group
         );
         let about = About::group(&intent.group, detail).decided(intent.decision);
@@ -537,20 +539,23 @@ impl FleetState {
         self.finish_destroying(context, &intent.group);
     }
 
+    /// Those whose machine is on trial go last: else nobody would say how that ended.
     fn forget_old_intents(&mut self) {
+        let on_trial: BTreeSet<_> = self.trials().map(|(intent, _)| intent.op.clone()).collect();
         let ended_ms = |intent: &Intent| match intent.state {
             IntentState::Open => None,
             IntentState::Done { at_ms } | IntentState::Failed { at_ms, .. } => Some(at_ms),
         };
-        let mut ended: Vec<_> = self
-            .intents
-            .values()
-            .filter_map(|intent| Some((ended_ms(intent)?, intent.op.clone())))
-            .collect();
-        ended.sort_unstable();
-        let surplus = ended.len().saturating_sub(INTENTS_ENDED_MAX);
-        for (_, op) in ended.into_iter().take(surplus) {
-            self.intents.remove(&op);
+        let ended = self.intents.values();
+        let ended = ended.filter_map(|intent| Some((ended_ms(intent)?, intent.op.clone())));
+        let (mut tried, mut over): (Vec<_>, Vec<_>) =
+            ended.partition(|(_, op)| on_trial.contains(op));
+        for (ops, most) in [(&mut tried, TRIALS_MAX), (&mut over, INTENTS_ENDED_MAX)] {
+            ops.sort_unstable();
+            let surplus = ops.len().saturating_sub(most);
+            for (_, op) in ops.drain(..surplus) {
+                self.intents.remove(&op);
+            }
         }
     }
 }

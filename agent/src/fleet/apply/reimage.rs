@@ -1,5 +1,7 @@
 //! A machine's system is written anew: another machine comes of it, on the same hardware and in the same place.
 
+use muster_mesh::identity::MachineId;
+
 use super::super::OperationId;
 use super::super::decision::{Proposal, Subject};
 use super::super::demand::Demand;
@@ -105,6 +107,17 @@ impl FleetState {
             self.finish_await(context, op);
         }
         Ok(Reply::Done)
+    }
+
+    /// What the machine does that came of a reimage is no better than before: it was no cure.
+    pub(super) fn reimaged_in_vain(&mut self, new: MachineId) {
+        let Some(machine) = self.machines.get_mut(&new) else {
+            return;
+        };
+        let mut last = machine.treatments.last.iter_mut().rev();
+        if let Some(treatment) = last.find(|treatment| treatment.rung == Rung::Reimage) {
+            treatment.helped = false;
+        }
     }
 
     /// A machine that was to come of a reimage has come, so that is done, whether or not anybody could say so.

@@ -66,14 +66,19 @@ impl FleetState {
             known.works = Some(false);
         }
         // A group that grows or begins has nothing to compare with, and its machines can be treated.
-        if matches!(intent.action, Action::Replace { .. }) {
+        if intent.action.finds().is_some() {
             let about = About {
                 machine: intent.action.makes(),
                 group: Some(&intent.group),
                 ..About::fleet(format!("{} was in vain: {detail}", intent.words()))
             };
             self.note(context, EventKind::Failed, about.decided(intent.decision));
-            self.note_failure(context, &intent);
+        }
+        match intent.action {
+            Action::Replace { .. } => self.note_failure(context, &intent),
+            // The next rung follows, without a wait.
+            Action::Reimage { new, .. } if intent.asked.is_none() => self.reimaged_in_vain(new),
+            _ => {}
         }
         Ok(Reply::Done)
     }

@@ -1,5 +1,5 @@
 use crate::fleet::limits::{
-    BACKOFF_MS_MIN, DRAIN_ATTEMPTS_MAX, HOUR_MS, SECOND_MS, STEP_ATTEMPTS_MAX,
+    BACKOFF_MS_MIN, DRAIN_ATTEMPTS_MAX, HOUR_MS, MINUTE_MS, SECOND_MS, STEP_ATTEMPTS_MAX,
 };
 use crate::fleet::testing::{Fleet, cattle, group, name, pets};
 use crate::fleet::*;
@@ -533,4 +533,42 @@ fn a_treatment_fits_its_diagnosis_has_its_number_and_is_not_repeated_in_vain() {
     let later = fleet.treat(id, Rung::Reboot, Diagnosis::AgentDown);
     fleet.act(later);
     assert_ne!(fleet.intent_of(id).op, op, "no operation ID is used twice");
+}
+
+#[test]
+fn orders_that_fail_slowly_add_up_all_the_same() {
+    let mut spec = cattle("web", 3);
+    spec.heal.boot_grace_ms = 10 * MINUTE_MS;
+    let mut fleet = Fleet::with(&[spec]);
+    let group = fleet.state.groups.get_mut(&group("web")).unwrap();
+    // Each had its grace to join, failed its trial, and was treated before the next was made.
+    let last_ms = fleet.now_ms + 80 * MINUTE_MS;
+    group.failures = [0, 40, 80]
+        .map(|minutes| fleet.now_ms + minutes * MINUTE_MS)
+        .into();
+    let backoff = group.suspended(last_ms + MINUTE_MS).unwrap();
+    assert_eq!((backoff.failed, backoff.until_ms), (3, last_ms + HOUR_MS));
+    assert_eq!(group.suspended(last_ms + HOUR_MS), None);
+    group.spec.heal.boot_grace_ms = MINUTE_MS;
+    assert_eq!(group.suspended(last_ms + MINUTE_MS), None);
+}
+
+#[test]
+fn what_left_is_cleared_away_only_where_the_mode_lets_it() {
+    let mut fleet = Fleet::with(&[cattle("web", 3)]);
+    let machine = fleet.id("web-2");
+    let life = muster_mesh::identity::Generation(1);
+    fleet.ok(Command::MachineLeft { machine, life });
+    let set = |mode| Command::SetHealMode {
+        group: group("web"),
+        mode,
+    };
+    for mode in [HealMode::Observe, HealMode::Approve] {
+        fleet.ok(set(mode));
+        let retire = fleet.retire(machine, fleet.diagnosed(Diagnosis::Left));
+        assert_eq!(held(&fleet.refused(decide(retire))), Some(Rule::Mode));
+    }
+    fleet.ok(set(HealMode::Auto));
+    let retire = fleet.retire(machine, fleet.diagnosed(Diagnosis::Left));
+    fleet.act(retire);
 }

@@ -2,6 +2,7 @@
 //! as the canary; the others follow when it is well.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use muster_mesh::identity::MachineId;
@@ -12,7 +13,6 @@ use crate::fleet::{
 };
 use crate::heal::board::{Board, Failed};
 use crate::heal::gate::Gate;
-use crate::heal::recovery::proved_ms;
 use crate::heal::timing::{EVENT_MS, MOMENT_MS};
 
 /// Two machines may fail together by chance; three that have something in common are taken for one event.
@@ -29,7 +29,7 @@ enum Trait {
 }
 
 impl Trait {
-    /// What says most last: of two that as many machines share, the later one is named.
+    /// What says most last: of two that as many machines share, failed and others, the later one is named.
     const ALL: [Self; 5] = [
         Self::Moment,
         Self::Version,
@@ -56,6 +56,27 @@ impl Trait {
             Self::Rack => both(&here.rack, &there.rack) && here.zone == there.zone,
             Self::Zone => both(&here.zone, &there.zone),
             Self::Template => one.group == two.group && here.revision == there.revision,
+        }
+    }
+
+    /// How many machines share it, whether they failed or not: the fewer, the more it says of those that did.
+    fn prevalence(self, state: &FleetState, machine: &Machine, failed: usize) -> usize {
+        let shares = |other: &&Machine| match self {
+            Self::Rack => {
+                other.known_zone() == machine.known_zone()
+                    && other.labels.get("rack") == machine.labels.get("rack")
+            }
+            Self::Zone => other.known_zone() == machine.known_zone(),
+            Self::Template => {
+                other.group() == machine.group() && other.revision == machine.revision
+            }
+            Self::Moment | Self::Version => false,
+        };
+        match self {
+            Self::Moment => usize::MAX,
+            // That most run it has been ruled out.
+            Self::Version => failed,
+            _ => state.machines.values().filter(shares).count(),
         }
     }
 
@@ -97,6 +118,26 @@ impl<'a> Kin<'a> {
     }
 }
 
+/// Which machine took whose place: one that fails again and again in one place is one failure, not several.
+struct Lines(BTreeMap<MachineId, MachineId>);
+
+impl Lines {
+    fn of(state: &FleetState) -> Self {
+        let intents = state.intents.values();
+        let succeeded =
+            intents.filter_map(|intent| Some((intent.action.makes()?, intent.action.removes()?)));
+        Self(succeeded.collect())
+    }
+
+    /// The first machine that was in the place of this one, as far as that is remembered.
+    fn first(&self, machine: MachineId) -> MachineId {
+        let before = |machine: &MachineId| self.0.get(machine).copied();
+        let line = std::iter::successors(Some(machine), before);
+        // A machine is made once, so no line comes back to where it began.
+        line.take(self.0.len() + 1).last().unwrap_or(machine)
+    }
+}
+
 /// What became of a machine of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
@@ -120,8 +161,17 @@ pub(super) fn correlation(question: &Question<'_>) -> Gate {
     let Some(kin) = Kin::of(machine, since_ms, question.board) else {
         return Gate::pass(rule, "it is of no group");
     };
-    let events = Trait::ALL.map(|common| (common, event(question, &kin, since_ms, common)));
-    let Some((common, event)) = events.into_iter().max_by_key(|(_, event)| event.size) else {
+    let lines = Lines::of(question.state);
+    let events = Trait::ALL.map(|common| {
+        let event = event(question, &lines, &kin, (since_ms, common));
+        let rarity = (event.size >= EVENT_MIN)
+            .then(|| Reverse(common.prevalence(question.state, machine, event.size)));
+        (common, event, rarity)
+    });
+    let says_most = events
+        .into_iter()
+        .max_by_key(|(_, event, rarity)| (event.size, *rarity));
+    let Some((common, event, _)) = says_most else {
         return Gate::pass(rule, "it fails alone");
     };
     let others = event.size.saturating_sub(1);
@@ -165,7 +215,12 @@ struct Event<'q> {
 }
 
 /// The event that one failure is part of.
-fn event<'q>(question: &Question<'q>, kin: &Kin<'_>, since_ms: u64, common: Trait) -> Event<'q> {
+fn event<'q>(
+    question: &Question<'q>,
+    lines: &Lines,
+    kin: &Kin<'_>,
+    (since_ms, common): (u64, Trait),
+) -> Event<'q> {
     let (state, board) = (question.state, question.board);
     let mut dealt_with: BTreeMap<MachineId, (Fate, &'q str)> = BTreeMap::new();
     // What a person asked for is no failure.
@@ -183,16 +238,16 @@ fn event<'q>(question: &Question<'q>, kin: &Kin<'_>, since_ms: u64, common: Trai
             origin: Cow::Borrowed(origin),
         };
         if common.shared(board, kin, &other) {
-            let fate = fate(state, board, intent);
+            let fate = fate(board, intent);
             let entry = dealt_with
-                .entry(subject)
+                .entry(lines.first(subject))
                 .or_insert((fate, intent.name.as_str()));
             entry.0 = entry.0.max(fate);
         }
     }
     let waits = |failed: &&Failed| {
         let near = failed.since_ms.abs_diff(since_ms) <= EVENT_MS;
-        near && !dealt_with.contains_key(&failed.machine)
+        near && !dealt_with.contains_key(&lines.first(failed.machine))
             && common.shared(board, kin, &Kin::failed(failed))
     };
     Event {
@@ -202,21 +257,19 @@ fn event<'q>(question: &Question<'q>, kin: &Kin<'_>, since_ms: u64, common: Trai
 }
 
 /// A machine that was healed is well only once its workload's check has had the time to fail.
-fn fate(state: &FleetState, board: &Board<'_>, intent: &Intent) -> Fate {
-    let ended_ms = match intent.state {
+fn fate(board: &Board<'_>, intent: &Intent) -> Fate {
+    match intent.state {
         IntentState::Open => return Fate::UnderWay,
-        IntentState::Done { at_ms } => at_ms,
+        IntentState::Done { .. } => {}
         IntentState::Failed { .. } => return Fate::InVain,
-    };
+    }
     let now = intent.action.makes().or(intent.action.treats());
     let Some(finding) = now.and_then(|id| board.findings.get(&id)) else {
         return Fate::InVain;
     };
     let on_trial = intent.on_trial_since_ms().is_some();
-    let proved = match intent.works {
-        Some(works) => works,
-        None => !on_trial && board.now_ms >= proved_ms(state, intent, ended_ms),
-    };
+    // A treatment ends only once the workload's check has had the time to fail.
+    let proved = intent.works.unwrap_or(!on_trial);
     match (finding.diagnosis.is_calm(), proved) {
         (true, true) => Fate::Well,
         (true, false) if intent.works.is_none() => Fate::UnderWay,

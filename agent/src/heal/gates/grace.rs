@@ -31,6 +31,11 @@ pub(super) fn grace(question: &Question<'_>) -> Gate {
         }
         _ => {}
     }
+    // Whoever could have mended it has had the time: the next rung follows without a wait.
+    if machine.treatments.are_in_vain_since(finding.since_ms) {
+        let margin = "what was done to it last was in vain";
+        return Gate::pass(Rule::Grace, margin);
+    }
     match running {
         None => {
             let lasted = span(now_ms.saturating_sub(finding.since_ms));

@@ -221,3 +221,50 @@ fn the_flavors_quorum_is_kept_when_a_machine_that_may_serve_is_taken_in_hand() {
     );
     assert!(world.fleet.state.group_intents(&group("db")).count() > 0);
 }
+
+/// What `correlation` said of the last decision about the machine of this name.
+fn said_of(world: &World, name: &str) -> String {
+    let decision = world.fleet.decisions_on(name)[0];
+    let mut checks = decision.proposal.checks.iter();
+    let check = checks.find(|check| check.rule == Rule::Correlation);
+    check.unwrap().margin.to_string()
+}
+
+#[test]
+fn what_fails_again_and_again_in_one_place_fails_alone() {
+    for (spec, name) in [
+        (pets("db", &["db-1", "db-2"]), "db-1"),
+        (cattle("web", 2), "web-1"),
+    ] {
+        let mut world = World::new(&[spec]);
+        let mut name = name.to_owned();
+        for _ in 0..3 {
+            let id = world.kill(&name);
+            world.pass(DETECTION_MS);
+            world.settle();
+            let said = said_of(&world, &name);
+            assert!(said.contains("it fails alone"), "{said}");
+            let Some(op) = world.fleet.state.machines[&id].intent.clone() else {
+                break;
+            };
+            name = world.fleet.state.intents[&op].name.to_string();
+            world.heal();
+            world.pass(MINUTE_MS);
+        }
+    }
+}
+
+#[test]
+fn of_what_as_many_share_the_rarer_is_named() {
+    let mut world = World::new(&[generous("web", 12)]);
+    for name in ["web-2", "web-3", "web-4"] {
+        with_label(&mut world, name, "zone", "a");
+    }
+    let failed = kill(&mut world, &["web-2", "web-3", "web-4"]);
+    let held = failed.iter().find(|id| !world.replacing(**id)).unwrap();
+    world.assert_held(
+        *held,
+        Rule::Correlation,
+        "3 that failed together share zone a",
+    );
+}

@@ -583,3 +583,18 @@ fn a_reboot_is_no_recovery() {
     world.settle();
     assert_eq!(world.held(id), None);
 }
+
+#[test]
+fn a_rule_whose_time_is_over_gives_way_to_settling() {
+    let mut world = World::new(&[cattle("web", 12)]);
+    let id = world.silence("web-2");
+    world.settle();
+    world.assert_held(id, Rule::Grace, "5 s");
+    world.pass(4 * SECOND_MS + 900);
+    for name in ["web-3", "web-4"] {
+        world.silence(name);
+    }
+    world.pass(SECOND_MS / 5);
+    world.settle();
+    world.assert_held(id, Rule::Settled, "within the last second");
+}

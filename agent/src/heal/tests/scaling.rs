@@ -319,3 +319,19 @@ fn names_that_others_have_are_passed_over() {
     world.heal();
     assert_eq!(world.running("web"), ["web-1", "web-3", "web-4"]);
 }
+
+#[test]
+fn scaling_in_takes_what_failed_before_what_is_cordoned() {
+    let mut world = World::new(&[cattle("web", 4)]);
+    let (cordoned, failed) = (world.id("web-2"), world.id("web-3"));
+    let reason = "a new disk".into();
+    world.fleet.ok(Command::Cordon {
+        machine: cordoned,
+        reason,
+    });
+    world.kill("web-3");
+    scale(&mut world, 3);
+    world.settle();
+    assert_eq!(world.fleet.phase(failed), Some(Phase::Retiring));
+    assert_eq!(world.fleet.phase(cordoned), Some(Phase::Joined));
+}

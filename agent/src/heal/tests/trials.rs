@@ -1,6 +1,10 @@
 //! Machines that were made have to prove that they work before they count as a success.
 
-use crate::fleet::limits::{FAILED_ORDERS_MAX, MINUTE_MS, SECOND_MS};
+use muster_mesh::identity::MachineId;
+
+use crate::fleet::limits::{
+    FAILED_ORDERS_MAX, INTENTS_ENDED_MAX, MINUTE_MS, SECOND_MS, TRIAL_MS_MAX,
+};
 use crate::fleet::testing::{cattle, group};
 use crate::fleet::*;
 use crate::heal::testing::World;
@@ -110,7 +114,11 @@ fn a_canary_that_was_treated_waits_for_its_check_too() {
     world.settle();
     world.pass(CHECK_MS - 1);
     world.settle();
-    assert_eq!(open(&world), 0, "the others wait");
+    assert_eq!(
+        open(&world),
+        1,
+        "its treatment is not over, and the others wait"
+    );
     world.pass(1);
     world.settle();
     assert_eq!(open(&world), 3);
@@ -234,4 +242,115 @@ fn a_trials_end_is_taken_once_and_not_before_its_time() {
     world.fleet.ok(over(&canary.op, true));
     let again = world.fleet.refused(over(&canary.op, true));
     assert!(matches!(again, Refusal::Stale(_)), "{again}");
+}
+
+/// The treatments of a machine, with whether they helped.
+fn treatments(world: &World, id: MachineId) -> Vec<(Rung, bool)> {
+    let last = &world.fleet.state.machines[&id].treatments.last;
+    let told = last.iter().map(|one| (one.rung, one.helped));
+    told.collect()
+}
+
+#[test]
+fn a_reboot_after_which_the_workload_fails_was_no_cure_and_the_next_rung_follows_at_once() {
+    let mut world = World::new(&[checked(3)]);
+    let id = world.ail("web-2");
+    world.pass(30 * SECOND_MS);
+    world.settle();
+    world.carry_out();
+    world.restart(id);
+    world.settle();
+    assert_eq!(open(&world), 1, "its check has yet to fail");
+    assert!(world.concern(id).is_some(), "and nothing is cleared before");
+    // It fails once more a moment before the reboot's time is up.
+    world.pass(BOOT_MS - SECOND_MS);
+    world
+        .seen
+        .get_mut(&id)
+        .unwrap()
+        .member
+        .as_mut()
+        .unwrap()
+        .since_ms = world.now_ms();
+    world.settle();
+    assert_eq!(treatments(&world, id), [], "it has been well for a moment");
+    world.ail("web-2");
+    world.pass(SECOND_MS);
+    world.settle();
+    assert_eq!(treatments(&world, id), [(Rung::Reboot, false)]);
+    assert!(world.replacing(id), "{:?}", world.concern(id));
+}
+
+#[test]
+fn a_reimage_after_which_the_workload_fails_was_no_cure() {
+    for works in [true, false] {
+        let mut world = World::new(&[checked(3)]);
+        let old = world.agent_down("web-2");
+        let mut reimage = world.fleet.reimage(old, Diagnosis::AgentDown);
+        reimage.order.as_mut().unwrap().trial_ms = TRIAL_MS;
+        let new = world.fleet.act(reimage);
+        let op = world.fleet.intent_of(new).op.clone();
+        world.carry_out();
+        world.carry_out();
+        if !works {
+            world.ail("web-2");
+        }
+        world.pass(BOOT_MS);
+        world.settle();
+        assert_eq!(world.fleet.state.intents[&op].works, Some(works));
+        assert_eq!(treatments(&world, new), [(Rung::Reimage, works)]);
+        assert_eq!(failures(&world), 0, "the next rung follows without a wait");
+    }
+}
+
+#[test]
+fn a_workload_that_is_stopped_for_want_of_a_lease_proves_nothing() {
+    let (mut world, canary) = canary_joined();
+    let new = canary.action.makes().unwrap();
+    let name = world.fleet.state.machines[&new].name.to_string();
+    world.ail(&name);
+    let record = world.seen.get_mut(&new).unwrap().record.as_mut().unwrap();
+    record.workload = Some(Workload::Unleased);
+    world.pass(BOOT_MS);
+    world.settle();
+    assert_eq!(works(&world, &canary), None, "nothing has looked at it");
+    world.revive(new);
+    world.settle();
+    assert_eq!(works(&world, &canary), Some(true));
+}
+
+#[test]
+fn a_trial_outlasts_any_number_of_other_intents() {
+    let (mut world, canary) = canary_joined();
+    let other = cattle("other", 0);
+    world.fleet.declare(other.clone());
+    for _ in 0..INTENTS_ENDED_MAX {
+        world.fleet.declare(cattle("other", 1));
+        world.fleet.fill(&other.id);
+        let there = world.fleet.state.group_machines(&other.id).next();
+        let id = there.unwrap().id;
+        world.fleet.declare(other.clone());
+        let (desired, existing) = (0, 1);
+        let surplus = Cause::TooMany { desired, existing };
+        let retire = world.fleet.retire(id, surplus);
+        world.fleet.act(retire);
+        world.fleet.done(id);
+        world.fleet.done(id);
+    }
+    let ended = world.fleet.state.intents.len();
+    assert!(ended <= INTENTS_ENDED_MAX + 4, "{ended}");
+    assert_eq!(works(&world, &canary), None, "it is remembered");
+    world.pass(TRIAL_MS);
+    world.settle();
+    assert_eq!(works(&world, &canary), Some(true));
+}
+
+#[test]
+fn no_order_has_a_trial_without_end() {
+    let mut world = World::new(&[checked(3)]);
+    let id = world.kill("web-2");
+    let mut replace = world.fleet.replace(id, Diagnosis::Gone);
+    replace.order.as_mut().unwrap().trial_ms = TRIAL_MS_MAX + 1;
+    let refusal = world.fleet.refused(Command::Decide(vec![replace]));
+    assert!(refusal.to_string().contains("trial"), "{refusal}");
 }

@@ -108,6 +108,9 @@ impl MeshTask {
 
 /// What the flavor's check says, when the report says anything of it.
 fn workload(report: &Report, since_ms: u64) -> Option<Workload> {
+    if about(report, Subject::Lease).is_some() {
+        return Some(Workload::Unleased);
+    }
     let finding = about(report, Subject::Workload)?;
     Some(Workload::Failed {
         since_ms,

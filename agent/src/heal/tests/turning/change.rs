@@ -193,7 +193,7 @@ fn seen(world: &mut World, id: MachineId, passed: bool, turn: Turn) {
                 .seen
                 .get_mut(&id)
                 .and_then(|seen| seen.record.as_mut());
-            record.expect("it said so").workload = Some(Workload::Well);
+            record.expect("it said so").workload = None;
         }
     }
 }
