@@ -31,6 +31,7 @@ mod members;
 mod order;
 mod otherwise;
 mod plan;
+mod quarantine;
 mod refused;
 mod remedy;
 mod report;

@@ -11,7 +11,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use muster_mesh::identity::MachineId;
 use muster_provisioners::{Deadline, OperationId, ProvisionError, Provisioner, Provisioners};
 
-use crate::fleet::{Check, LeaseTerms, Progress, Step, StepResult, Text, Undrained};
+use crate::fleet::{Check, LeaseTerms, Progress, PutAside, Step, StepResult, Text, Undrained};
 
 pub(crate) use job::peers;
 pub use job::{Job, JobError, Surroundings, Target, Work, job};
@@ -65,6 +65,12 @@ pub trait Helpers: Send + Sync {
     /// # Errors
     /// Why that is not on record, in a sentence; then the call must not be made.
     async fn begin(&self, op: &OperationId, step: Step, attempt: u32) -> Result<(), String>;
+
+    /// Puts on record that hardware is in quarantine.
+    ///
+    /// # Errors
+    /// Why that is not on record, in a sentence.
+    async fn put_aside(&self, aside: PutAside) -> Result<(), String>;
 
     /// Asks anew whether this machine may change anything at this very moment: whether it leads, and enough machines
     /// stand behind it. Asked right before each call that changes anything.
@@ -128,7 +134,7 @@ async fn attempt(
             lease,
             failed,
         } => {
-            let end = call::End::of(instance, failed.as_deref(), &job.op);
+            let end = call::End::of(provisioner, instance, failed.as_deref(), &job.op);
             let proved = match built(provisioner) {
                 Ok(built) => fence::prove(built, helpers, end, *lease, deadline).await,
                 Err(stop) => Err(stop),
@@ -142,7 +148,7 @@ async fn attempt(
             failed,
         } => match built(provisioner) {
             Ok(built) => {
-                let end = call::End::of(instance, failed.as_deref(), &job.op);
+                let end = call::End::of(provisioner, instance, failed.as_deref(), &job.op);
                 fence::destroy_if_off(built, helpers, end, deadline).await
             }
             Err(_) => Ok(StepResult::Kept),
@@ -153,7 +159,7 @@ async fn attempt(
             instance,
             failed,
         } => {
-            let end = call::End::of(instance, failed.as_deref(), &job.op);
+            let end = call::End::of(provisioner, instance, failed.as_deref(), &job.op);
             call::destroy(built(provisioner)?, helpers, end, deadline).await
         }
         Work::RestartWorkload { machine } => restart(helpers, *machine).await,

@@ -35,6 +35,7 @@ pub(crate) mod names;
 mod orphan;
 mod pause;
 mod pool;
+mod quarantine;
 mod query;
 mod recovery;
 mod refusal;
@@ -51,8 +52,8 @@ mod wire;
 
 pub use budget::Bucket;
 pub use command::{
-    Admit, Ask, COMMAND_VERSION, Command, Envelope, Found, Progress, SpecChange, StepResult,
-    Undrained,
+    Admit, Ask, COMMAND_VERSION, Command, Envelope, Found, Progress, PutAside, QuarantineChange,
+    QuarantineListing, SpecChange, StepResult, Undrained,
 };
 pub use decision::{
     Cause, Decision, DecisionId, Mandate, Order, Outcome, Proposal, Subject, Would,
@@ -76,6 +77,7 @@ pub use names::{GROUP_BYTES_MAX, GroupId, MachineName, Member, NAME_BYTES_MAX, P
 pub use orphan::Orphan;
 pub use pause::{Pause, PauseKey, PauseScope};
 pub use pool::{Limit, Pool, Pools};
+pub use quarantine::{FailedOn, ListedHardware, Quarantine};
 pub use recovery::{Recovered, Recovery};
 pub use refusal::Refusal;
 pub use reply::{Admitted, Applied, REPLY_VERSION, Reply};

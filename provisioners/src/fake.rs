@@ -263,7 +263,7 @@ impl Provisioner for Fake {
         id: &InstanceId,
         why: &str,
         deadline: Deadline,
-    ) -> Result<(), ProvisionError> {
+    ) -> Result<String, ProvisionError> {
         self.call(Call::Quarantine, deadline, |cloud| {
             cloud.can(cloud.capabilities.hardware, "quarantine")?;
             cloud.quarantine(id, why)

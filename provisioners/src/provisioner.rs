@@ -149,7 +149,7 @@ pub trait Provisioner: fmt::Debug + Send + Sync {
 
     /// Leaves the hardware of an instance out of all that is made from now on, until a person [releases](Self::release) it:
     /// a machine on it has failed, for the reason `why`. The instance itself stays as it is; that it is in quarantine
-    /// already is fine.
+    /// already is fine. Gives the name by which the hardware is [released](Self::release) and [listed](Self::quarantined).
     ///
     /// # Errors
     /// See [`ProvisionError`]; [`Unsupported`](ProvisionError::Unsupported) without [`Capabilities::hardware`], which is the
@@ -159,7 +159,7 @@ pub trait Provisioner: fmt::Debug + Send + Sync {
         _id: &InstanceId,
         _why: &str,
         _deadline: Deadline,
-    ) -> Result<(), ProvisionError> {
+    ) -> Result<String, ProvisionError> {
         Err(ProvisionError::Unsupported("quarantine".to_owned()))
     }
 

@@ -61,8 +61,20 @@ pub(super) fn group(snapshot: &Snapshot<'_>, id: &str) -> Result<GroupDetail, Ap
             .collect(),
         machines,
         orphans: super::status::orphans(snapshot, |group| group == Some(id.as_str())),
+        without_lease: without_lease(group, tally),
         leader: snapshot.leader.map(|leader| snapshot.name_of(leader)),
     })
+}
+
+/// The pets that run without the lease that their group's spec asks for.
+fn without_lease(group: &Group, tally: &Tally<'_>) -> Vec<String> {
+    let machines = tally.machines.iter().map(|(machine, _)| *machine);
+    let lacking = machines.filter(|machine| {
+        group.spec.heal.lease.is_some() && machine.phase == Phase::Joined && machine.lease.is_none()
+    });
+    let mut names: Vec<_> = lacking.map(|machine| machine.name.to_string()).collect();
+    names.sort();
+    names
 }
 
 /// The row of one group.

@@ -42,6 +42,10 @@ pub(super) fn machine(snapshot: &Snapshot<'_>, text: &str) -> Result<MachineDeta
             .into_iter()
             .map(|intent| intent_row(snapshot, intent))
             .collect(),
+        quarantine: super::quarantine::rows(snapshot, |known| {
+            let failed = known.failed.as_ref();
+            failed.is_some_and(|failed| failed.machine == machine.name)
+        }),
         decisions: state
             .decisions
             .iter()

@@ -168,6 +168,7 @@ fn simple(snapshot: &Snapshot<'_>, request: Request) -> Order {
         | Request::Uncordon { .. } => about_machine(snapshot, request),
         Request::Approve { subject } => approve(snapshot, &subject),
         Request::Cancel { subject } => hand::cancel(snapshot, &subject),
+        Request::Release { name } => super::quarantine::release(snapshot, &name),
         Request::TokenRevoke { id } => {
             let id = token_id(&id)?;
             Ok((

@@ -34,6 +34,7 @@ pub fn status(snapshot: &Snapshot<'_>) -> Result<Status, ApiError> {
         groups: group_rows(snapshot, &Census::of(snapshot)),
         machines,
         orphans: orphans(snapshot, |_| true),
+        quarantine: super::quarantine::rows(snapshot, |_| true),
         orders: super::hand::open(snapshot),
     })
 }

@@ -6,6 +6,7 @@ mod issuing;
 mod last_words;
 mod odd;
 mod office;
+mod quarantine;
 mod reads;
 mod reasons;
 mod report;

@@ -37,7 +37,7 @@ pub use response::{
 };
 pub use status::{
     ClusterInfo, FailedRow, GroupKind, GroupState, GroupStatus, HealMode, HealthLevel, Hold,
-    InstanceRow, MachineRow, MachineState, MemberCounts, OrphanRow, Status,
+    InstanceRow, MachineRow, MachineState, MemberCounts, OrphanRow, QuarantineRow, Status,
 };
 
 #[cfg(test)]

@@ -367,6 +367,15 @@ pub(crate) enum Command {
         /// The machine's name or machine ID.
         name: String,
     },
+    /// Release hardware from its quarantine: machines may be made on it again
+    #[command(
+        after_help = "Hardware on which a machine failed is left out of all that is made until somebody has mended it and says \
+        so. `muster status` shows what is in quarantine, and why.\n\nExamples:\n  muster release node-3\n  muster release web-2"
+    )]
+    Release {
+        /// The hardware's name, or that of the machine that failed on it, or its instance's.
+        name: String,
+    },
     /// Shut a machine out: its certificate is refused from now on, and it is replaced
     Revoke {
         /// Its name or machine ID.

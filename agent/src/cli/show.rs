@@ -35,6 +35,7 @@ use super::output::{Output, Tone};
 use super::time;
 use crate::api::types::{
     AsOf, GroupState, GroupStatus, HealthLevel, Hold, MachineRow, MachineState, OrphanRow,
+    QuarantineRow,
 };
 
 #[cfg(test)]
@@ -133,6 +134,32 @@ fn orphans(orphans: &[OrphanRow], out: &Output) -> String {
         format!("{what} {}\n", out.paint.tone(Tone::Plain, detail))
     };
     orphans.iter().map(line).collect()
+}
+
+/// Hardware in quarantine; one line each.
+fn quarantine(rows: &[QuarantineRow], out: &Output) -> String {
+    let line = |row: &QuarantineRow| {
+        let what = format!("quarantine {}:", row.hardware);
+        let of = row
+            .machine
+            .as_ref()
+            .map_or_else(String::new, |name| format!(", where {name} failed"));
+        let since = time::age(row.since_ms, out.now_ms);
+        let end = match row.released_ms {
+            Some(_) => "it is being released".to_owned(),
+            None => format!("`muster release {}` ends it", row.hardware),
+        };
+        let detail = format!(
+            "hardware of {}{of} {since} ago ({}); {end}",
+            row.provisioner, row.why
+        );
+        format!(
+            "{} {}\n",
+            out.paint.tone(Tone::Bad, what),
+            out.paint.tone(Tone::Plain, detail)
+        )
+    };
+    rows.iter().map(line).collect()
 }
 
 /// Pets whose successors could not be started safely; one line each.

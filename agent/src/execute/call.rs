@@ -3,7 +3,7 @@
 use super::{
     Deadline, Helpers, OperationId, ProvisionError, Provisioner, StepResult, Stop, Target,
 };
-use crate::fleet::{Instance, Rung};
+use crate::fleet::{Instance, PutAside, Rung};
 use std::time::Duration;
 
 use muster_provisioners::{InstanceId, MachineSpec, Proof, Properties, Tags, tag};
@@ -17,6 +17,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// An instance that is to end.
 #[derive(Clone, Copy)]
 pub(super) struct End<'a> {
+    /// The provisioner's name.
+    provisioner: &'a str,
     pub(super) target: &'a Target,
     /// Of what its machine failed; `None` if it did not.
     failed: Option<&'a str>,
@@ -24,8 +26,18 @@ pub(super) struct End<'a> {
 }
 
 impl<'a> End<'a> {
-    pub(super) fn of(target: &'a Target, failed: Option<&'a str>, op: &'a OperationId) -> Self {
-        Self { target, failed, op }
+    pub(super) fn of(
+        provisioner: &'a str,
+        target: &'a Target,
+        failed: Option<&'a str>,
+        op: &'a OperationId,
+    ) -> Self {
+        Self {
+            provisioner,
+            target,
+            failed,
+            op,
+        }
     }
 
     /// Destroys the instance. Hardware on which a machine failed goes into quarantine first: destroyed, it would be free for
@@ -33,12 +45,24 @@ impl<'a> End<'a> {
     async fn destroy(
         self,
         provisioner: &dyn Provisioner,
+        helpers: &dyn Helpers,
         instance: &InstanceId,
         deadline: Deadline,
     ) -> Result<(), ProvisionError> {
         if let Some(why) = self.failed.filter(|_| provisioner.capabilities().hardware) {
             match provisioner.quarantine(instance, why, deadline).await {
-                Ok(()) | Err(ProvisionError::NotFound(_)) => {}
+                Ok(hardware) => {
+                    let aside = PutAside {
+                        op: self.op.clone(),
+                        provisioner: self.provisioner.to_owned(),
+                        hardware,
+                        instance: instance.clone(),
+                        why: why.into(),
+                    };
+                    let put = helpers.put_aside(aside).await;
+                    put.map_err(ProvisionError::Unavailable)?;
+                }
+                Err(ProvisionError::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -65,7 +89,8 @@ pub(super) async fn fence(
         return Ok(StepResult::Done);
     }
     helpers.permit().await?;
-    end.destroy(provisioner, instance, deadline).await?;
+    end.destroy(provisioner, helpers, instance, deadline)
+        .await?;
     match provisioner.prove_off(instance, deadline).await? {
         Proof::Off { .. } => Ok(StepResult::Done),
         Proof::Running => Err(Stop::Failed(ProvisionError::Unavailable(format!(
@@ -105,7 +130,8 @@ pub(super) async fn destroy(
         return Ok(StepResult::Done);
     };
     helpers.permit().await?;
-    end.destroy(provisioner, instance, deadline).await?;
+    end.destroy(provisioner, helpers, instance, deadline)
+        .await?;
     Ok(StepResult::Done)
 }
 

@@ -8,8 +8,8 @@ use muster_provisioners::{BootConfig, InstanceId, MachineSpec, OperationId, Secr
 
 use super::STEP_DEADLINE;
 use crate::fleet::{
-    Action, Allocation, Fenced, FleetState, Intent, LeaseTerms, Machine, Phase, Place, Rung, Step,
-    Template,
+    Action, Allocation, Decision, Fenced, FleetState, Intent, LeaseTerms, Machine, Phase, Place,
+    Rung, Step, Template,
 };
 use crate::spec::for_flavor;
 
@@ -186,12 +186,17 @@ pub fn job(
     }))
 }
 
-/// Of what the machine failed that is replaced; `None` for one that a person wants to have replaced, or that is taken away.
+/// Of what the machine failed that is replaced; `None` for one that is taken away, or that was well when a person wanted to have
+/// it replaced.
 fn failed(state: &FleetState, intent: &Intent) -> Option<String> {
-    if !matches!(intent.action, Action::Replace { .. }) || intent.asked.is_some() {
+    if !matches!(intent.action, Action::Replace { .. }) {
         return None;
     }
     let decision = state.decision(intent.decision);
+    let was_lost = matches!(intent.was, Some(Phase::Lost { .. }));
+    if intent.asked.is_some() && !was_lost && !decision.is_some_and(Decision::saw_failure) {
+        return None;
+    }
     let cause = decision.map(|decision| decision.proposal.cause.to_string());
     let cause = cause.unwrap_or_else(|| "it failed".to_owned());
     Some(format!("{}: {cause}", intent.op))

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::{Helpers, Surroundings, carry_out, job};
 use crate::fleet::testing::{Fleet, cattle, group, pets};
 use crate::fleet::{
-    Check, Command, Diagnosis, EventKind, LeaseTerms, Phase, Progress, Rule, Rung, Step,
+    Check, Command, Diagnosis, EventKind, LeaseTerms, Phase, Progress, PutAside, Rule, Rung, Step,
     StepResult, Undrained, limits,
 };
 use muster_mesh::clock::unix_ms;
@@ -45,6 +45,10 @@ impl Helpers for NoHelpers {
         Ok(())
     }
 
+    async fn put_aside(&self, _: PutAside) -> Result<(), String> {
+        Ok(())
+    }
+
     async fn permit(&self) -> Result<(), Check> {
         Ok(())
     }
@@ -72,6 +76,10 @@ impl Helpers for Losing {
     }
 
     async fn begin(&self, _: &OperationId, _: Step, _: u32) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn put_aside(&self, _: PutAside) -> Result<(), String> {
         Ok(())
     }
 
@@ -296,6 +304,10 @@ impl Helpers for Outlived {
     }
 
     async fn begin(&self, _: &OperationId, _: Step, _: u32) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn put_aside(&self, _: PutAside) -> Result<(), String> {
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod orders;
 mod orphans;
 mod pauses;
 mod progress;
+mod quarantine;
 mod recovery;
 mod reimage;
 mod roster;
@@ -166,6 +167,7 @@ impl FleetState {
             Command::Account { machine } => self.account(context, machine),
             Command::RecordAddress { machine, addr } => self.record_address(context, machine, addr),
             Command::RecordOrphans(orphans) => self.record_orphans(context, orphans),
+            Command::Quarantine(change) => self.change_quarantine(context, *change),
             Command::BindLease { machine, terms } => self.bind_lease(context, machine, terms),
             Command::RecordFencing(changes) => self.record_fencing(context, changes),
             Command::Approve { decision } => self.approve(context, decision),

@@ -8,7 +8,6 @@ use muster_mesh::consensus::Seat;
 use muster_mesh::identity::{ClusterId, Generation, MachineId};
 use serde::{Deserialize, Serialize};
 
-use super::OperationId;
 use super::decision::{DecisionId, Proposal, Would};
 use super::demand::DemandId;
 use super::intent::Step;
@@ -17,11 +16,13 @@ use super::machine::Instance;
 use super::names::{GroupId, MachineName, Member};
 use super::orphan::Orphan;
 use super::pause::PauseScope;
+use super::quarantine::ListedHardware;
 use super::recovery::Recovery;
 use super::rule::Rule;
 use super::spec::{GroupSpec, HealMode, Labels, SpecRevision};
 use super::text::Text;
 use super::token::{KeyHash, SecretHash, TokenId};
+use super::{InstanceId, OperationId};
 
 /// The version of the encoding; its first byte.
 pub const COMMAND_VERSION: u8 = 1;
@@ -188,6 +189,8 @@ pub enum Command {
     },
     /// Which instances nobody runs on, as far as provisioners can say: all that are known now.
     RecordOrphans(Vec<Orphan>),
+    /// Something about hardware on which nothing is made.
+    Quarantine(Box<QuarantineChange>),
     /// A machine promises to run its workload under a lease only, or is released from that.
     BindLease {
         /// Which machine.
@@ -281,6 +284,7 @@ impl Command {
             Self::FreeSeat { .. } => "free seat",
             Self::RecordAddress { .. } => "record address",
             Self::RecordOrphans(_) => "record orphans",
+            Self::Quarantine(_) => "quarantine",
             Self::BindLease { .. } => "bind lease",
             Self::RecordFencing(_) => "record fencing",
             Self::TrialOver { .. } => "trial over",
@@ -350,6 +354,46 @@ pub struct Admit {
     pub addr: SocketAddr,
     /// Its labels.
     pub labels: Labels,
+}
+
+/// Something about hardware on which nothing is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QuarantineChange {
+    /// The hardware of a machine that failed was put into quarantine.
+    PutAside(PutAside),
+    /// A person wants hardware to be released.
+    Release {
+        /// The provisioner's name.
+        provisioner: String,
+        /// What it calls the hardware.
+        hardware: String,
+    },
+    /// What one provisioner has in quarantine: all that it says.
+    Listed(QuarantineListing),
+}
+
+/// Hardware that was put into quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutAside {
+    /// The intent that takes its machine away.
+    pub op: OperationId,
+    /// The provisioner's name.
+    pub provisioner: String,
+    /// What it calls the hardware.
+    pub hardware: String,
+    /// The machine's instance.
+    pub instance: InstanceId,
+    /// Why.
+    pub why: Text,
+}
+
+/// What one provisioner has in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineListing {
+    /// The provisioner's name.
+    pub provisioner: String,
+    /// All of it.
+    pub listed: Vec<ListedHardware>,
 }
 
 /// What a person asks for.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::OperationId;
 use super::demand::DemandId;
 use super::diagnosis::Diagnosis;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, MemberStatus, Workload};
 use super::intent::Action;
 use super::machine::Phase;
 use super::names::{GroupId, MachineName, Member};
@@ -46,6 +46,20 @@ pub struct Decision {
     pub name: Option<MachineName>,
     /// What was decided, on what grounds.
     pub proposal: Proposal,
+}
+
+impl Decision {
+    /// Whether what was seen of its machine says that it had failed, whatever it was decided for: it did not answer the mesh, or
+    /// its workload did not work.
+    pub fn saw_failure(&self) -> bool {
+        self.proposal.evidence.iter().any(|seen| match seen {
+            Evidence::Member(member) => {
+                matches!(member.status, MemberStatus::Suspect | MemberStatus::Down)
+            }
+            Evidence::Record(record) => matches!(record.workload, Some(Workload::Failed { .. })),
+            _ => false,
+        })
+    }
 }
 
 /// What a leader wants to have committed: a decision with its grounds, and the order that it implies.

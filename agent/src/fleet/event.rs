@@ -154,6 +154,12 @@ kinds! {
     OrphanFound = "orphan_found",
     /// Such an instance is there no more, or somebody's.
     OrphanGone = "orphan_gone",
+    /// Hardware is in quarantine: nothing is made on it.
+    Quarantined = "quarantined",
+    /// A person wants it to be released.
+    Releasing = "releasing",
+    /// It is in quarantine no more.
+    Released = "released",
     /// A machine was given a coordinator's seat.
     SeatTaken = "seat_taken",
     /// A coordinator's seat was given up.

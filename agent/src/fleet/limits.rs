@@ -59,6 +59,9 @@ pub const PAUSES_MAX: usize = GROUPS_MAX + 64;
 /// Orphans that are remembered; more of them need no names to be noticed.
 pub const ORPHANS_MAX: usize = 64;
 
+/// Pieces of hardware in quarantine that are remembered. Where more are, something else is broken than they.
+pub const QUARANTINE_MAX: usize = 256;
+
 /// Labels of one machine or group.
 pub const LABELS_MAX: usize = 32;
 

@@ -12,6 +12,7 @@ use super::limits::APPROVAL_MS;
 use super::machine::{Machine, Phase, Place};
 use super::names::{GroupId, MachineName, Member};
 use super::pause::{Pause, PauseKey};
+use super::quarantine::ListedHardware;
 use super::spec::{HealMode, Template};
 use super::state::{Approval, Cluster, Concern, FleetState};
 use super::{Group, OperationId};
@@ -317,6 +318,15 @@ impl FleetState {
             .values()
             .filter(|operator| operator.revoked_ms.is_some());
         revoked.map(|operator| &operator.name)
+    }
+
+    /// Whether a provisioner has other hardware in quarantine than is on record.
+    pub fn quarantine_differs(&self, provisioner: &str, listed: &[ListedHardware]) -> bool {
+        let known = self.quarantine.iter();
+        let known = known.filter(|known| known.provisioner == provisioner);
+        let known: BTreeSet<_> = known.map(|known| known.hardware.as_str()).collect();
+        let listed: BTreeSet<_> = listed.iter().map(|one| one.hardware.as_str()).collect();
+        known != listed
     }
 
     /// The group of this name.

@@ -53,6 +53,9 @@ pub enum Refusal {
     /// The machine is not cordoned.
     #[error("machine {0} is not cordoned")]
     NotCordoned(MachineName),
+    /// The hardware is in no quarantine.
+    #[error("{0} is in no quarantine; `muster status` shows what is")]
+    NotQuarantined(Text),
     /// There is no such seat.
     #[error("nobody has the coordinator's seat {0}")]
     NoSeat(Seat),

@@ -18,6 +18,7 @@ use super::names::{GroupId, MachineName};
 use super::orphan::Orphan;
 use super::pause::{Pause, PauseKey};
 use super::pool::Pools;
+use super::quarantine::Quarantine;
 use super::recovery::Recovered;
 use super::rule::is_outdated;
 use super::text::Text;
@@ -74,6 +75,8 @@ pub struct FleetState {
     pub recovered: Option<Recovered>,
     /// Instances that carry our tags and that nobody runs on, by provisioner and ID.
     pub orphans: Vec<Orphan>,
+    /// Hardware in quarantine, the oldest first.
+    pub quarantine: Vec<Quarantine>,
     /// What is left of the fleet's heal budget and of the zones'.
     pub pools: Pools,
     /// Pauses in effect, and expired ones until the next change.

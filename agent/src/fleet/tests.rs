@@ -4,6 +4,7 @@ mod admission;
 mod groups;
 mod healing;
 mod leases;
+mod quarantine;
 mod records;
 mod recovery;
 mod reimaging;

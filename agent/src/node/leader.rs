@@ -46,6 +46,7 @@ mod lists;
 mod orders;
 mod pace;
 mod patrol;
+mod quarantine;
 mod rehearsal;
 mod removals;
 mod seats;
@@ -96,6 +97,7 @@ async fn lead_when_elected(shared: &Arc<Shared>, coordinator: &Coordinator<Fleet
             tokio::select! {
                 () = reign.run(&mut status) => {}
                 () = patrol::run(shared, term) => {}
+                () = quarantine::run(shared, term) => {}
                 () = rehearsal::run(shared, &leases, term) => {}
             }
             tracing::info!(term, "this machine does not lead any more");

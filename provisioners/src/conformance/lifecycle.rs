@@ -43,7 +43,8 @@ pub async fn what_is_missing_is_said_so(harness: &dyn Harness) {
             .await,
         provisioner
             .quarantine(&missing, "a test", case.deadline())
-            .await,
+            .await
+            .map(|_| ()),
         provisioner.stop(&missing, case.deadline()).await,
         provisioner.start(&missing, case.deadline()).await,
     ] {

@@ -105,23 +105,26 @@ pub async fn hardware_that_failed_is_not_picked_again(harness: &dyn Harness) {
         .quarantine(&id, "it fails to boot", case.deadline())
         .await;
     if !provisioner.capabilities().hardware {
+        let put = put.map(|_| ());
         assert!(is_unsupported(&put), "{put:?}");
         let released = provisioner.release("x", case.deadline()).await;
         assert!(is_unsupported(&released), "{released:?}");
         assert!(before.is_empty());
         return;
     }
-    put.expect("put into quarantine");
+    let named = put.expect("put into quarantine");
     let again = provisioner
         .quarantine(&id, "it fails to boot", case.deadline())
         .await;
-    again.expect("it is fine if it is there already");
+    let again = again.expect("it is fine if it is there already");
+    assert_eq!(again, named);
     let first = names(&**provisioner, case.deadline()).await;
     let first: Vec<_> = first.difference(&before).cloned().collect();
     let [(hardware, why)] = &first[..] else {
         panic!("one more is in quarantine: {first:?}");
     };
     assert_eq!(why, "it fails to boot");
+    assert_eq!(*hardware, named, "it is listed as it was named");
     case.until_running(&id).await;
     case.destroy(&id).await;
     case.until("it has gone", <[_]>::is_empty).await;

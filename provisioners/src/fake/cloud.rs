@@ -210,14 +210,19 @@ impl Cloud {
         Ok(())
     }
 
-    pub(super) fn quarantine(&mut self, id: &InstanceId, why: &str) -> Result<(), ProvisionError> {
+    pub(super) fn quarantine(
+        &mut self,
+        id: &InstanceId,
+        why: &str,
+    ) -> Result<String, ProvisionError> {
         let Some(node) = self.find(id)?.node.clone() else {
             return Err(ProvisionError::failed(format!("{id} is on no node")));
         };
-        if self.quarantine.insert(node, why.to_owned()).is_none() {
+        let before = self.quarantine.insert(node.clone(), why.to_owned());
+        if before.is_none() {
             self.acts.push(Act::Quarantined(id.clone()));
         }
-        Ok(())
+        Ok(node)
     }
 
     pub(super) fn quarantined(&self) -> Vec<Quarantined> {

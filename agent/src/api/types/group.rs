@@ -28,6 +28,10 @@ pub struct GroupDetail {
     /// Instances that carry this group's tags and that no machine of the roster runs on.
     #[serde(default)]
     pub orphans: Vec<OrphanRow>,
+    /// Its pets that run without the lease that its spec asks for: their template has no `start` and `stop`, or they have not
+    /// promised yet.
+    #[serde(default)]
+    pub without_lease: Vec<String>,
     /// The name of the machine that leads the fleet, of this group or not, as far as the answering one knows.
     #[serde(default)]
     pub leader: Option<String>,

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use muster_mesh::identity::MachineId;
 use serde::{Deserialize, Serialize};
 
-use super::{AsOf, DecisionRow, EventRow, HealthLevel, IntentRow, MachineRow, MachineState};
+use super::{
+    AsOf, DecisionRow, EventRow, HealthLevel, IntentRow, MachineRow, MachineState, QuarantineRow,
+};
 
 /// A machine as a member of the mesh, in the eyes of the answering one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,6 +77,9 @@ pub struct MachineDetail {
     pub joined_ms: Option<u64>,
     /// What is being done to it.
     pub intents: Vec<IntentRow>,
+    /// Hardware in quarantine on which it failed, or an earlier one of its name.
+    #[serde(default)]
+    pub quarantine: Vec<QuarantineRow>,
     /// The last decisions about it, newest first.
     pub decisions: Vec<DecisionRow>,
     /// The last events about it, newest first.

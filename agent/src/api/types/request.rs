@@ -165,6 +165,11 @@ pub enum Request {
         /// Its name or its machine ID.
         name: String,
     },
+    /// Releases hardware from its quarantine: machines may be made on it again.
+    Release {
+        /// The hardware's name, or that of the machine that failed on it, or its instance's.
+        name: String,
+    },
     /// Makes a token that lets machines join.
     TokenCreate(TokenRequest),
     /// All tokens, without their secrets.
@@ -302,6 +307,7 @@ impl Request {
             | Self::Cancel { .. }
             | Self::Cordon { .. }
             | Self::Uncordon { .. }
+            | Self::Release { .. }
             | Self::TokenCreate(_)
             | Self::TokenRevoke { .. }
             | Self::OperatorCreate(_)

@@ -36,6 +36,9 @@ pub struct Status {
     /// touched.
     #[serde(default)]
     pub orphans: Vec<OrphanRow>,
+    /// Hardware on which nothing is made, because a machine on it has failed.
+    #[serde(default)]
+    pub quarantine: Vec<QuarantineRow>,
     /// Orders by hand that wait or are under way, oldest first.
     #[serde(default)]
     pub orders: Vec<OrderRow>,
@@ -54,6 +57,27 @@ pub struct OrphanRow {
     pub op: Option<String>,
     /// Since when it has been seen, in milliseconds since 1970.
     pub since_ms: u64,
+}
+
+/// Hardware in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineRow {
+    /// The provisioner.
+    pub provisioner: String,
+    /// What the provisioner calls the hardware: what `muster release` takes.
+    pub hardware: String,
+    /// Why nothing is made on it.
+    pub why: String,
+    /// Since when that has been known, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// The machine that failed on it; `null` where the provisioner alone knows of it.
+    pub machine: Option<String>,
+    /// That machine's group.
+    pub group: Option<String>,
+    /// That machine's instance.
+    pub instance: Option<String>,
+    /// Since when a person wants it to be released, in milliseconds since 1970; `null` while nobody does.
+    pub released_ms: Option<u64>,
 }
 
 /// Which cluster.

@@ -42,6 +42,7 @@ fn status() -> Status {
         },
         as_of: AsOf::new("web-1", 1_000, 1_250),
         orphans: vec![],
+        quarantine: vec![],
         orders: vec![],
         leader: Some("web-1".into()),
         coordinators: vec!["web-1".into()],

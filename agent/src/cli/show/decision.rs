@@ -207,7 +207,7 @@ pub(crate) fn event(event: &EventRow, out: &Output) -> String {
 /// How an event is meant, by its kind.
 pub(crate) fn event_tone(kind: &str) -> Tone {
     match kind {
-        "failed" | "held" | "revoked" | "retrying" | "orphan_found" | "expired"
+        "failed" | "held" | "revoked" | "retrying" | "orphan_found" | "quarantined" | "expired"
         | "group_failed" => Tone::Bad,
         "joined" | "done" | "cleared" | "returned" | "founded" | "approved" | "uncordoned" => {
             Tone::Good

@@ -116,6 +116,16 @@ pub(in crate::cli) fn group(detail: &GroupDetail, out: &Output) -> String {
     text += &holds(&detail.group.id, &detail.group.holds, out);
     text += &not_healable(&detail.machines, out);
     text += &orphans(&detail.orphans, out);
+    if !detail.without_lease.is_empty() {
+        let what = format!("without a lease {}:", detail.without_lease.join(", "));
+        let why = "its spec asks for one; a machine that was made without `start` and `stop` runs without until its member is \
+                   taken out of the spec and put back";
+        text += &format!(
+            "{} {}\n",
+            out.paint.tone(Tone::Warn, what),
+            out.paint.tone(Tone::Plain, why)
+        );
+    }
     text.push('\n');
     text += &pairs(&facts);
     text += &intents(&detail.intents, out);

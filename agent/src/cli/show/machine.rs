@@ -3,7 +3,9 @@
 use super::super::grid::{Grid, bold, dim, maybe, plain};
 use super::super::output::{Output, Tone};
 use super::super::time;
-use super::{answered, decision, diagnosis_tone, group, heading, health_tone, pairs, state_tone};
+use super::{
+    answered, decision, diagnosis_tone, group, heading, health_tone, pairs, quarantine, state_tone,
+};
 use crate::api::types::{CoordinatorRow, HealthRow, Listed, MachineDetail, MachineRow, MemberRow};
 
 /// The mesh as one machine sees it.
@@ -110,6 +112,7 @@ pub(in crate::cli) fn machine(detail: &MachineDetail, out: &Output) -> String {
         text += &readings(health);
     }
     text += &group::intents(&detail.intents, out);
+    text += &quarantine(&detail.quarantine, out);
     if !detail.decisions.is_empty() {
         text += &heading("DECISIONS", out);
         text += &decision::table(&detail.decisions, out);

@@ -6,7 +6,7 @@ use super::super::time;
 use super::hand::{cordons, drained, orders};
 use super::{
     answered, diagnosis_tone, health_tone, holds, not_healable, orphans, own_holds, pairs,
-    state_tone, unaccounted,
+    quarantine, state_tone, unaccounted,
 };
 use crate::api::types::{MachineRow, MemberCounts, Status};
 
@@ -59,6 +59,7 @@ pub(in crate::cli) fn status(status: &Status, out: &Output) -> String {
     text += &not_healable(&status.machines, out);
     text += &unaccounted(&status.machines, out);
     text += &orphans(&status.orphans, out);
+    text += &quarantine(&status.quarantine, out);
     text += &answered(&status.as_of, out);
     text
 }

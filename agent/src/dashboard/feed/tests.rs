@@ -57,6 +57,7 @@ fn status(answered_by: &str) -> crate::api::types::Status {
         },
         as_of: AsOf::new(answered_by, 0, 0),
         orphans: vec![],
+        quarantine: vec![],
         orders: vec![],
         leader: None,
         coordinators: vec![],

@@ -97,6 +97,7 @@ fn snapshot() -> Snapshot {
                 stale: false,
             },
             orphans: vec![],
+            quarantine: vec![],
             orders: vec![],
             leader: Some("web-1".into()),
             coordinators: vec!["web-1".into(), "db-1".into()],

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use super::super::Helpers;
 use super::Scene;
 use crate::fleet::testing::{cattle, group, pets};
-use crate::fleet::{Cause, Check, Command, Diagnosis, Step, Undrained};
+use crate::fleet::{Cause, Check, Command, Diagnosis, PutAside, Step, Undrained};
 
 /// Ends whoever passes it for the n-th time.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl Provisioner for Waited {
         id: &InstanceId,
         why: &str,
         deadline: Deadline,
-    ) -> Result<(), ProvisionError> {
+    ) -> Result<String, ProvisionError> {
         self.around(self.fake.quarantine(id, why, deadline)).await
     }
 
@@ -176,6 +176,11 @@ impl Helpers for Fuse {
     }
 
     async fn begin(&self, _: &OperationId, _: Step, _: u32) -> Result<(), String> {
+        self.pass().await;
+        Ok(())
+    }
+
+    async fn put_aside(&self, _: PutAside) -> Result<(), String> {
         self.pass().await;
         Ok(())
     }

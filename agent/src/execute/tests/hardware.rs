@@ -9,7 +9,10 @@ use muster_provisioners::{Deadline, OperationId, ProvisionError, Provisioner, Se
 use super::super::Work;
 use super::{Scene, Surroundings, job};
 use crate::fleet::testing::{cattle, group, pets};
-use crate::fleet::{Command, Diagnosis, IntentState, StepResult};
+use crate::fleet::{
+    Ask, Cause, Command, Diagnosis, Evidence, IntentState, MemberEvidence, MemberStatus,
+    StepResult, Would,
+};
 
 fn rack() -> Fake {
     let mut capabilities = Fake::new().capabilities();
@@ -130,7 +133,7 @@ async fn hardware_that_nobody_needs_any_more_is_free_again() {
     scene.carry_on(old).await;
     scene.fleet.join(old);
     scene.fleet.declare(cattle("web", 0));
-    let cause = crate::fleet::Cause::TooMany {
+    let cause = Cause::TooMany {
         desired: 0,
         existing: 1,
     };
@@ -173,6 +176,10 @@ impl super::Helpers for Mute {
         Err("nobody commits it".to_owned())
     }
 
+    async fn put_aside(&self, _: crate::fleet::PutAside) -> Result<(), String> {
+        Ok(())
+    }
+
     async fn permit(&self) -> Result<(), crate::fleet::Check> {
         Ok(())
     }
@@ -209,4 +216,43 @@ async fn a_reimage_is_on_record_before_it_begins_and_only_once() {
         "{done:?}"
     );
     assert_eq!(mute.0.into_inner(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hardware_that_failed_is_left_out_whoever_had_its_machine_replaced() {
+    for fails in [true, false] {
+        let mut scene = Scene::on(&[cattle("web", 1)], rack());
+        let old = scene.fleet.act(scene.fleet.provision(&group("web")));
+        scene.carry_on(old).await;
+        scene.fleet.join(old);
+        scene.fleet.ok(Command::Ask(Box::new(Ask {
+            machine: old,
+            what: Would::Replace,
+            reason: "a test".into(),
+            until_ms: scene.fleet.now_ms + 60_000,
+            forced: [].into(),
+        })));
+        let mut proposal = scene.fleet.replace(old, Diagnosis::Unreachable);
+        let (demand, _) = scene.fleet.state.demand_on(old).expect("it stands");
+        proposal.cause = Cause::Asked {
+            demand,
+            what: Would::Replace,
+            by: None,
+            reason: "a test".into(),
+        };
+        let status = if fails {
+            MemberStatus::Down
+        } else {
+            MemberStatus::Alive
+        };
+        proposal.evidence = vec![Evidence::Member(MemberEvidence {
+            status,
+            since_ms: scene.fleet.now_ms,
+            generation: muster_mesh::identity::Generation(1),
+        })];
+        let new = scene.fleet.act(proposal);
+        scene.fleet.done(new);
+        scene.carry_on(new).await;
+        assert_eq!(quarantine(&scene).await.len(), usize::from(fails));
+    }
 }

@@ -17,8 +17,8 @@ use super::leases::Leases;
 use super::removals::Company;
 use crate::execute::{self, Helpers, Job, Surroundings};
 use crate::fleet::{
-    Check, Command, FleetState, Intent, LeaseTerms, Progress, Refusal, Rule, Step, StepResult,
-    Text, Undrained,
+    Check, Command, FleetState, Intent, LeaseTerms, Progress, PutAside, QuarantineChange, Refusal,
+    Rule, Step, StepResult, Text, Undrained,
 };
 use crate::heal::Spared;
 use crate::node::propose::{ProposeFailure, propose, propose_in};
@@ -367,6 +367,14 @@ impl Helpers for MeshHelpers {
         let put = put.await;
         put.map(|_| ())
             .map_err(|error| format!("that it begins could not be put on record: {error}"))
+    }
+
+    async fn put_aside(&self, aside: PutAside) -> Result<(), String> {
+        let command = Command::Quarantine(Box::new(QuarantineChange::PutAside(aside)));
+        let put = propose_in(&self.shared, Some(self.backing.term()), None, command);
+        let put = put.await;
+        put.map(|_| ())
+            .map_err(|error| format!("the quarantine could not be put on record: {error}"))
     }
 
     async fn permit(&self) -> Result<(), Check> {

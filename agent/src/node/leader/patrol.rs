@@ -59,12 +59,15 @@ async fn ask_all(shared: &Shared) -> Vec<(String, Listing)> {
     listings
 }
 
-fn names(state: &FleetState) -> BTreeSet<String> {
+/// The names of all provisioners that the fleet uses, or has used for what is left of it.
+pub(super) fn names(state: &FleetState) -> BTreeSet<String> {
     let declared = state.groups.values();
     let declared = declared.map(|group| group.spec.instance.provisioner.clone());
     let made = state.machines.values();
     let made = made.filter_map(|machine| Some(machine.instance.as_ref()?.provisioner.clone()));
     let known = state.orphans.iter();
     let known = known.map(|orphan| orphan.provisioner.clone());
-    declared.chain(made).chain(known).collect()
+    let aside = state.quarantine.iter();
+    let aside = aside.map(|aside| aside.provisioner.clone());
+    declared.chain(made).chain(known).chain(aside).collect()
 }

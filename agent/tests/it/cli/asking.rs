@@ -20,6 +20,7 @@ pub(super) fn status(running: u32) -> Response {
         },
         as_of: AsOf::new("web-1", 1_000, 1_250),
         orphans: vec![],
+        quarantine: Vec::new(),
         orders: vec![],
         leader: Some("web-1".into()),
         coordinators: vec!["web-1".into()],

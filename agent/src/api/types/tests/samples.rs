@@ -134,6 +134,7 @@ fn by_hand() -> Vec<Request> {
             reason: "memory test".into(),
         },
         Request::Uncordon { name: name() },
+        Request::Release { name: name() },
         Request::Recovery,
         Request::Recover(RecoverOrder {
             cluster: "prod".into(),
@@ -232,6 +233,7 @@ fn group_detail() -> GroupDetail {
         intents: vec![intent()],
         machines: vec![machine("web-1", MachineState::Alive)],
         orphans: vec![],
+        without_lease: vec![],
         leader: Some("web-1".into()),
     }
 }
@@ -279,6 +281,7 @@ fn machine_detail() -> MachineDetail {
         ordered_ms: Some(1),
         joined_ms: Some(2),
         intents: vec![intent()],
+        quarantine: vec![],
         decisions: vec![decision()],
         events: vec![event()],
     }
