@@ -11,8 +11,8 @@ use super::{Happening, Run};
 use crate::execute::{Job, Surroundings, Target, Work, job};
 use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
-    Command, Instance, InstanceId, Intent, LeaseTerms, OperationId, Place, Progress, Reply, Rule,
-    Rung, Step, StepResult, Text, Undrained,
+    Check, Command, Instance, InstanceId, Intent, LeaseTerms, OperationId, Place, Progress, Reply,
+    Rule, Rung, Step, StepResult, Undrained,
 };
 use crate::heal::Spared;
 use crate::simulate::cloud::{Making, Reimaged};
@@ -79,20 +79,30 @@ impl Run<'_> {
             .intents
             .values()
             .filter(due)
-            .filter(|intent| !matches!(spared.get(&intent.op), Some(Spared::Held(_))))
+            .filter(|intent| match spared.get(&intent.op) {
+                Some(Spared::Held(check)) => is_news(intent, check, now_ms),
+                _ => true,
+            })
             .take(room)
             .cloned()
             .collect();
         for intent in due {
             match spared.get(&intent.op) {
-                Some(Spared::GivenUp(why)) => self.spare(&intent, why.clone()),
-                _ => self.begin_step(leader, &intent),
+                Some(Spared::GivenUp(why)) => {
+                    let why = why.clone();
+                    self.say_of(&intent, StepResult::Spared { why });
+                }
+                Some(Spared::Held(check)) => {
+                    let (rule, detail) = (check.rule, check.margin.clone());
+                    self.say_of(&intent, StepResult::Held { rule, detail });
+                }
+                None => self.begin_step(leader, &intent),
             }
         }
     }
 
-    /// Gives up what is over.
-    fn spare(&mut self, intent: &Intent, why: Text) {
+    /// Says how it stands with a step that is not tried.
+    fn say_of(&mut self, intent: &Intent, result: StepResult) {
         let Some(record) = intent.current() else {
             return;
         };
@@ -100,7 +110,7 @@ impl Run<'_> {
             op: intent.op.clone(),
             step: record.step,
             attempt: record.attempts,
-            result: StepResult::Spared { why },
+            result,
         };
         self.under_way.insert(intent.op.clone());
         let term = self.lead.term;
@@ -164,11 +174,16 @@ impl Run<'_> {
         let deadline_ms = errand.began_ms + STEP_MS;
         let given_up = |run: &mut Self, errand: &Errand| {
             let wait_ms = run.back_off(errand.job.attempt);
-            run.tell_result(errand, deadline_ms, failed("timed out", wait_ms));
+            run.tell_result(errand, deadline_ms, timed_out(wait_ms));
         };
         if self.now_ms >= deadline_ms {
             // What an hour ago was right is not carried out now.
             return given_up(self, &errand);
+        }
+        if !self.begins(&errand) {
+            let wait_ms = self.back_off(errand.job.attempt);
+            let failed = failed("that it begins could not be put on record", wait_ms);
+            return self.tell_result(&errand, self.now_ms, failed);
         }
         if self.cloud.late > 0 && errand.is_for_the_provider() {
             given_up(self, &errand);
@@ -180,6 +195,21 @@ impl Run<'_> {
             return given_up(self, &errand);
         }
         self.tell_result(&errand, ends_ms, result);
+    }
+
+    /// Whether what has to be on record before it begins is.
+    fn begins(&mut self, errand: &Errand) -> bool {
+        if !matches!(errand.job.work, Work::Reimage { begun: false, .. }) {
+            return true;
+        }
+        let leads = self.able_leader() == Some(errand.by) && self.lead.term == errand.term;
+        let begun = Command::Progress(Progress {
+            op: errand.intent.op.clone(),
+            step: errand.job.step,
+            attempt: errand.job.attempt,
+            result: StepResult::Begun,
+        });
+        leads && matches!(self.commit(errand.by, begun), Reply::Done)
     }
 
     fn tell_result(&mut self, errand: &Errand, at_ms: u64, result: StepResult) {
@@ -263,7 +293,7 @@ impl Run<'_> {
         };
         let lies = self.scenario.cloud.lies;
         if self.random.chance(lies) {
-            return failed("timed out", wait_ms);
+            return timed_out(wait_ms);
         }
         result
     }
@@ -458,6 +488,19 @@ impl Run<'_> {
         if let Reply::Admitted(_) = self.commit(leader, Command::Admit(Box::new(admit))) {
             self.mesh.start(machine);
         }
+    }
+}
+
+/// Whether that a step is held is not on record yet.
+fn is_news(intent: &Intent, check: &Check, now_ms: u64) -> bool {
+    let held = intent.current().and_then(|record| record.held.as_ref());
+    held.is_none_or(|held| held.makes_news(check.rule, &check.margin, now_ms))
+}
+
+fn timed_out(retry_ms: u64) -> StepResult {
+    StepResult::Unknown {
+        error: "timed out".into(),
+        retry_ms,
     }
 }
 
