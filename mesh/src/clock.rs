@@ -48,3 +48,29 @@ impl Monotonic {
         self.origin.elapsed()
     }
 }
+
+/// The time of day by a clock that nobody sets: what the wall clock showed once, and the time that has passed since. Two
+/// readings lie apart by what has passed between them, whatever is done to the wall clock meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub struct Steady {
+    clock: Monotonic,
+    /// What the wall clock showed at the origin of `clock`, in milliseconds since 1970.
+    origin_ms: u64,
+}
+
+impl Steady {
+    /// One that agrees with the wall clock now, and goes on with `clock`.
+    pub fn start(clock: Monotonic) -> Self {
+        let origin_ms = unix_ms().saturating_sub(millis(clock.now()));
+        Self { clock, origin_ms }
+    }
+
+    /// The present, in milliseconds since 1970.
+    pub fn now_ms(&self) -> u64 {
+        self.origin_ms.saturating_add(millis(self.clock.now()))
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

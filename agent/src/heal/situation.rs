@@ -41,40 +41,27 @@ impl Situation {
             return Cow::Borrowed(self);
         }
         let mut later = self.clone();
-        let before_ms = self.now_ms;
-        let shift = |at_ms: &mut u64| {
-            // What is in the future stays so, by as much.
-            *at_ms = if now_ms >= before_ms {
-                at_ms.saturating_add(now_ms - before_ms)
-            } else {
-                at_ms.saturating_sub(before_ms - now_ms)
-            };
-        };
+        let shift = shift_between(self.now_ms, now_ms);
         shift(&mut later.now_ms);
         shift(&mut later.leader_since_ms);
         shift(&mut later.watching_since_ms);
-        later.authority.proven_gone.values_mut().for_each(shift);
+        later.authority.proven_gone.values_mut().for_each(&shift);
         for seen in later.machines.values_mut() {
-            seen.member
-                .iter_mut()
-                .for_each(|member| shift(&mut member.since_ms));
-            seen.provider
-                .iter_mut()
-                .for_each(|provider| shift(&mut provider.at_ms));
-            seen.witnesses
-                .iter_mut()
-                .for_each(|report| shift(&mut report.at_ms));
-            if let Some(record) = &mut seen.record {
-                shift(&mut record.as_of_ms);
-                if let Some(Workload::Failed { since_ms, .. }) = &mut record.workload {
-                    shift(since_ms);
-                }
-                if let Some(Leaving::Rebooting { until_ms }) = &mut record.leaving {
-                    shift(until_ms);
-                }
-            }
+            seen.shift(&shift);
         }
         Cow::Owned(later)
+    }
+}
+
+/// How a time is told by another clock, by which it is `after_ms` when it is `before_ms` by the first one. What is in the
+/// future stays so, by as much.
+fn shift_between(before_ms: u64, after_ms: u64) -> impl Fn(&mut u64) {
+    move |at_ms| {
+        *at_ms = if after_ms >= before_ms {
+            at_ms.saturating_add(after_ms - before_ms)
+        } else {
+            at_ms.saturating_sub(before_ms - after_ms)
+        };
     }
 }
 
@@ -107,6 +94,37 @@ pub struct MachineEvidence {
     pub witnesses: Vec<WitnessEvidence>,
     /// How often the leader saw it fall silent within the last hour, this time included.
     pub silences: u32,
+}
+
+impl MachineEvidence {
+    /// The same by another clock, by which it is `after_ms` when it is `before_ms` by the one that it is dated by; both in
+    /// milliseconds since 1970.
+    pub fn dated_by(&self, before_ms: u64, after_ms: u64) -> Self {
+        let mut later = self.clone();
+        later.shift(&shift_between(before_ms, after_ms));
+        later
+    }
+
+    fn shift(&mut self, shift: &impl Fn(&mut u64)) {
+        if let Some(member) = &mut self.member {
+            shift(&mut member.since_ms);
+        }
+        if let Some(provider) = &mut self.provider {
+            shift(&mut provider.at_ms);
+        }
+        for report in &mut self.witnesses {
+            shift(&mut report.at_ms);
+        }
+        if let Some(record) = &mut self.record {
+            shift(&mut record.as_of_ms);
+            if let Some(Workload::Failed { since_ms, .. }) = &mut record.workload {
+                shift(since_ms);
+            }
+            if let Some(Leaving::Rebooting { until_ms }) = &mut record.leaving {
+                shift(until_ms);
+            }
+        }
+    }
 }
 
 /// An instance with our tags that no machine of the roster is known to run on.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_mesh::clock::{Monotonic, unix_ms};
+use muster_mesh::clock::Monotonic;
 use muster_mesh::consensus::Coordinator;
 use muster_mesh::consensus::coordinator::Role;
 use muster_mesh::membership::Hint;
@@ -91,14 +91,16 @@ async fn lead_when_elected(shared: &Arc<Shared>, coordinator: &Coordinator<Fleet
         };
         if role == Role::Leader {
             tracing::info!(term, "this machine leads");
-            clock::begin(shared).await;
+            // Leases are granted from now on: those can't wait for what healing waits for.
             let mut reign = Reign::new(shared, coordinator.clone(), term);
+            clock::begin(shared).await;
             let leases = Arc::clone(&reign.leases);
             tokio::select! {
                 () = reign.run(&mut status) => {}
                 () = patrol::run(shared, term) => {}
                 () = quarantine::run(shared, term) => {}
                 () = rehearsal::run(shared, &leases, term) => {}
+                () = clock::keep(shared) => {}
             }
             tracing::info!(term, "this machine does not lead any more");
         } else if status.changed().await.is_err() {
@@ -112,6 +114,7 @@ struct Reign {
     shared: Arc<Shared>,
     coordinator: Coordinator<FleetState>,
     term: u64,
+    /// Since when it leads, by the mesh's steady clock: what it waits for is not over because its wall clock is set.
     since_ms: u64,
     backing: Arc<Backing>,
     leases: Arc<Leases>,
@@ -148,8 +151,8 @@ impl Reign {
             leases,
             coordinator,
             term,
-            since_ms: unix_ms(),
-            observer: Observer::default(),
+            since_ms: shared.mesh.steady().now_ms(),
+            observer: Observer::new(shared.mesh.steady()),
             orders: Orders::default(),
             recorder: Recorder::new(shared.state_dir.file(recorder::DIRECTORY)),
             keepers,
@@ -183,7 +186,8 @@ impl Reign {
                 }
                 changed = world.changed() => {
                     if changed.is_err() { return }
-                    self.glimpse.update(&world.borrow_and_update(), unix_ms())
+                    let picture = world.borrow_and_update();
+                    self.glimpse.update(&picture, self.shared.mesh.moment(&picture))
                 }
                 changed = applied.changed() => {
                     if changed.is_err() { return }
@@ -250,8 +254,9 @@ impl Reign {
             .replica
             .read(|state, _| self.leases.note_unaccounted(accounts::unaccounted(state)));
         let world = self.shared.mesh.look();
-        let now_ms = unix_ms();
-        self.glimpse.update(&world, now_ms);
+        let moment = self.shared.mesh.moment(&world);
+        let now_ms = moment.now_ms;
+        self.glimpse.update(&world, moment);
         let fails = |machine| self.glimpse.fails_for_good(machine, now_ms);
         let needed = self
             .shared
@@ -301,8 +306,8 @@ impl Reign {
     }
 
     fn situation(&self, seen: Observed, authority: heal::Authority) -> heal::Situation {
-        let by_the_wall = heal::Situation {
-            now_ms: unix_ms(),
+        let as_seen = heal::Situation {
+            now_ms: self.shared.mesh.steady().now_ms(),
             leader: self.shared.me,
             term: self.term,
             leader_since_ms: self.since_ms,
@@ -313,7 +318,7 @@ impl Reign {
         };
         // Judged by the fleet's clock, which this machine's may be far from.
         let now_ms = self.shared.fleet_now_ms();
-        by_the_wall.dated_by(now_ms).into_owned()
+        as_seen.dated_by(now_ms).into_owned()
     }
 
     /// Evidence, diagnosis, decision, commit. Returns when to judge again if there is no news before.
@@ -344,7 +349,8 @@ impl Reign {
             return self.since_ms;
         };
         let watched = mesh.clock().now().saturating_sub(since);
-        unix_ms().saturating_sub(u64::try_from(watched.as_millis()).unwrap_or(u64::MAX))
+        let watched_ms = u64::try_from(watched.as_millis()).unwrap_or(u64::MAX);
+        mesh.steady().now_ms().saturating_sub(watched_ms)
     }
 
     /// Puts what was decided into the log. Says whether all of it is there, or was refused.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use muster_mesh::identity::MachineId;
 use tokio::sync::watch;
@@ -54,6 +55,8 @@ pub struct LocalEvent {
     pub number: u64,
     /// When, in milliseconds since 1970 by this machine's clock.
     pub at_ms: u64,
+    /// When, by the mesh's monotonic clock.
+    pub at: Duration,
     /// What.
     pub kind: LocalKind,
     /// Of which machine.
@@ -79,8 +82,15 @@ impl Default for LocalEvents {
 }
 
 impl LocalEvents {
-    /// Adds an observation; the oldest makes room.
-    pub fn push(&self, at_ms: u64, kind: LocalKind, machine: MachineId, detail: &str) {
+    /// Adds an observation, made at this time by the wall clock, in milliseconds since 1970, and by the mesh's monotonic
+    /// clock; the oldest makes room.
+    pub fn push(
+        &self,
+        (at_ms, at): (u64, Duration),
+        kind: LocalKind,
+        machine: MachineId,
+        detail: &str,
+    ) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let number = *self.last.borrow() + 1;
         if kept.len() == KEPT_MAX {
@@ -89,6 +99,7 @@ impl LocalEvents {
         kept.push_back(LocalEvent {
             number,
             at_ms,
+            at,
             kind,
             machine,
             detail: detail.to_owned(),
@@ -106,12 +117,12 @@ impl LocalEvents {
             .collect()
     }
 
-    /// How often each machine fell silent since a time, in milliseconds since 1970. Suspected and then down is once.
-    pub fn silences_since(&self, since_ms: u64) -> BTreeMap<MachineId, u32> {
+    /// How often each machine fell silent since a time by the mesh's monotonic clock. Suspected and then down is once.
+    pub fn silences_since(&self, since: Duration) -> BTreeMap<MachineId, u32> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut silent = BTreeSet::new();
         let mut counts = BTreeMap::new();
-        for event in kept.iter().filter(|event| event.at_ms >= since_ms) {
+        for event in kept.iter().filter(|event| event.at >= since) {
             match event.kind {
                 LocalKind::Suspect | LocalKind::Down => {
                     if silent.insert(event.machine) {
@@ -150,11 +161,13 @@ mod tests {
             (70, LocalKind::Down, two),
             (80, LocalKind::Left, two),
         ];
-        for (at_ms, kind, machine) in happened {
-            events.push(at_ms, kind, machine, "");
+        for (at, kind, machine) in happened {
+            // The wall clock goes backwards: it does not count.
+            events.push((1000 - at, Duration::from_millis(at)), kind, machine, "");
         }
-        assert_eq!(events.silences_since(0), [(one, 3), (two, 1)].into());
-        assert_eq!(events.silences_since(30), [(one, 2), (two, 1)].into());
+        let since = |ms| events.silences_since(Duration::from_millis(ms));
+        assert_eq!(since(0), [(one, 3), (two, 1)].into());
+        assert_eq!(since(30), [(one, 2), (two, 1)].into());
     }
 
     #[test]
@@ -162,7 +175,7 @@ mod tests {
         let events = LocalEvents::default();
         let machine = MachineId::new(1).expect("not zero");
         for at_ms in 0..KEPT_MAX as u64 + 5 {
-            events.push(at_ms, LocalKind::Up, machine, "is up");
+            events.push((at_ms, Duration::ZERO), LocalKind::Up, machine, "is up");
         }
         let all = events.after(0);
         assert_eq!(all.len(), KEPT_MAX);

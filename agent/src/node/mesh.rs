@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_mesh::clock::{Monotonic, unix_ms};
+use muster_mesh::clock::{Monotonic, Steady, unix_ms};
 use muster_mesh::consensus::{At, LogGeneration, Replica};
 use muster_mesh::identity::{Generation, MachineId, Peer};
 use muster_mesh::membership::{self, Membership};
@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::hints::{Hints, Verdict};
 use super::last_words::Flights;
 use super::local_events::{LocalEvents, LocalKind};
-use super::world::{Said, World};
+use super::world::{Moment, Said, World};
 use crate::fleet::FleetState;
 
 pub(super) mod paint;
@@ -93,12 +93,18 @@ pub struct Mesh {
     world: watch::Receiver<Arc<World>>,
     flights: Arc<Flights>,
     clock: Monotonic,
+    steady: Steady,
 }
 
 impl Mesh {
     /// The monotonic clock that pictures are painted by.
     pub fn clock(&self) -> Monotonic {
         self.clock
+    }
+
+    /// The same clock, as a time of day that nobody sets: what a leader judges waits and ages by.
+    pub(super) fn steady(&self) -> Steady {
+        self.steady
     }
 
     /// The last minutes of what peers, and this machine, said of themselves.
@@ -120,6 +126,11 @@ impl Mesh {
     /// What the mesh looks like now.
     pub fn look(&self) -> Arc<World> {
         Arc::clone(&self.world.borrow())
+    }
+
+    /// The present by the [steady](Self::steady) clock, and how the times of a picture are told by it.
+    pub(super) fn moment(&self, world: &World) -> Moment {
+        world.moment(self.steady.now_ms(), self.clock.now())
     }
 }
 
@@ -189,6 +200,7 @@ impl MeshTask {
             flights: Arc::clone(&flights),
             world: watched,
             clock: parts.clock,
+            steady: Steady::start(parts.clock),
         };
         let task = Self {
             membership,
@@ -519,7 +531,8 @@ impl MeshTask {
 
     fn note(&self, kind: LocalKind, machine: MachineId, detail: &str) {
         tracing::info!(%machine, %kind, "{machine} {detail}");
-        self.events.push(unix_ms(), kind, machine, detail);
+        self.events
+            .push((unix_ms(), self.clock.now()), kind, machine, detail);
     }
 }
 

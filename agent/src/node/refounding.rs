@@ -12,7 +12,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_mesh::clock::unix_ms;
 use muster_mesh::consensus::{Image, LogGeneration, Network};
 use muster_mesh::identity::MachineId;
 use tokio::sync::watch;
@@ -175,7 +174,8 @@ pub(super) fn orphaned(shared: &Shared) -> bool {
     let seats = shared.replica.seats();
     let world = shared.mesh.look();
     let heard_all = shared.refounding.started.elapsed() >= UNHEARD;
-    let now_ms = unix_ms();
+    // Whoever announces a reboot says until when by its own clock, which is about right.
+    let now_ms = shared.clock.right_ms();
     let is_lost = |machine: MachineId| match world.members.get(&machine) {
         None => heard_all,
         Some(seen) => {

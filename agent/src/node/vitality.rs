@@ -7,6 +7,7 @@ use muster_mesh::clock::Monotonic;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::clock::{own_boot_ms, peers_boot_ms};
 use super::mesh::Input;
 use super::shared::Shared;
 use crate::health::{Judge, Publisher, Report, Sampler, Steadier, Workload};
@@ -50,7 +51,7 @@ pub(super) async fn run(
         due.set(Some(Instant::now() + config.interval));
         offsets.compare_if_due(&shared, clock.now()).await;
         let mut sample = sampler.sample();
-        sample.clock_offset_ms = offsets.median();
+        sample.clock_offset_ms = offsets.ahead_ms(own_boot_ms());
         leased.mark_unchanged();
         sample.lease_lost = Some(!shared.leased.may_run());
         sample.workload = workload.borrow_and_update().clone();
@@ -64,9 +65,11 @@ pub(super) async fn run(
     }
 }
 
-/// How far this clock was ahead of peers' clocks, lately.
+/// What peers' clocks have shown lately.
 #[derive(Default)]
 struct Offsets {
+    /// When this machine booted by the clock of each, in milliseconds since 1970: setting this machine's own makes none of
+    /// them wrong.
     kept: Vec<i64>,
     next: Option<Duration>,
     /// Whose turn it is: each peer is asked in the order of the machines' IDs, which are random.
@@ -88,9 +91,9 @@ impl Offsets {
             return;
         };
         self.turn = self.turn.wrapping_add(1);
-        match shared.transport.clock_offset(*peer, CLOCK_DEADLINE).await {
-            Ok(offset) => {
-                self.kept.push(offset.offset_ms.saturating_neg());
+        match peers_boot_ms(shared, *peer, CLOCK_DEADLINE).await {
+            Ok(booted_ms) => {
+                self.kept.push(booted_ms);
                 if self.kept.len() > CLOCKS_KEPT {
                     self.kept.remove(0);
                 }
@@ -100,9 +103,27 @@ impl Offsets {
         }
     }
 
-    fn median(&self) -> Option<i64> {
+    /// How far this machine's clock, by which it booted at `own_ms`, is ahead of theirs, in milliseconds.
+    fn ahead_ms(&self, own_ms: i64) -> Option<i64> {
         let mut sorted = self.kept.clone();
         sorted.sort_unstable();
-        sorted.get(sorted.len() / 2).copied()
+        let median_ms = sorted.get(sorted.len() / 2)?;
+        Some(own_ms.saturating_sub(*median_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_is_off_at_once_by_as_much() {
+        let offsets = Offsets {
+            kept: vec![1_000, 1_200, 9_000],
+            ..Offsets::default()
+        };
+        assert_eq!(offsets.ahead_ms(1_300), Some(100));
+        assert_eq!(offsets.ahead_ms(1_300 + 3_600_000), Some(3_600_100));
+        assert_eq!(Offsets::default().ahead_ms(1_300), None);
     }
 }

@@ -19,7 +19,7 @@ pub struct World {
     /// The machine that sees it.
     pub me: MachineId,
     /// When this was painted: by this machine's wall clock, in milliseconds since 1970, and by its monotonic clock.
-    /// A wall clock that is set makes the times in here wrong by as much; see [`shift_ms`](Self::shift_ms).
+    /// A wall clock that is set makes the times in here wrong by as much; see [`moment`](Self::moment).
     pub painted: (u64, Duration),
     /// Since when this machine has watched the mesh without a break, by its monotonic clock; `None` if it never heard
     /// anybody.
@@ -79,14 +79,33 @@ pub struct Said {
     pub received_ms: u64,
 }
 
+/// The present by one clock, beside a picture whose times are by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The present, in milliseconds since 1970.
+    pub now_ms: u64,
+    /// What has to be added to a time of the picture, in milliseconds.
+    shift_ms: i64,
+}
+
+impl Moment {
+    /// A time of the picture, by the clock of this moment.
+    pub fn of(&self, at_ms: u64) -> u64 {
+        at_ms.saturating_add_signed(self.shift_ms)
+    }
+}
+
 impl World {
-    /// By how much the wall clock has been set since this was painted, in milliseconds: what has to be added to the
-    /// times in here to compare them with the present `now_ms`. `now` is by the clock that it was painted by.
-    pub fn shift_ms(&self, now_ms: u64, now: Duration) -> i64 {
+    /// The present `now_ms` by some clock, in milliseconds since 1970, and how the times in here are told by it. `now` is
+    /// the present by the clock that this was painted by.
+    pub fn moment(&self, now_ms: u64, now: Duration) -> Moment {
         let (painted_ms, painted) = self.painted;
         let elapsed_ms = i64::try_from(now.saturating_sub(painted).as_millis()).unwrap_or(i64::MAX);
         let difference = i128::from(now_ms) - i128::from(painted_ms) - i128::from(elapsed_ms);
-        i64::try_from(difference).unwrap_or(0)
+        Moment {
+            now_ms,
+            shift_ms: i64::try_from(difference).unwrap_or(0),
+        }
     }
 
     /// A picture of nothing but the machine itself.

@@ -3,7 +3,7 @@
 use super::{Source, expect_none, sources};
 
 /// Where the cores are: everything below these is one, tests apart.
-const CORES: [&str; 19] = [
+const CORES: [&str; 20] = [
     "mesh/src/membership",
     "mesh/src/records",
     "agent/src/fleet",
@@ -20,6 +20,7 @@ const CORES: [&str; 19] = [
     "agent/src/node/hints.rs",
     "agent/src/node/leader/drift.rs",
     "agent/src/node/quorum.rs",
+    "agent/src/node/stamp.rs",
     "agent/src/node/refounding/ballots.rs",
     "mesh/src/consensus/seats",
     "mesh/src/consensus/follow/choose.rs",
@@ -100,6 +101,23 @@ fn cores_do_no_io() {
             &offences(&files),
         );
     }
+}
+
+/// A wall clock can be set, and then waits that are told by it are over: what machines have to return, what a proof has to
+/// stand, what a workload has to fail.
+#[test]
+fn what_a_leader_judges_by_is_not_the_wall_clock() {
+    let leader = |name: &str| {
+        name == "agent/src/node/leader.rs" || name.starts_with("agent/src/node/leader/")
+    };
+    let files = sources("", leader);
+    assert!(files.len() > 10, "they are somewhere else: correct this");
+    let mut offences = Vec::new();
+    for source in &files {
+        let read = code(source).filter(|(_, line)| mentions(line, "unix_ms"));
+        offences.extend(read.map(|(number, _)| format!("{}:{number}", source.name)));
+    }
+    expect_none("a leader reads `Mesh::steady` in its place", &offences);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_mesh::clock::{Monotonic, unix_ms};
+use muster_mesh::clock::Monotonic;
 use muster_mesh::consensus::Coordinator;
 use muster_mesh::identity::MachineId;
 use tokio::sync::Mutex;
@@ -48,7 +48,7 @@ impl Backing {
     }
 
     /// Asks the roster for its acknowledgement where that is not fresh, then the coordinators. Takes three seconds at
-    /// most. `proven_gone` are the machines that their provisioners prove gone, with since when.
+    /// most. `proven_gone` are the machines that their provisioners prove gone, with since when by the mesh's steady clock.
     pub(super) async fn authority(&self, proven_gone: BTreeMap<MachineId, u64>) -> heal::Authority {
         self.ask(proven_gone).await.0
     }
@@ -92,10 +92,11 @@ impl Backing {
     /// What the rule `quorum` says against it.
     pub(super) async fn permit(&self, proven_gone: BTreeMap<MachineId, u64>) -> Result<u64, Check> {
         let (authority, index) = self.ask(proven_gone).await;
+        let now_ms = self.shared.mesh.steady().now_ms();
         let gate = self
             .shared
             .replica
-            .read(|state, _| heal::quorum(state, &authority, unix_ms()).1);
+            .read(|state, _| heal::quorum(state, &authority, now_ms).1);
         match index {
             Some(index) if !gate.check.holds() => Ok(index),
             _ => Err(gate.check),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use muster_mesh::clock::unix_ms;
+use muster_mesh::clock::Steady;
 use muster_mesh::identity::{MachineId, Peer};
 use muster_mesh::transport::StreamKind;
 use muster_provisioners::{Tags, tag};
@@ -16,16 +16,15 @@ use tokio::time::Instant;
 use super::background::Background;
 use super::lists::Lists;
 use super::pace::Glimpse;
-use crate::fleet::limits::HOUR_MS;
 use crate::fleet::{
-    Answer, DemandId, FleetState, Health, MemberEvidence, MemberStatus, Path, ProviderEvidence,
-    RecordEvidence, Text, WitnessEvidence, Workload,
+    Answer, DemandId, FleetState, Health, Leaving, MemberEvidence, MemberStatus, Path,
+    ProviderEvidence, RecordEvidence, Text, WitnessEvidence, Workload,
 };
 use crate::heal::{self, Domain, MachineEvidence, Proofs, Stranger, Suspect};
 use crate::health::Level;
 use crate::node::services::{self, Testimony, WitnessAnswer};
 use crate::node::shared::Shared;
-use crate::node::world::{Seen, World};
+use crate::node::world::{Moment, Seen, World};
 
 /// How long a witness has, its own probe included.
 const WITNESS_DEADLINE: Duration = Duration::from_millis(1500);
@@ -41,6 +40,9 @@ const ASKED_MAX: Duration = Duration::from_secs(10);
 
 /// After who is in trouble has changed, any answer is news for so long, even if it says the same as before.
 const MOVING: Duration = Duration::from_secs(3);
+
+/// For how long it is known how often a machine fell silent.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Suspects that are tried by witnesses at the same time.
 const TRIED_AT_ONCE: usize = 64;
@@ -63,10 +65,18 @@ pub(super) struct Observer {
     stale_at: Option<Instant>,
 }
 
-impl Default for Observer {
-    fn default() -> Self {
+/// What was seen.
+#[derive(Clone)]
+pub(super) struct Observed {
+    pub(super) machines: BTreeMap<MachineId, MachineEvidence>,
+    pub(super) strangers: Vec<Stranger>,
+}
+
+impl Observer {
+    /// One that has gathered nothing yet. What it gathers is dated by this clock.
+    pub(super) fn new(clock: Steady) -> Self {
         Self {
-            lists: Lists::default(),
+            lists: Lists::new(clock),
             asked: BTreeSet::new(),
             reports: BTreeMap::new(),
             tried: Background::default(),
@@ -76,16 +86,7 @@ impl Default for Observer {
             stale_at: None,
         }
     }
-}
 
-/// What was seen.
-#[derive(Clone)]
-pub(super) struct Observed {
-    pub(super) machines: BTreeMap<MachineId, MachineEvidence>,
-    pub(super) strangers: Vec<Stranger>,
-}
-
-impl Observer {
     /// What is known now; has provisioners and witnesses asked about machines that are not well.
     pub(super) fn observe(
         &mut self,
@@ -110,17 +111,19 @@ impl Observer {
         }
         self.ask_provisioners(shared, &suspects);
         self.ask_witnesses(shared, world, &suspects);
-        let shift_ms = world.shift_ms(unix_ms(), shared.mesh.clock().now());
-        let silences = shared
-            .events
-            .silences_since(unix_ms().saturating_sub(HOUR_MS));
+        let moment = shared.mesh.moment(world);
+        let announced = Announced::of(shared, moment.now_ms);
+        let hour_ago = shared.mesh.clock().now().saturating_sub(HOUR);
+        let silences = shared.events.silences_since(hour_ago);
         let mut machines = BTreeMap::new();
         for suspect in &suspects {
             let seen = world.members.get(&suspect.machine);
             let evidence = MachineEvidence {
-                member: seen.map(|seen| member_evidence(seen, shift_ms)),
-                record: seen
-                    .and_then(|seen| record_evidence(seen, glimpse.failing_since(suspect.machine))),
+                member: seen.map(|seen| member_evidence(seen, moment)),
+                record: seen.and_then(|seen| {
+                    let failing_since_ms = glimpse.failing_since(suspect.machine);
+                    record_evidence(seen, failing_since_ms, (moment, announced))
+                }),
                 provider: self.provider_evidence(suspect),
                 witnesses: self
                     .reports
@@ -131,8 +134,14 @@ impl Observer {
             };
             machines.insert(suspect.machine, evidence);
         }
+        // The state is dated by the fleet's clock, and so has to be what is compared with it.
+        let fleet_ms = shared.fleet_now_ms();
+        let asked = machines.iter().filter(|(_, seen)| seen.provider.is_some());
+        let dated = asked
+            .map(|(machine, seen)| (*machine, seen.dated_by(moment.now_ms, fleet_ms)))
+            .collect();
         let strangers = shared.replica.read(|state, _| {
-            self.proofs.note(state, &machines, unix_ms());
+            self.proofs.note(state, &dated, moment.now_ms);
             heal::strangers(state, self.lists.fresh())
         });
         Observed {
@@ -305,7 +314,7 @@ fn evidence_of(shared: &Shared, witness: MachineId, testimony: Testimony) -> Vec
         (Path::Probe, testimony.port),
         (Path::Handshake, testimony.handshake),
     ];
-    let at_ms = unix_ms();
+    let at_ms = shared.mesh.steady().now_ms();
     paths
         .into_iter()
         .map(|(path, answer)| WitnessEvidence {
@@ -324,17 +333,45 @@ fn evidence_of(shared: &Shared, witness: MachineId, testimony: Testimony) -> Vec
         .collect()
 }
 
-/// `shift_ms` is by how much the wall clock was set since the picture was painted.
-fn member_evidence(seen: &Seen, shift_ms: i64) -> MemberEvidence {
+fn member_evidence(seen: &Seen, moment: Moment) -> MemberEvidence {
     MemberEvidence {
         status: seen.status,
-        since_ms: seen.since_ms.saturating_add_signed(shift_ms),
+        since_ms: moment.of(seen.since_ms),
         generation: seen.generation,
     }
 }
 
+/// How times that machines announce, by clocks that are about right, are told by the leader's steady one.
+#[derive(Debug, Clone, Copy)]
+struct Announced {
+    /// How far the steady clock is ahead of the right time, in milliseconds.
+    ahead_ms: i64,
+}
+
+impl Announced {
+    fn of(shared: &Shared, steady_ms: u64) -> Self {
+        let ahead_ms = i128::from(steady_ms) - i128::from(shared.clock.right_ms());
+        Self {
+            ahead_ms: i64::try_from(ahead_ms).unwrap_or(0),
+        }
+    }
+
+    fn leaving(self, leaving: Leaving) -> Leaving {
+        match leaving {
+            Leaving::Rebooting { until_ms } => Leaving::Rebooting {
+                until_ms: until_ms.saturating_add_signed(self.ahead_ms),
+            },
+            Leaving::ForGood => Leaving::ForGood,
+        }
+    }
+}
+
 /// What a machine last said of itself; `failing_since_ms` is since when it has said that its workload fails.
-fn record_evidence(seen: &Seen, failing_since_ms: Option<u64>) -> Option<RecordEvidence> {
+fn record_evidence(
+    seen: &Seen,
+    failing_since_ms: Option<u64>,
+    (moment, announced): (Moment, Announced),
+) -> Option<RecordEvidence> {
     let said = seen.said.as_ref()?;
     let mut workload = said.workload.clone();
     if let (Some(Workload::Failed { since_ms, .. }), Some(first_ms)) =
@@ -350,8 +387,8 @@ fn record_evidence(seen: &Seen, failing_since_ms: Option<u64>) -> Option<RecordE
         },
         reasons: said.reasons.iter().cloned().map(Text::from).collect(),
         workload,
-        leaving: said.leaving,
+        leaving: said.leaving.map(|leaving| announced.leaving(leaving)),
         version: Some(Text::from(said.version.clone())),
-        as_of_ms: said.received_ms,
+        as_of_ms: moment.of(said.received_ms),
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_mesh::clock::unix_ms;
+use muster_mesh::clock::Steady;
 use muster_provisioners::{Deadline, Instance, Provisioner, Provisioners, Tags};
 use tokio::time::Instant;
 
@@ -28,8 +28,9 @@ const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 
 /// What all provisioners that were asked said last.
-#[derive(Default)]
 pub(super) struct Lists {
+    /// What lists are dated by.
+    clock: Steady,
     known: BTreeMap<String, Known>,
     asked: Background<String, Said>,
 }
@@ -49,6 +50,15 @@ struct Said {
 }
 
 impl Lists {
+    /// None yet; those to come are dated by this clock.
+    pub(super) fn new(clock: Steady) -> Self {
+        Self {
+            clock,
+            known: BTreeMap::new(),
+            asked: Background::default(),
+        }
+    }
+
     /// Asks this provisioner for its list, unless it is being asked, or was within `period`, or has to be spared after
     /// it failed. Returns at once.
     pub(super) fn ask(
@@ -63,7 +73,7 @@ impl Lists {
         }
         let built = provisioners.get(name).cloned();
         self.asked
-            .start(name.to_owned(), list(built, filter.clone()));
+            .start(name.to_owned(), list(built, filter.clone(), self.clock));
     }
 
     /// How long until this provisioner is to be asked again; `None` while it is being asked.
@@ -87,7 +97,7 @@ impl Lists {
         let (name, said) = self.asked.next().await?;
         let said = said.unwrap_or_else(|| {
             let why = "asking it failed by a defect; the log says more";
-            Said::failed(Instant::now(), unix_ms(), why.to_owned())
+            Said::failed(Instant::now(), self.clock.now_ms(), why.to_owned())
         });
         let before = self.known.remove(&name);
         let says = |known: &Known| known.says(&said.listing.said);
@@ -166,13 +176,17 @@ impl Said {
     }
 }
 
-/// One list, asked for right now.
-pub(super) async fn ask_once(built: Option<Arc<dyn Provisioner>>, filter: Tags) -> Listing {
-    list(built, filter).await.listing
+/// One list, asked for right now, and dated by this clock.
+pub(super) async fn ask_once(
+    built: Option<Arc<dyn Provisioner>>,
+    filter: Tags,
+    clock: Steady,
+) -> Listing {
+    list(built, filter, clock).await.listing
 }
 
-async fn list(built: Option<Arc<dyn Provisioner>>, filter: Tags) -> Said {
-    let (at, at_ms) = (Instant::now(), unix_ms());
+async fn list(built: Option<Arc<dyn Provisioner>>, filter: Tags, clock: Steady) -> Said {
+    let (at, at_ms) = (Instant::now(), clock.now_ms());
     let Some(provisioner) = built else {
         let why = "this coordinator has no such provisioner";
         return Said::failed(at, at_ms, why.to_owned());
@@ -207,6 +221,7 @@ fn back_off(times: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use muster_mesh::clock::Monotonic;
     use muster_provisioners::fake::{Call, Fake, Fault};
 
     use super::*;
@@ -227,7 +242,7 @@ mod tests {
             provisioners.insert("good", Arc::new(good.clone()));
             provisioners.insert("bad", Arc::new(bad.clone()));
             Self {
-                lists: Lists::default(),
+                lists: Lists::new(Steady::start(Monotonic::start())),
                 provisioners,
                 good,
                 bad,

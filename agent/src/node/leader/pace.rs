@@ -9,7 +9,7 @@ use muster_mesh::identity::{Generation, MachineId};
 use crate::fleet::{Leaving, MemberStatus, Workload};
 use crate::heal::timing::WORKLOAD_STANDS_MS;
 use crate::health::Level;
-use crate::node::world::World;
+use crate::node::world::{Moment, World};
 
 /// How often a leader looks at most: news that comes together is looked at together.
 pub(super) const LOOKS_APART: Duration = Duration::from_millis(100);
@@ -25,7 +25,8 @@ const JUDGED_MAX_UNBACKED: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Glimpse {
     members: BTreeMap<MachineId, Glimpsed>,
-    /// Since when each workload that fails has failed without a break, in milliseconds since 1970.
+    /// Since when each workload that fails has failed without a break, in milliseconds since 1970 by a clock that nobody
+    /// sets.
     failing: BTreeMap<MachineId, u64>,
 }
 
@@ -40,9 +41,9 @@ struct Glimpsed {
 }
 
 impl Glimpse {
-    /// Takes this picture in; whether anything in it is new.
-    pub(super) fn update(&mut self, world: &World, now_ms: u64) -> bool {
-        self.failing = failing(world, &self.failing, now_ms);
+    /// Takes this picture in; whether anything in it is new. All times are told by the clock of `moment`.
+    pub(super) fn update(&mut self, world: &World, moment: Moment) -> bool {
+        self.failing = failing(world, &self.failing, moment);
         let now = members(world);
         let news = self.members != now;
         self.members = now;
@@ -76,7 +77,7 @@ impl Glimpse {
 fn failing(
     world: &World,
     before: &BTreeMap<MachineId, u64>,
-    now_ms: u64,
+    moment: Moment,
 ) -> BTreeMap<MachineId, u64> {
     let members = world.members.iter();
     let since = members.filter_map(|(machine, seen)| {
@@ -85,10 +86,10 @@ fn failing(
             return None;
         };
         if said.workload_unsteady {
-            return Some((*machine, now_ms));
+            return Some((*machine, moment.now_ms));
         }
-        let before = before.get(machine).copied().unwrap_or(now_ms);
-        Some((*machine, before.min(*since_ms)))
+        let before = before.get(machine).copied().unwrap_or(moment.now_ms);
+        Some((*machine, before.min(moment.of(*since_ms))))
     });
     since.collect()
 }
@@ -139,6 +140,11 @@ mod tests {
         World::alone(Peer { machine, addr }, Generation(1), 5)
     }
 
+    /// So much after 1970, when the wall clock has not been set since the picture was painted.
+    fn at(world: &World, now_ms: u64) -> Moment {
+        world.moment(now_ms, Duration::from_millis(now_ms - world.painted.0))
+    }
+
     fn said(workload: Option<Workload>) -> Said {
         Said {
             health: Level::Ok,
@@ -162,17 +168,16 @@ mod tests {
     fn what_bears_on_no_decision_is_no_news() {
         let mut glimpse = Glimpse::default();
         let mut world = world();
-        assert!(glimpse.update(&world, 5));
+        assert!(glimpse.update(&world, at(&world, 5)));
         for seen in world.members.values_mut() {
             seen.since_ms += 1;
         }
-        world.painted.0 += 1000;
-        assert!(!glimpse.update(&world, 5));
+        assert!(!glimpse.update(&world, at(&world, 5)));
         for seen in world.members.values_mut() {
             seen.status = MemberStatus::Suspect;
         }
-        assert!(glimpse.update(&world, 5));
-        assert!(!glimpse.update(&world, 5));
+        assert!(glimpse.update(&world, at(&world, 5)));
+        assert!(!glimpse.update(&world, at(&world, 5)));
     }
 
     #[test]
@@ -186,7 +191,7 @@ mod tests {
                 detail: "exit code 1".into(),
             });
             world.members.get_mut(&me).expect("it is there").said = Some(said(workload).into());
-            glimpse.update(&world, now_ms);
+            glimpse.update(&world, at(&world, now_ms));
         };
         look(&mut glimpse, true, 1000);
         look(&mut glimpse, true, 9000);
@@ -204,8 +209,27 @@ mod tests {
         assert!(!glimpse.fails_for_good(me, 14_000), "it worked in between");
         let seen = world.members.get_mut(&me).expect("it is there");
         Arc::make_mut(seen.said.as_mut().expect("it said something")).workload_unsteady = true;
-        glimpse.update(&world, 60_000);
+        glimpse.update(&world, at(&world, 60_000));
         assert!(!glimpse.fails_for_good(me, 60_000), "it keeps changing");
+    }
+
+    #[test]
+    fn a_workload_fails_no_longer_because_the_wall_clock_was_set() {
+        let mut glimpse = Glimpse::default();
+        let mut world = world();
+        // The clock has just been set an hour back, and the workload has just failed, by what it shows now.
+        let (hour_ms, now) = (3_600_000, Duration::from_secs(9));
+        world.painted = (1_000_000, now);
+        let workload = Workload::Failed {
+            since_ms: 1_000_000,
+            detail: "exit code 1".into(),
+        };
+        let me = world.me;
+        world.members.get_mut(&me).expect("it is there").said = Some(said(Some(workload)).into());
+        let moment = world.moment(1_000_000 + hour_ms, now);
+        glimpse.update(&world, moment);
+        assert_eq!(glimpse.failing_since(me), Some(1_000_000 + hour_ms));
+        assert!(!glimpse.fails_for_good(me, moment.now_ms));
     }
 
     #[test]

@@ -53,7 +53,7 @@ async fn ask_all(shared: &Shared) -> Vec<(String, Listing)> {
     let mut listings = Vec::new();
     for name in names {
         let built = shared.provisioners.get(&name).cloned();
-        let listing = lists::ask_once(built, filter.clone()).await;
+        let listing = lists::ask_once(built, filter.clone(), shared.mesh.steady()).await;
         listings.push((name, listing));
     }
     listings

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_mesh::clock::{Monotonic, unix_ms};
+use muster_mesh::clock::Monotonic;
 use muster_mesh::consensus::seats::{CouncilView, MachineView, SeatChange, plan};
 use muster_mesh::consensus::{Coordinator, Seat, SeatNode};
 use muster_mesh::identity::MachineId;
@@ -45,7 +45,8 @@ pub(super) async fn keep(
         status.mark_unchanged();
         world.mark_unchanged();
         applied.mark_unchanged();
-        glimpse.update(&shared.mesh.look(), unix_ms());
+        let picture = shared.mesh.look();
+        glimpse.update(&picture, shared.mesh.moment(&picture));
         let wait = keeper.look(&shared, &coordinator).await;
         let rest = tokio::time::sleep(LOOKS_APART);
         let period = tokio::time::sleep(wait);
@@ -57,7 +58,8 @@ pub(super) async fn keep(
                 changed = applied.changed() => if changed.is_ok() { true } else { return },
                 changed = world.changed() => {
                     if changed.is_err() { return }
-                    glimpse.update(&world.borrow_and_update(), unix_ms())
+                    let picture = world.borrow_and_update();
+                    glimpse.update(&picture, shared.mesh.moment(&picture))
                 }
                 () = &mut period => true,
             };

@@ -25,6 +25,7 @@ use crate::fleet::{MemberStatus, Recovery, Text};
 use crate::node::authority::Ballot;
 use crate::node::council::{self, MeshNetwork};
 use crate::node::shared::Shared;
+use crate::node::world::{Moment, World};
 
 /// How long the new log may take until its state says who is in it.
 const RECORDED_WITHIN: Duration = Duration::from_secs(20);
@@ -190,6 +191,8 @@ async fn take_stock(shared: &Arc<Shared>) -> Result<Stock, ApiError> {
         .voters
         .iter()
         .map(|(seat, node)| (*seat, node.machine));
+    let world = shared.mesh.look();
+    let moment = world.moment(unix_ms(), shared.mesh.clock().now());
     let sight = Sight {
         me: shared.me,
         ours: shared.replica.generation(),
@@ -197,9 +200,9 @@ async fn take_stock(shared: &Arc<Shared>) -> Result<Stock, ApiError> {
         voters: &voters.collect(),
         rosters: &rosters,
         stands: &stands,
-        seen: &seen(shared),
+        seen: &seen(&world, moment),
         announced: shared.hints.borrow().map(|hint| hint.index),
-        now_ms: unix_ms(),
+        now_ms: moment.now_ms,
     };
     let found = assess(&sight);
     let answer = say(shared, &sight, &found);
@@ -210,11 +213,11 @@ async fn take_stock(shared: &Arc<Shared>) -> Result<Stock, ApiError> {
     })
 }
 
-fn seen(shared: &Shared) -> BTreeMap<MachineId, Seen> {
-    let world = shared.mesh.look();
+/// How the mesh has each machine, by the clock of `moment`.
+fn seen(world: &World, moment: Moment) -> BTreeMap<MachineId, Seen> {
     let one = |machine: MachineId, seen: &crate::node::world::Seen| Seen {
         status: seen.status,
-        since_ms: seen.since_ms,
+        since_ms: moment.of(seen.since_ms),
         log_failed: world.has_no_log(machine),
     };
     let members = world.members.iter();
