@@ -121,7 +121,7 @@ struct Reign {
     observer: Observer,
     orders: Orders,
     recorder: Recorder,
-    /// Keeps the coordinators' seats, and the leases, for as long as the reign lasts.
+    /// Keeps the coordinators' seats, the leases, and the count of those that are back, for as long as the reign lasts.
     keepers: JoinSet<()>,
     /// What was to be seen of the mesh at the last look.
     glimpse: Glimpse,
@@ -141,6 +141,11 @@ impl Reign {
         keepers.spawn(leases::keep(
             Arc::clone(shared),
             Arc::clone(&backing),
+            Arc::clone(&leases),
+            term,
+        ));
+        keepers.spawn(accounts::keep(
+            Arc::clone(shared),
             Arc::clone(&leases),
             term,
         ));
@@ -201,7 +206,7 @@ impl Reign {
                 }
                 Some(ended) = self.keepers.join_next() => {
                     // Without it nobody would give out seats or leases: let the next reign begin anew.
-                    tracing::error!(?ended, "keeping the seats or the leases has ended");
+                    tracing::error!(?ended, "keeping the seats, the leases or the count has ended");
                     return;
                 }
                 () = tokio::time::sleep_until(next_hint) => {
@@ -249,10 +254,6 @@ impl Reign {
     async fn look(&mut self) -> Duration {
         self.looked_at = Instant::now();
         addresses::record(&self.shared).await;
-        accounts::settle(&self.shared, self.term).await;
-        self.shared
-            .replica
-            .read(|state, _| self.leases.note_unaccounted(accounts::unaccounted(state)));
         let world = self.shared.mesh.look();
         let moment = self.shared.mesh.moment(&world);
         let now_ms = moment.now_ms;

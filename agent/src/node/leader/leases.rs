@@ -5,7 +5,7 @@
 //! confirmation. Whoever leads later was elected after the confirmation. So a lease of an earlier leader is over by the
 //! time that the new one has led for a lease, and that is all that a leader has to know of its predecessors.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ struct Book {
     granted: BTreeMap<MachineId, Instant>,
     drifts: BTreeMap<MachineId, Drift>,
     proven_gone: BTreeMap<MachineId, u64>,
-    /// When each machine was unaccounted for last.
+    /// Up to when each machine may have got a lease from a leader of an older log.
     unaccounted: BTreeMap<MachineId, Instant>,
 }
 
@@ -132,11 +132,10 @@ impl Leases {
         book.unaccounted.retain(|machine, _| is_on_roster(*machine));
     }
 
-    /// Takes down for which machines a leader of an older log may be granting leases at this moment.
-    pub(super) fn note_unaccounted(&self, machines: BTreeSet<MachineId>) {
-        let (mut book, now) = (lock(&self.book), Instant::now());
-        book.unaccounted
-            .extend(machines.into_iter().map(|machine| (machine, now)));
+    /// Takes down that a leader of an older log may have granted a machine a lease up to this moment: to be said after the
+    /// machine has promised to stand behind no such leader, and before the state counts it again.
+    pub(super) fn note_unaccounted(&self, machine: MachineId) {
+        lock(&self.book).unaccounted.insert(machine, Instant::now());
     }
 
     /// How long the workload of a machine may still run under a lease of these terms, whoever granted it; zero when it does
