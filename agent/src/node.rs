@@ -163,7 +163,6 @@ async fn live(
         requests,
         publish,
         revoke,
-        rumours,
     } = assemble(
         config,
         state_dir,
@@ -180,11 +179,7 @@ async fn live(
     }
     let mut tasks = JoinSet::new();
     let mut mesh_task = tokio::spawn(task.run());
-    tasks.spawn(refounding::run(
-        Arc::clone(&shared),
-        Arc::clone(&network),
-        rumours,
-    ));
+    tasks.spawn(refounding::run(Arc::clone(&shared), Arc::clone(&network)));
     spawn_tasks(&mut tasks, &shared, requests, network, publish, revoke).await?;
     tasks.spawn(company::run(Arc::clone(&shared), identity.peers));
     tasks.spawn(
@@ -214,7 +209,6 @@ struct Assembled {
     requests: mpsc::Receiver<InboundRequest>,
     publish: watch::Sender<Arc<Credentials>>,
     revoke: watch::Sender<Arc<Revocations>>,
-    rumours: watch::Receiver<LogGeneration>,
 }
 
 /// Opens the endpoint and makes all parts.
@@ -238,7 +232,12 @@ async fn assemble(
 
     let (requests_tx, requests) = mpsc::channel(services::WAITING_MAX);
     let (hints_tx, hints) = watch::channel(None);
-    let (rumours_tx, rumours) = watch::channel(LogGeneration::default());
+    let promised = services::stored_promise(&state_dir)?.highest();
+    let refounding = refounding::Refounding::new(
+        replica.generation(),
+        refounding::proof::accepted(&state_dir),
+        promised,
+    );
     let events = Arc::new(LocalEvents::default());
     let signing = profile::Signing::new(credentials.clone());
     let seed = rand::random();
@@ -255,7 +254,7 @@ async fn assemble(
         inbound,
         requests: requests_tx,
         hints: hints_tx,
-        rumours: rumours_tx,
+        rumours: refounding.rumours(),
         replica: replica.clone(),
         events: Arc::clone(&events),
         state_dir: Arc::clone(&state_dir),
@@ -279,7 +278,7 @@ async fn assemble(
         leases: leader::LeaseDesk::default(),
         clock: clock::FleetClock::default(),
         promised: services::Promised::default(),
-        refounding: refounding::Refounding::default(),
+        refounding,
         log,
         complete: shared::Complete::since(as_of_ms),
         leave: CancellationToken::new(),
@@ -292,7 +291,6 @@ async fn assemble(
         requests,
         publish,
         revoke,
-        rumours,
     })
 }
 

@@ -42,6 +42,10 @@ fn judged(state: &FleetState, authority: &Authority, now_ms: u64) -> (Mandate, G
             Gate::hold(Rule::Quorum, without_coordinators(authority)),
         );
     }
+    if authority.rivalled {
+        let margin = "a machine has promised another leader, or speaks of a later log that may act";
+        return (plain, Gate::hold(Rule::Quorum, margin));
+    }
     let answered = format!("{acks} of {}", count(roster.len(), "machine"));
     if plain.suffices() {
         let margin = format!("{answered} answered; {} are needed", plain.needed());

@@ -70,6 +70,9 @@ fn shift_between(before_ms: u64, after_ms: u64) -> impl Fn(&mut u64) {
 pub struct Authority {
     /// Whether a quorum of coordinators confirmed the leader for this decision.
     pub quorum_confirmed: bool,
+    /// Whether a machine stands behind another leader of this log, or somebody may have founded a later one by an operator's
+    /// order: then it does not count how many stand behind this one.
+    pub rivalled: bool,
     /// How many coordinators vote.
     pub voters: u32,
     /// How many of them answered, the leader included.

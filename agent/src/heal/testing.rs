@@ -19,6 +19,7 @@ pub(crate) struct World {
     pub(crate) leader_since_ms: u64,
     pub(crate) watching_since_ms: u64,
     pub(crate) quorum_confirmed: bool,
+    pub(crate) rivalled: bool,
     pub(crate) proven_gone: BTreeMap<MachineId, u64>,
     pub(crate) strangers: Vec<Stranger>,
 }
@@ -38,6 +39,7 @@ impl World {
             fleet,
             seen: BTreeMap::new(),
             quorum_confirmed: true,
+            rivalled: false,
             proven_gone: BTreeMap::new(),
             strangers: Vec::new(),
         };
@@ -233,6 +235,7 @@ impl World {
             watching_since_ms: self.watching_since_ms,
             authority: Authority {
                 quorum_confirmed: self.quorum_confirmed,
+                rivalled: self.rivalled,
                 voters: 3,
                 voters_reachable: if self.quorum_confirmed { 3 } else { 1 },
                 acknowledged: self.alive(),

@@ -170,6 +170,7 @@ fn situation(
         watching_since_ms: since_ms,
         authority: Authority {
             quorum_confirmed: true,
+            rivalled: false,
             voters: 1,
             voters_reachable: 1,
             acknowledged: well,

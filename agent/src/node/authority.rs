@@ -6,7 +6,7 @@
 //!
 //! Nothing here does I/O or reads a clock: `now` is the time since an origin of the caller's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster_mesh::identity::MachineId;
@@ -150,6 +150,42 @@ impl Tally {
     pub fn superseded_by(&self) -> Option<Ballot> {
         self.superseded_by
     }
+
+    /// Begins to ask these electors. Whose acknowledgement still counts at `until` is not asked again.
+    pub fn poll(&self, electors: BTreeSet<MachineId>, until: Duration) -> Poll {
+        let fresh = self.fresh(until);
+        Poll {
+            behind: fresh.filter(|machine| electors.contains(machine)).collect(),
+            electors,
+        }
+    }
+}
+
+/// One round of asking for acknowledgements. Only electors count: whoever has left the roster since it acknowledged does
+/// not stand for one that was not asked.
+#[derive(Debug)]
+pub struct Poll {
+    electors: BTreeSet<MachineId>,
+    behind: BTreeSet<MachineId>,
+}
+
+impl Poll {
+    /// The electors that have to be asked.
+    pub fn absent(&self) -> impl Iterator<Item = MachineId> + '_ {
+        self.electors.difference(&self.behind).copied()
+    }
+
+    /// Takes in an answer. A refusal is none that counts.
+    pub fn note(&mut self, machine: MachineId, answer: Answer) {
+        if answer == Answer::Granted && self.electors.contains(&machine) {
+            self.behind.insert(machine);
+        }
+    }
+
+    /// Whether more than half of the electors stand behind the leader.
+    pub fn suffices(&self) -> bool {
+        self.behind.len() * 2 > self.electors.len()
+    }
 }
 
 #[cfg(test)]
@@ -237,5 +273,29 @@ mod tests {
         tally.record(ballot(0, 1, 1), machine(2), refused, Duration::ZERO);
         assert_eq!(tally.fresh(Duration::ZERO).count(), 0);
         assert_eq!(tally.superseded_by(), Some(ballot(0, 3, 9)));
+    }
+
+    #[test]
+    fn who_left_the_roster_and_who_refuses_stand_for_nobody_who_was_not_asked() {
+        let (mut tally, now) = (Tally::default(), Duration::from_secs(10));
+        let asks = ballot(0, 1, 1);
+        tally.open(asks);
+        for number in 1..=3 {
+            tally.record(asks, machine(number), Answer::Granted, now);
+        }
+        let five: BTreeSet<_> = (1..=5).map(machine).collect();
+        let poll = tally.poll(five.clone(), now);
+        assert!(poll.suffices(), "three of five");
+        assert_eq!(poll.absent().collect::<Vec<_>>(), [machine(4), machine(5)]);
+        // The third one is replaced.
+        let four = five.into_iter().filter(|one| *one != machine(3)).collect();
+        let mut poll = tally.poll(four, now);
+        assert!(!poll.suffices(), "two of four, and two have to be asked");
+        let promised = ballot(0, 3, 9);
+        poll.note(machine(4), Answer::Refused { promised });
+        poll.note(machine(3), Answer::Granted);
+        assert!(!poll.suffices());
+        poll.note(machine(5), Answer::Granted);
+        assert!(poll.suffices());
     }
 }

@@ -108,6 +108,11 @@ impl Council {
         });
     }
 
+    /// Whether a later log than `generation` is promised here, or known to be founded.
+    pub(super) fn is_superseded(&self, generation: LogGeneration) -> bool {
+        *self.lowest.borrow() > generation
+    }
+
     /// Waits until no coordinator of a superseded log runs here.
     pub(super) async fn stood_down(&self) {
         let lowest = *self.lowest.borrow();
@@ -327,6 +332,9 @@ pub(super) async fn run(shared: Arc<Shared>, network: Arc<dyn Network>) {
         let shelved = running.is_none() && given == lost && is_shelved(&shared, lost);
         if running.is_none() {
             bury_outlived(&shared);
+            if wanted.is_none() {
+                drop_needless_key(&shared);
+            }
         }
         let result = match (wanted, running) {
             (Some(wanted), Some(running)) if wanted == running => Ok(()),
@@ -441,6 +449,21 @@ async fn vacate(shared: &Shared) {
 /// With fewer coordinators than this, one that was given up keeps the CA's key: it may be needed again.
 const COORDINATORS_ENOUGH: usize = 3;
 
+/// Deletes the CA's key where this machine has no seat any more, once others enough have it. Until then it may be the last
+/// one with which a log could be founded anew.
+fn drop_needless_key(shared: &Shared) {
+    let path = ca_path(&shared.state_dir);
+    let seated = !matches!(stored_seat(&shared.state_dir), Ok(None));
+    if seated || shared.replica.seats().voters.len() < COORDINATORS_ENOUGH {
+        return;
+    }
+    match std::fs::remove_file(&path) {
+        Ok(()) => tracing::info!("others enough have the CA's key; it is deleted here"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(path = %path.display(), %error, "the CA's key stays here"),
+    }
+}
+
 /// Puts the seat of a log aside that has been given up, once the next one has coordinators enough. The log is kept, for
 /// people; the CA's key is not, where the new log gives this machine no seat.
 fn bury_outlived(shared: &Shared) {
@@ -517,10 +540,10 @@ async fn give_up(shared: &Arc<Shared>, seat: Seat) -> anyhow::Result<()> {
     if let Some(coordinator) = shared.council.vacate() {
         coordinator.stop().await;
     }
+    // The CA's key goes once others enough have it.
     for path in [
         shared.state_dir.file("seat"),
         log_path(&shared.state_dir, seat),
-        ca_path(&shared.state_dir),
     ] {
         match tokio::fs::remove_file(&path).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -9,7 +9,7 @@
 //! [`ballots`] decides; this task asks, waits and does. Where that can't be safe, it holds, and an operator who knows more
 //! may have it done: [`recover`].
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use muster_mesh::consensus::{Image, LogGeneration, Network};
@@ -17,11 +17,13 @@ use muster_mesh::identity::MachineId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::answers::Circle;
+use self::assess::is_ordered_after;
 use self::ballots::{Hold, outlived};
 use self::founding::attempt;
-use super::authority::ACKNOWLEDGEMENT_LEASE;
+use super::authority::{ACKNOWLEDGEMENT_LEASE, Ballot};
 use super::shared::Shared;
-use crate::fleet::{Leaving, MemberStatus};
+use crate::fleet::{Leaving, MemberStatus, Recovered};
 
 pub(super) use founding::record;
 
@@ -31,7 +33,7 @@ mod assess;
 pub(super) mod ballots;
 mod disk;
 mod founding;
-mod proof;
+pub(super) mod proof;
 pub(super) mod recover;
 
 /// How far apart looks are at least that are due to news of the mesh, and while the coordinators are lost.
@@ -59,6 +61,13 @@ pub(super) const LEASE_WAIT: Duration =
 /// another one gets its turn.
 const RETRY_FAILED: Duration = Duration::from_secs(2 * answers::FOUNDING_GRACE.as_secs());
 
+/// How long a leader waits until talk of a later log was looked into, before it says that it can't act.
+const LOOKED_INTO: Duration = Duration::from_secs(2);
+
+/// For how long a machine that has promised a log that an operator ordered takes no lease of an older one. By then it
+/// follows the new one, or nothing came of it.
+const ORDERED_SOON: Duration = Duration::from_secs(40);
+
 /// What this machine knows of founding the log anew, for all its tasks.
 pub(super) struct Refounding {
     started: Instant,
@@ -70,24 +79,49 @@ pub(super) struct Refounding {
     salvaged: tokio::sync::Mutex<Option<Arc<Image>>>,
     /// The latest log that is known to have been founded.
     founded: watch::Sender<LogGeneration>,
-    /// To whom a later log was promised last, and when.
-    promised: std::sync::Mutex<Option<(MachineId, Instant)>>,
+    /// The later log that was promised last, and when.
+    promised: std::sync::Mutex<Option<(Ballot, Instant)>>,
+    /// The latest log that anybody spoke of, believed or not.
+    rumours: watch::Sender<LogGeneration>,
+    /// The latest rumour that was looked into.
+    looked_into: watch::Sender<LogGeneration>,
+    /// The latest order to recover that this machine has seen proof of, to be shown to others.
+    accepted: std::sync::Mutex<Option<Recovered>>,
 }
 
-impl Default for Refounding {
-    fn default() -> Self {
+impl Refounding {
+    /// What a machine knows when it starts: its log, the order to recover that it accepted before, and the promise that it
+    /// gave last.
+    pub(super) fn new(
+        ours: LogGeneration,
+        accepted: Option<Recovered>,
+        promised: Option<Ballot>,
+    ) -> Self {
+        let ordered = |ballot: &Ballot| is_ordered_after(ours, LogGeneration(ballot.generation));
+        let promised = promised.filter(ordered);
         Self {
             started: Instant::now(),
             founding: tokio::sync::Mutex::default(),
             hold: watch::Sender::new(None),
             salvaged: tokio::sync::Mutex::default(),
             founded: watch::Sender::default(),
-            promised: std::sync::Mutex::default(),
+            promised: std::sync::Mutex::new(promised.map(|ballot| (ballot, Instant::now()))),
+            rumours: watch::Sender::default(),
+            looked_into: watch::Sender::default(),
+            accepted: std::sync::Mutex::new(accepted),
         }
     }
-}
 
-impl Refounding {
+    /// Where it is said that somebody spoke of a later log.
+    pub(super) fn rumours(&self) -> watch::Sender<LogGeneration> {
+        self.rumours.clone()
+    }
+
+    /// Takes down that somebody spoke of a later log.
+    pub(super) fn note_rumour(&self, rumour: LogGeneration) {
+        raise(&self.rumours, rumour);
+    }
+
     /// Why the log is not founded anew; `None` while the coordinators are not lost.
     pub(super) fn hold(&self) -> Option<String> {
         self.hold.borrow().clone()
@@ -99,17 +133,57 @@ impl Refounding {
     }
 }
 
+/// Raises what is known to `news`; whether it is news.
+fn raise(known: &watch::Sender<LogGeneration>, news: LogGeneration) -> bool {
+    known.send_if_modified(|known| {
+        let raised = news > *known;
+        *known = news.max(*known);
+        raised
+    })
+}
+
+/// Whether the leader of this machine's log may go on as far as operators' orders go: nobody speaks of a log that was founded
+/// by one, or it was looked into and there is nothing to it. Most of the roster may stand behind the old log all the same, so
+/// that alone does not show.
+pub(super) async fn is_unrivalled(shared: &Shared) -> bool {
+    let ours = shared.replica.generation();
+    let rumour = *shared.refounding.rumours.borrow();
+    if is_ordered_after(ours, rumour) {
+        let mut looked_into = shared.refounding.looked_into.subscribe();
+        let done = looked_into.wait_for(|until| *until >= rumour);
+        if !matches!(tokio::time::timeout(LOOKED_INTO, done).await, Ok(Ok(_))) {
+            return false;
+        }
+    }
+    !shared.council.is_superseded(ours)
+}
+
+/// The log whose leader may grant this machine a lease: whoever has just promised a log that an operator ordered must not
+/// go on under an older one's.
+pub(super) fn granting_log(shared: &Shared) -> LogGeneration {
+    let ours = shared.replica.generation();
+    let promised = *shared
+        .refounding
+        .promised
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    granting_of(ours, promised.map(|(ballot, at)| (ballot, at.elapsed())))
+}
+
+fn granting_of(ours: LogGeneration, promised: Option<(Ballot, Duration)>) -> LogGeneration {
+    let later = promised.filter(|(ballot, ago)| {
+        *ago < ORDERED_SOON && is_ordered_after(ours, LogGeneration(ballot.generation))
+    });
+    later.map_or(ours, |(ballot, _)| LogGeneration(ballot.generation))
+}
+
 /// Watches over the coordinators until the agent stops.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    network: Arc<dyn Network>,
-    rumours: watch::Receiver<LogGeneration>,
-) {
+pub(super) async fn run(shared: Arc<Shared>, network: Arc<dyn Network>) {
     tokio::select! {
         () = shared.stop.cancelled() => {}
         () = shared.leave.cancelled() => {}
         () = watch_coordinators(&shared, network) => {}
-        () = follow_rumours(&shared, rumours) => {}
+        () = follow_rumours(&shared) => {}
     }
 }
 
@@ -196,9 +270,11 @@ pub(super) fn orphaned(shared: &Shared) -> bool {
     !seats.voters.is_empty() && (seats.voters.len() - lost) * 2 <= seats.voters.len()
 }
 
-/// Finds out whether there is anything to rumours of a later log. If most machines have promised one, this machine
-/// gives up its seat in the old one, and follows who has the new one.
-async fn follow_rumours(shared: &Arc<Shared>, mut rumours: watch::Receiver<LogGeneration>) {
+/// Finds out whether there is anything to rumours of a later log. If most machines have promised one, or somebody shows that
+/// an operator ordered it, this machine gives up its seat in the old one, and follows who has the new one.
+async fn follow_rumours(shared: &Arc<Shared>) {
+    let known = &shared.refounding;
+    let mut rumours = known.rumours.subscribe();
     loop {
         let rumour = *rumours.borrow_and_update();
         let ours = shared.replica.generation();
@@ -208,18 +284,41 @@ async fn follow_rumours(shared: &Arc<Shared>, mut rumours: watch::Receiver<LogGe
             }
             continue;
         }
-        let stands = asking::look(shared).await;
+        let stands = asking::look(shared, Circle::Members).await;
+        let ordered = proof::latest(shared, ours, &stands);
+        if let Some(order) = &ordered {
+            proof::accept(shared, order).await;
+        }
         let later = outlived(ours, &answers::roster(shared), &stands);
-        if let Some(later) = later.max(proof::latest(shared, ours, &stands)) {
+        if let Some(later) = later.max(ordered.map(|one| LogGeneration(one.generation))) {
             tracing::warn!(%ours, %later, "there is a later log, by an operator's order or because most machines have promised it; this one is given up");
             shared.council.supersede(later);
-            shared.refounding.founded.send_if_modified(|known| {
-                let news = later > *known;
-                *known = later.max(*known);
-                news
-            });
+            raise(&known.founded, later);
         }
+        raise(&known.looked_into, rumour);
         // So that a thousand machines don't ask a thousand machines at one moment.
         tokio::time::sleep(RETRY.mul_f64(jitter())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_just_promised_an_ordered_log_takes_no_lease_of_an_older_one() {
+        let ours = LogGeneration(3);
+        let promised = |generation, seconds| {
+            let ballot = Ballot {
+                generation,
+                term: 0,
+                leader: MachineId::new(1).expect("not zero"),
+            };
+            granting_of(ours, Some((ballot, Duration::from_secs(seconds))))
+        };
+        assert_eq!(granting_of(ours, None), ours);
+        assert_eq!(promised(1_000_007, 39), LogGeneration(1_000_007));
+        assert_eq!(promised(1_000_007, 40), ours, "nothing came of it");
+        assert_eq!(promised(4, 1), ours, "most of the roster decides by itself");
     }
 }

@@ -21,6 +21,23 @@ fn without_the_coordinators_quorum_nothing_is_done() {
 }
 
 #[test]
+fn where_another_leader_may_act_it_does_not_count_how_many_stand_behind_this_one() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    world.rivalled = true;
+    let id = world.kill("web-1");
+    world.settle();
+    world.assert_held(
+        id,
+        Rule::Quorum,
+        "a machine has promised another leader, or speaks of a later log that may act",
+    );
+    world.rivalled = false;
+    world.settle();
+    let mut open = world.fleet.state.open_intents();
+    assert!(open.next().is_some(), "there was nothing to it");
+}
+
+#[test]
 fn a_minority_holds_and_heals_when_enough_return() {
     let mut world = World::new(&[cattle("web", 4)]);
     let silent = ["web-1", "web-2", "web-3"].map(|name| world.silence(name));

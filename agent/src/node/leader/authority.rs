@@ -1,24 +1,33 @@
 //! Asking the roster for its acknowledgement.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use futures::{StreamExt, stream};
 use muster_mesh::clock::Monotonic;
+use muster_mesh::consensus::LogGeneration;
 use muster_mesh::identity::{MachineId, Peer};
 use muster_mesh::transport::StreamKind;
 
 use crate::node::authority::{Answer, Ballot, Tally};
-use crate::node::services;
 use crate::node::shared::Shared;
+use crate::node::{refounding, services};
 
 /// Machines asked at the same time.
 const ASKED_AT_ONCE: usize = 64;
 
 /// How long one machine has to answer. Those that don't answer count as absent, not as refusing.
 const ANSWER_DEADLINE: Duration = Duration::from_millis(1000);
+
+/// Where all are asked at once, those that have not answered have so much longer once there are enough. Whoever is well is
+/// counted then, and the majority is not short because one machine of it has just been replaced.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// The first time a leader asks everybody, and those have so much longer. Whoever of them follows a log that an operator
+/// ordered says so: most of the roster may not know of it.
+const LINGER_FIRST: Duration = Duration::from_millis(500);
 
 /// A fresh acknowledgement is renewed when less than this is left of its lease.
 const RENEW_BELOW: Duration = Duration::from_secs(2);
@@ -27,6 +36,8 @@ const RENEW_BELOW: Duration = Duration::from_secs(2);
 pub(super) struct Support {
     tally: Tally,
     clock: Monotonic,
+    /// Whether the whole roster has been asked since this leader began to lead.
+    asked_all: bool,
 }
 
 impl Support {
@@ -34,6 +45,7 @@ impl Support {
         Self {
             tally: Tally::default(),
             clock,
+            asked_all: false,
         }
     }
 
@@ -42,49 +54,48 @@ impl Support {
         self.tally.superseded_by().is_some()
     }
 
-    /// The machines of `electors` that stand behind this leader, asking as many as are needed. Only machines that the
-    /// mesh takes for alive are asked: the others would not answer.
+    /// The machines of `electors` that stand behind this leader, or `None` where another may act in its place: all that answer at once where they are few, as many as are
+    /// needed where not. Only machines that the mesh takes for alive are asked: the others would not answer.
     pub(super) async fn gather(
         &mut self,
         shared: &Shared,
         term: u64,
         electors: &BTreeSet<MachineId>,
-    ) -> BTreeSet<MachineId> {
+    ) -> Option<BTreeSet<MachineId>> {
         let ballot = Ballot {
             generation: shared.replica.generation().0,
             term,
             leader: shared.me,
         };
         self.tally.open(ballot);
-        let soon = self.clock.now() + RENEW_BELOW;
-        let fresh: BTreeSet<_> = self.tally.fresh(soon).collect();
+        let mut poll = self
+            .tally
+            .poll(electors.clone(), self.clock.now() + RENEW_BELOW);
         let world = shared.mesh.look();
-        let absent: Vec<Peer> = electors
-            .iter()
-            .filter(|machine| !fresh.contains(machine) && world.is_active(**machine))
-            .filter_map(|machine| world.peer(*machine))
-            .collect();
-        let mut absent = absent.into_iter();
-        let mut answers = FuturesUnordered::new();
-        for peer in absent.by_ref().take(ASKED_AT_ONCE) {
-            answers.push(ask(shared, peer, ballot, self.clock.now()));
-        }
+        let active = poll.absent().filter(|machine| world.is_active(*machine));
+        let absent: Vec<Peer> = active.filter_map(|machine| world.peer(machine)).collect();
+        let all_at_once = absent.len() <= ASKED_AT_ONCE;
+        let clock = self.clock;
+        let asking = stream::iter(absent).map(|peer| ask(shared, peer, ballot, clock.now()));
+        let answers = asking.buffer_unordered(ASKED_AT_ONCE);
+        let mut answers = pin!(answers.filter_map(std::future::ready));
         let mut heard = Vec::new();
-        let needed = electors.len() / 2 + 1;
-        let mut counted: BTreeSet<_> = self.tally.fresh(self.clock.now()).collect();
-        while counted.len() < needed {
-            let Some(answer) = answers.next().await else {
-                break;
-            };
-            if let Some((machine, answer, asked)) = answer {
-                counted.insert(machine);
-                heard.push((machine, answer, asked));
-            }
-            if let Some(peer) = absent.next() {
-                answers.push(ask(shared, peer, ballot, self.clock.now()));
-            }
+        while !poll.suffices()
+            && let Some((machine, answer, asked)) = answers.next().await
+        {
+            poll.note(machine, answer);
+            heard.push((machine, answer, asked));
         }
-        drop(answers);
+        let linger = if self.asked_all { LINGER } else { LINGER_FIRST };
+        if all_at_once || !self.asked_all {
+            let rest = async {
+                while let Some(one) = answers.next().await {
+                    heard.push(one);
+                }
+            };
+            let _ = tokio::time::timeout(linger, rest).await;
+            self.asked_all = true;
+        }
         for (machine, answer, asked) in heard {
             self.tally.record(ballot, machine, answer, asked);
         }
@@ -97,15 +108,28 @@ impl Support {
             );
             if rival.generation == ballot.generation {
                 // This log has another leader: this one must not act, however many still stand behind it.
-                return BTreeSet::new();
+                return None;
             }
             // A later log acts only with more than half of the roster, and then this one has not got it. Where it was
-            // tried and came to nothing, this one goes on.
+            // tried and came to nothing, this one goes on. One that an operator ordered may act with fewer.
+            shared
+                .refounding
+                .note_rumour(LogGeneration(rival.generation));
         }
-        self.tally
-            .fresh(self.clock.now())
-            .filter(|machine| electors.contains(machine))
-            .collect()
+        if !refounding::is_unrivalled(shared).await {
+            return None;
+        }
+        Some(self.standing(electors, self.clock.now()).collect())
+    }
+
+    /// The electors whose acknowledgement still counts at a time.
+    fn standing<'a>(
+        &'a self,
+        electors: &'a BTreeSet<MachineId>,
+        at: Duration,
+    ) -> impl Iterator<Item = MachineId> + 'a {
+        let fresh = self.tally.fresh(at);
+        fresh.filter(|machine| electors.contains(machine))
     }
 }
 

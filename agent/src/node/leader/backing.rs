@@ -55,25 +55,31 @@ impl Backing {
 
     /// [`Self::authority`], with the last entry of the log that was there when the coordinators confirmed this leader.
     async fn ask(&self, proven_gone: BTreeMap<MachineId, u64>) -> (heal::Authority, Option<u64>) {
-        let electors: BTreeSet<_> = self
-            .shared
-            .replica
-            .read(|state, _| state.electors().map(|machine| machine.id).collect());
-        let (acknowledged, contested) = {
-            let mut support = self.support.lock().await;
-            let acknowledged = support.gather(&self.shared, self.term, &electors).await;
-            (acknowledged, support.is_contested())
+        let mut electors = self.electors();
+        let (acknowledged, contested, confirmed) = loop {
+            let (acknowledged, contested) = {
+                let mut support = self.support.lock().await;
+                let acknowledged = support.gather(&self.shared, self.term, &electors).await;
+                (acknowledged, support.is_contested())
+            };
+            let confirmed = self.coordinator.confirm(CONFIRM_DEADLINE).await.ok();
+            // One of those that were asked may have left the roster meanwhile; then another stands in for it.
+            let now = self.electors();
+            if now.len() >= electors.len() {
+                break (acknowledged, contested, confirmed);
+            }
+            electors = now;
         };
-        let confirmed = self.coordinator.confirm(CONFIRM_DEADLINE).await.ok();
         let world = self.shared.mesh.look();
         let seats = self.shared.replica.seats();
         let voters: Vec<_> = seats.voters.values().map(|node| node.machine).collect();
         let reachable = voters.iter().filter(|machine| world.is_active(**machine));
         let authority = heal::Authority {
             quorum_confirmed: confirmed.is_some(),
+            rivalled: acknowledged.is_none(),
             voters: u32::try_from(voters.len()).unwrap_or(u32::MAX),
             voters_reachable: u32::try_from(reachable.count()).unwrap_or(u32::MAX),
-            acknowledged,
+            acknowledged: acknowledged.unwrap_or_default(),
             // Whoever has promised a later log may belong to a fleet that replaces ours machine by machine. Then only
             // those count that answer.
             proven_gone: if contested {
@@ -83,6 +89,11 @@ impl Backing {
             },
         };
         (authority, confirmed.map(|confirmed| confirmed.index))
+    }
+
+    fn electors(&self) -> BTreeSet<MachineId> {
+        let replica = &self.shared.replica;
+        replica.read(|state, _| state.electors().map(|machine| machine.id).collect())
     }
 
     /// Whether this leader may act at this moment. Says the index up to which the log was there when that was confirmed:

@@ -215,7 +215,14 @@ pub(super) async fn keep(
             leases.prune(state);
         }
         let permitted = permit(&shared, &backing, &leases).await;
+        let ours = shared.replica.generation();
         for asked in asked {
+            if asked.request.log != ours {
+                asked.say(refused(
+                    "it follows another log than this leader's".to_owned(),
+                ));
+                continue;
+            }
             let bond = shared
                 .replica
                 .read(|state, _| needed_bond(state, asked.machine, asked.request.terms));
@@ -353,6 +360,8 @@ mod histories;
 
 #[cfg(test)]
 mod tests {
+    use muster_mesh::consensus::LogGeneration;
+
     use super::*;
     use crate::fleet::testing::{Fleet, pets};
     use crate::fleet::{Diagnosis, StepResult};
@@ -445,6 +454,7 @@ mod tests {
         let leases = Leases::new();
         let request = LeaseRequest {
             terms: Some(TERMS),
+            log: LogGeneration::FIRST,
             sent_ms: 5,
         };
         for machine in [stays, goes] {
@@ -464,6 +474,7 @@ mod tests {
         let pet = MachineId::new(7).expect("not zero");
         let request = LeaseRequest {
             terms: Some(TERMS),
+            log: LogGeneration::FIRST,
             sent_ms: 5,
         };
         assert_eq!(desk.ask(pet, request).await, None, "nobody answers");

@@ -89,7 +89,11 @@ impl SeatKeeper {
     }
 
     /// Takes one step towards the right seats, if one is due. Returns when to look again.
-    async fn look(&mut self, shared: &Shared, coordinator: &Coordinator<FleetState>) -> Duration {
+    async fn look(
+        &mut self,
+        shared: &Arc<Shared>,
+        coordinator: &Coordinator<FleetState>,
+    ) -> Duration {
         // Before any seat is given: those that the state names may be those of a log that was given up.
         if !refounding::record(shared, coordinator).await {
             return BUSY_PERIOD;

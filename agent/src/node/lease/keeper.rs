@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::wire::{LEASE, LeaseAnswer, LeaseRequest};
 use crate::fleet::LeaseTerms;
 use crate::guard::{Charge, Guard, GuardError, Standing};
+use crate::node::refounding::granting_log;
 use crate::node::route::{RouteError, ask_leader};
 use crate::node::shared::Shared;
 use crate::node::workload::{self, Bound};
@@ -197,7 +198,12 @@ impl Keeper {
             }
         }
         let sent_ms = boot_ms();
-        let request = LeaseRequest { terms, sent_ms };
+        let log = granting_log(&self.shared);
+        let request = LeaseRequest {
+            terms,
+            log,
+            sent_ms,
+        };
         let patience = request.patience();
         let body = Bytes::from(request.encode());
         let answer = ask_leader(&self.shared, LEASE, body, patience).await;

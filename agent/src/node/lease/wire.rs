@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use muster_mesh::consensus::LogGeneration;
 use muster_mesh::transport::StreamKind;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,8 @@ pub(in crate::node) const LEASE: StreamKind = StreamKind(17);
 pub(in crate::node) struct LeaseRequest {
     /// The terms that it holds itself to from now on; `None` where it asks to be released from them.
     pub(in crate::node) terms: Option<LeaseTerms>,
+    /// The log that the machine follows: the leader of another one has nothing to grant it.
+    pub(in crate::node) log: LogGeneration,
     /// The machine's clock since its boot when it asked, in milliseconds: how fast that clock goes is seen from it.
     pub(in crate::node) sent_ms: u64,
 }

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+use super::assess::is_ordered_after;
 use super::ballots::{RosterMark, Stand};
-use super::orphaned;
-use crate::fleet::{FleetState, Machine};
+use super::{orphaned, proof};
+use crate::fleet::FleetState;
 use crate::node::authority::{Answer, Ballot};
 use crate::node::council;
 use crate::node::services::{acknowledge, promised};
@@ -71,12 +72,33 @@ impl Said {
     }
 }
 
+/// Which machines are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Circle {
+    /// Those whose promises count.
+    Electors,
+    /// All that belong to the fleet, also those that are unaccounted for.
+    Members,
+}
+
+impl Circle {
+    /// The machines, by this machine's copy.
+    pub(super) fn machines(self, shared: &Shared) -> BTreeSet<MachineId> {
+        shared.replica.read(|state, _| self.of(state))
+    }
+
+    fn of(self, state: &FleetState) -> BTreeSet<MachineId> {
+        let all = state.machines.values().filter(|machine| match self {
+            Self::Electors => machine.is_elector(),
+            Self::Members => machine.belongs(),
+        });
+        all.map(|machine| machine.id).collect()
+    }
+}
+
 /// The machines whose promises count, by this machine's copy.
 pub(super) fn roster(shared: &Shared) -> BTreeSet<MachineId> {
-    shared.replica.read(|state, _| {
-        let electors = state.machines.values().filter(|one| one.is_elector());
-        electors.map(|machine: &Machine| machine.id).collect()
-    })
+    Circle::Electors.machines(shared)
 }
 
 /// A roster's mark.
@@ -122,8 +144,18 @@ fn why_not(shared: &Shared, from: MachineId, ballot: Ballot) -> Option<String> {
     if ballot.generation <= shared.replica.generation().0 {
         return Some("there is a log of that generation, or a later one".to_owned());
     }
-    if !roster(shared).contains(&from) {
-        return Some("it is not on the roster".to_owned());
+    // A person who orders it vouches for those that are there, also for one that was unaccounted for.
+    let ordered = is_ordered_after(
+        shared.replica.generation(),
+        LogGeneration(ballot.generation),
+    );
+    let circle = if ordered {
+        Circle::Members
+    } else {
+        Circle::Electors
+    };
+    if !circle.machines(shared).contains(&from) {
+        return Some("it is not on the roster, or is unaccounted for".to_owned());
     }
     if !orphaned(shared) {
         return Some("most coordinators are there, as far as it can tell".to_owned());
@@ -133,10 +165,12 @@ fn why_not(shared: &Shared, from: MachineId, ballot: Ballot) -> Option<String> {
         .promised
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    let busy = last.filter(|(machine, at)| {
-        *machine != from && at.elapsed() < FOUNDING_GRACE && shared.mesh.look().is_active(*machine)
+    let busy = last.filter(|(last, at)| {
+        last.leader != from
+            && at.elapsed() < FOUNDING_GRACE
+            && shared.mesh.look().is_active(last.leader)
     });
-    busy.map(|(machine, _)| format!("it has just promised {}", shared.name(machine)))
+    busy.map(|(last, _)| format!("it has just promised {}", shared.name(last.leader)))
 }
 
 /// Promises durably, and ends the coordinator of an older log here: it must not help an old leader any more.
@@ -152,7 +186,7 @@ async fn promise(shared: &Arc<Shared>, ballot: Ballot) -> Result<Said, String> {
                 .refounding
                 .promised
                 .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some((ballot.leader, Instant::now()));
+                .unwrap_or_else(PoisonError::into_inner) = Some((ballot, Instant::now()));
             shared.council.supersede(LogGeneration(ballot.generation));
             shared.council.stood_down().await;
             salvage(shared).await;
@@ -198,7 +232,7 @@ async fn stand(shared: &Shared) -> Result<Stand, String> {
         orphaned: orphaned(shared),
         roster: mark(&roster(shared)),
         has_key: council::ca_path(&shared.state_dir).is_file(),
-        recovered: shared.replica.read(|state, _| state.recovered.clone()),
+        recovered: proof::shown(shared),
     })
 }
 

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use futures::stream;
 use muster_mesh::identity::Peer;
 
-use super::answers::{self, Question, Said, ask_self};
+use super::answers::{self, Circle, Question, Said, ask_self};
 use super::ballots::{Hold, Rosters, Stands};
 use crate::node::authority::Ballot;
 use crate::node::services::REFOUND;
@@ -25,17 +25,22 @@ const PROMISE_DEADLINE: Duration = Duration::from_secs(5);
 const ASKED_AT_ONCE: usize = 64;
 
 /// What all machines of the roster that answer say.
-pub(super) async fn look(shared: &Arc<Shared>) -> Stands {
-    ask_roster(shared, Question::Look, ANSWER_DEADLINE).await
+pub(super) async fn look(shared: &Arc<Shared>, circle: Circle) -> Stands {
+    ask_roster(shared, circle, Question::Look, ANSWER_DEADLINE).await
 }
 
 /// Those that promise.
-pub(super) async fn promises(shared: &Arc<Shared>, ballot: Ballot) -> Stands {
-    ask_roster(shared, Question::Promise(ballot), PROMISE_DEADLINE).await
+pub(super) async fn promises(shared: &Arc<Shared>, circle: Circle, ballot: Ballot) -> Stands {
+    ask_roster(shared, circle, Question::Promise(ballot), PROMISE_DEADLINE).await
 }
 
-async fn ask_roster(shared: &Arc<Shared>, question: Question, deadline: Duration) -> Stands {
-    let roster = answers::roster(shared);
+async fn ask_roster(
+    shared: &Arc<Shared>,
+    circle: Circle,
+    question: Question,
+    deadline: Duration,
+) -> Stands {
+    let roster = circle.machines(shared);
     let world = shared.mesh.look();
     let peers: Vec<Peer> = world
         .active()

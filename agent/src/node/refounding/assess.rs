@@ -45,6 +45,9 @@ pub(super) struct Sight<'a> {
     pub voters: &'a BTreeMap<Seat, MachineId>,
     /// The rosters of all that answered.
     pub rosters: &'a Rosters,
+    /// All that belong to the fleet, by its copy, also those that are unaccounted for: those on the rosters count, and an
+    /// operator's order may count on the rest.
+    pub members: &'a BTreeSet<MachineId>,
     /// What those say.
     pub stands: &'a Stands,
     /// How the mesh has each machine; one that is missing was not heard of since this agent's start.
@@ -122,7 +125,8 @@ pub(super) enum Obstacle {
 
 /// Takes stock.
 pub(super) fn assess(sight: &Sight<'_>) -> Assessment {
-    let roster: BTreeSet<MachineId> = sight.rosters.values().flatten().copied().collect();
+    let roster = sight.rosters.values().flatten().chain(sight.members);
+    let roster: BTreeSet<MachineId> = roster.copied().collect();
     let present: BTreeSet<MachineId> = roster
         .iter()
         .copied()
@@ -153,6 +157,12 @@ impl Assessment {
         }
         data_encoding::HEXLOWER.encode(&hash.finalize()[..6])
     }
+}
+
+/// Whether a log that is later than `ours` belongs to another operator's order: it may act without more than half of the
+/// roster.
+pub(super) fn is_ordered_after(ours: LogGeneration, later: LogGeneration) -> bool {
+    later.0 / BLOCK > ours.0 / BLOCK
 }
 
 /// The generation of a log that is founded by order. `drawn` is any number; that of a rival order is another one.

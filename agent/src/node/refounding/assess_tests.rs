@@ -36,6 +36,7 @@ struct Scene {
     orphaned: bool,
     voters: BTreeMap<Seat, MachineId>,
     rosters: Rosters,
+    members: BTreeSet<MachineId>,
     stands: Stands,
     seen: BTreeMap<MachineId, Seen>,
     announced: Option<u64>,
@@ -56,6 +57,7 @@ impl Scene {
                 .map(|number| (Seat(number), machine(number)))
                 .collect(),
             rosters: Rosters::from([(MARK, (1..=5).map(machine).collect())]),
+            members: BTreeSet::new(),
             stands: Stands::from([
                 (machine(3), stand(100, true)),
                 (machine(4), stand(99, false)),
@@ -74,6 +76,7 @@ impl Scene {
             orphaned: self.orphaned,
             voters: &self.voters,
             rosters: &self.rosters,
+            members: &self.members,
             stands: &self.stands,
             seen: &self.seen,
             announced: self.announced,
@@ -227,4 +230,30 @@ fn a_log_by_order_comes_after_all_that_others_may_found_meanwhile() {
         leader: machine(4),
     });
     assert_eq!(generation(ours, &stands, 7), LogGeneration(2_000_007));
+}
+
+#[test]
+fn a_machine_that_came_back_and_was_not_counted_again_may_recover() {
+    let mut scene = Scene::new();
+    // Machine 1 founded a log without the others, and was lost before it counted machine 3.
+    scene.voters = BTreeMap::from([(Seat(4), machine(1))]);
+    scene.rosters = Rosters::from([(MARK, machines([1]))]);
+    scene.members = machines([1, 3]);
+    scene.stands.remove(&machine(4));
+    let found = scene.assess();
+    assert_eq!(found.obstacle, None);
+    assert_eq!(
+        (found.present, found.absent),
+        (machines([3]), machines([1]))
+    );
+}
+
+#[test]
+fn only_a_log_of_another_order_may_act_without_most_of_the_roster() {
+    let ours = LogGeneration(3);
+    assert!(!is_ordered_after(ours, LogGeneration(4)));
+    assert!(is_ordered_after(ours, LogGeneration(1_000_007)));
+    let ordered = LogGeneration(1_000_007);
+    assert!(!is_ordered_after(ordered, LogGeneration(1_000_008)));
+    assert!(!is_ordered_after(ordered, ours));
 }

@@ -9,13 +9,14 @@ use bytes::Bytes;
 use muster_mesh::consensus::{
     Coordinator, IMAGE_BYTES_MAX, Image, LogGeneration, Network, Seat, SeatNode,
 };
-use muster_mesh::identity::Peer;
+use muster_mesh::identity::{MachineId, Peer};
 use tokio::time::Instant;
 
+use super::answers::Circle;
 use super::asking::{look, promises, rosters};
 use super::ballots::{Hold, Stands, furthest, majority, next_generation};
 use super::{LEASE_WAIT, answers, asking, disk, proof};
-use crate::fleet::{Command, Envelope, FleetState};
+use crate::fleet::{Command, Envelope, FleetState, Recovery};
 use crate::node::authority::Ballot;
 use crate::node::council;
 use crate::node::services::COPY;
@@ -24,8 +25,11 @@ use crate::node::shared::Shared;
 /// A machine whose own log failed lets others found the log anew for so long, if its disk takes writes again.
 const FAILED_WAITS: Duration = Duration::from_secs(60);
 
-/// How long fetching a copy may take, and one piece of it.
+/// How long one piece of a copy may take.
 const COPY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long all of it may take: the largest that there can be, at the pace of a slow network.
+const COPY_WITHIN: Duration = Duration::from_secs(120);
 
 /// How long the first command of the new log may take.
 const RECORD_DEADLINE: Duration = Duration::from_secs(10);
@@ -40,30 +44,34 @@ pub(super) async fn attempt(
     let ca = council::stored_ca(&shared.state_dir)
         .map_err(failed)?
         .ok_or(Hold::NoKey)?;
-    // Before anybody promises: whose own disk keeps it from founding would only keep another one from it.
+    // Before it asks: whose own disk keeps it from founding would only keep another one from it.
     if shared.council.has_failed() && lost_for < FAILED_WAITS {
         return Err(Hold::OwnLog);
     }
-    disk::probe(shared.state_dir.path()).await.map_err(failed)?;
     let _founding = shared.refounding.founding.lock().await;
     let ours = shared.replica.generation();
-    let stands = look(shared).await;
+    let stands = look(shared, Circle::Electors).await;
     let rosters = rosters(shared, &stands).await?;
     let generation = next_generation(ours, &rosters, &stands)?;
+    // Once it would be safe, and before anybody promises.
+    disk::probe(shared.state_dir.path()).await.map_err(failed)?;
+    proof::forget(&shared.state_dir)
+        .context("an earlier order to recover can't be removed")
+        .map_err(failed)?;
     let ballot = Ballot {
         generation: generation.0,
         term: 0,
         leader: shared.me,
     };
     tracing::warn!(%generation, "most coordinators are lost; asking for promises to found the log anew");
-    let granted = promises(shared, ballot).await;
+    let granted = promises(shared, Circle::Electors, ballot).await;
     // Those that have promised may know rosters that the first answers did not.
     let rosters = asking::rosters(shared, &granted).await?;
     let behind: BTreeSet<_> = granted.keys().copied().collect();
     majority(&rosters, &behind)?;
     tokio::time::sleep(LEASE_WAIT).await;
     // Whoever was promised a later one meanwhile goes on instead.
-    let granted = promises(shared, ballot).await;
+    let granted = promises(shared, Circle::Electors, ballot).await;
     majority(&rosters, &granted.keys().copied().collect())?;
     take_longest(shared, &granted).await.map_err(failed)?;
     let coordinator = found(shared, generation, network).await.map_err(failed)?;
@@ -94,6 +102,17 @@ pub(super) async fn take_longest(shared: &Arc<Shared>, granted: &Stands) -> anyh
 }
 
 async fn fetch(shared: &Shared, from: Peer) -> anyhow::Result<Image> {
+    let fetched = tokio::time::timeout(COPY_WITHIN, fetch_pieces(shared, from)).await;
+    fetched.with_context(|| {
+        format!(
+            "{} did not send all of its copy within {} s",
+            shared.name(from.machine),
+            COPY_WITHIN.as_secs()
+        )
+    })?
+}
+
+async fn fetch_pieces(shared: &Shared, from: Peer) -> anyhow::Result<Image> {
     let asking = shared
         .transport
         .stream(from, COPY, Bytes::new(), COPY_DEADLINE);
@@ -138,7 +157,7 @@ pub(super) async fn found(
 
 /// Has the state of a new log say who its only coordinator is, if it does not yet. False while it does not.
 pub(in crate::node) async fn record(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     coordinator: &Coordinator<FleetState>,
 ) -> bool {
     let seat = coordinator.seat();
@@ -151,12 +170,14 @@ pub(in crate::node) async fn record(
     if coordinator.generation() == LogGeneration::FIRST || !stale() {
         return true;
     }
-    let recovery = proof::stored(&shared.state_dir, coordinator.generation());
-    let recovery = match recovery {
+    let recovery = match recovery(shared, coordinator.generation()).await {
         Ok(recovery) => recovery.map(Box::new),
         Err(error) => {
             // Without it nobody would know who is unaccounted for: better nobody leads than by a false roster.
-            tracing::error!(%error, "the order that this log was founded by can't be read");
+            tracing::error!(
+                error = format!("{error:#}"),
+                "the order that this log was founded by can't be put on record"
+            );
             return false;
         }
     };
@@ -182,4 +203,71 @@ pub(in crate::node) async fn record(
         }
     }
     !stale()
+}
+
+/// The order that this log was founded by; `None` where machines did it by themselves, who have no order lying about.
+///
+/// Where what was kept of it can't be read it is made anew: who has promised this log was there. All others are unaccounted
+/// for, and counted once they stand behind its leader.
+async fn recovery(
+    shared: &Arc<Shared>,
+    generation: LogGeneration,
+) -> anyhow::Result<Option<Recovery>> {
+    let error = match proof::stored(&shared.state_dir, generation) {
+        Ok(recovery) => return Ok(recovery),
+        Err(error) => error,
+    };
+    tracing::error!(%error, "the order that this log was founded by can't be read; asking who has promised the log");
+    let ca = shared.council.ca().context("the CA's key is gone")?;
+    let stands = look(shared, Circle::Members).await;
+    Ok(Some(Recovery {
+        by: "somebody whose order can't be read any more".into(),
+        present: promised_to(shared.me, generation, &stands),
+        proof: proof::sign(&ca, generation, shared.me)?,
+    }))
+}
+
+/// Who has promised a log, or stands behind its leader, besides its founder.
+fn promised_to(
+    founder: MachineId,
+    generation: LogGeneration,
+    stands: &Stands,
+) -> BTreeSet<MachineId> {
+    let promised = stands.iter().filter(|(_, stand)| {
+        stand
+            .promised
+            .is_some_and(|ballot| ballot.generation == generation.0)
+    });
+    promised
+        .map(|(machine, _)| *machine)
+        .chain([founder])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::refounding::ballots::{RosterMark, Stand};
+
+    #[test]
+    fn of_an_order_that_can_not_be_read_those_were_there_that_have_promised_its_log() {
+        let [founder, there, other] = [1, 2, 3].map(|id| MachineId::new(id).expect("not zero"));
+        let generation = LogGeneration(1_000_007);
+        let stand = |generation| Stand {
+            generation: LogGeneration::FIRST,
+            at: None,
+            promised: Some(Ballot {
+                generation,
+                term: 0,
+                leader: founder,
+            }),
+            orphaned: true,
+            roster: RosterMark([0; 16]),
+            has_key: false,
+            recovered: None,
+        };
+        let stands = Stands::from([(there, stand(generation.0)), (other, stand(2))]);
+        let present = promised_to(founder, generation, &stands);
+        assert_eq!(present, BTreeSet::from([founder, there]));
+    }
 }

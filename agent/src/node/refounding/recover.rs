@@ -13,6 +13,7 @@ use muster_mesh::consensus::LogGeneration;
 use muster_mesh::identity::MachineId;
 use muster_mesh::pki::ClusterCa;
 
+use super::answers::Circle;
 use super::assess::{Assessment, Loss, Seen, Sight, assess, generation};
 use super::ballots::{Hold, Stands};
 use super::founding::{found, take_longest};
@@ -26,6 +27,9 @@ use crate::node::authority::Ballot;
 use crate::node::council::{self, MeshNetwork};
 use crate::node::shared::Shared;
 use crate::node::world::{Moment, World};
+
+/// How long an order waits for a try of this machine's own to end.
+const TURN_WITHIN: Duration = Duration::from_secs(15);
 
 /// How long the new log may take until its state says who is in it.
 const RECORDED_WITHIN: Duration = Duration::from_secs(20);
@@ -65,10 +69,12 @@ async fn carry_out(
     by: Text,
     order: RecoverOrder,
 ) -> Result<RecoveryAnswer, ApiError> {
-    let Ok(_founding) = shared.refounding.founding.try_lock() else {
+    // This machine tries by itself all the time, and each try is short where it can't.
+    let founding = tokio::time::timeout(TURN_WITHIN, shared.refounding.founding.lock());
+    let Ok(_founding) = founding.await else {
         return Err(ApiError::new(
             ErrorKind::Unavailable,
-            "this machine is about to found the log anew already",
+            "this machine is about to found the log anew by itself",
         )
         .remedy("look at `muster status` in half a minute"));
     };
@@ -124,7 +130,7 @@ async fn promised_by_all(
         leader: shared.me,
     };
     let all = async || {
-        let granted = asking::promises(shared, ballot).await;
+        let granted = asking::promises(shared, Circle::Members, ballot).await;
         let missing = present.iter().filter(|one| !granted.contains_key(one));
         let missing: BTreeSet<MachineId> = missing.copied().collect();
         if missing.is_empty() {
@@ -183,7 +189,7 @@ async fn recorded(shared: &Shared, new: LogGeneration) -> Result<(), ApiError> {
 }
 
 async fn take_stock(shared: &Arc<Shared>) -> Result<Stock, ApiError> {
-    let stands = asking::look(shared).await;
+    let stands = asking::look(shared, Circle::Members).await;
     let rosters = asking::rosters(shared, &stands).await;
     let rosters = rosters.map_err(|hold: Hold| ApiError::refused(hold.to_string()))?;
     let seats = shared.replica.seats();
@@ -199,6 +205,7 @@ async fn take_stock(shared: &Arc<Shared>) -> Result<Stock, ApiError> {
         orphaned: orphaned(shared),
         voters: &voters.collect(),
         rosters: &rosters,
+        members: &Circle::Members.machines(shared),
         stands: &stands,
         seen: &seen(&world, moment),
         announced: shared.hints.borrow().map(|hint| hint.index),

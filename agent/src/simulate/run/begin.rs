@@ -281,6 +281,7 @@ impl<'a> Run<'a> {
             watching_since_ms: FOUNDED_MS,
             authority: Authority {
                 quorum_confirmed: true,
+                rivalled: false,
                 voters: 1,
                 voters_reachable: 1,
                 acknowledged: joined().map(|machine| machine.id).collect(),

@@ -108,6 +108,7 @@ impl Run<'_> {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Authority {
             quorum_confirmed: true,
+            rivalled: false,
             voters: count(self.lead.voters.len()),
             voters_reachable: count(self.voters_heard(leader)),
             acknowledged,

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use muster_mesh::consensus::LogGeneration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -165,6 +166,7 @@ impl History {
             };
             let request = LeaseRequest {
                 terms: Some(TERMS),
+                log: LogGeneration::FIRST,
                 sent_ms,
             };
             match leases.grant(verdict, machine(), request, Instant::now()) {
@@ -256,6 +258,7 @@ async fn a_clock_beyond_the_bound_gets_no_lease_in_the_end() {
             let sent_ms = 5_000 + (second as f64 * 1000.0 * rate) as u64;
             let request = LeaseRequest {
                 terms: Some(TERMS),
+                log: LogGeneration::FIRST,
                 sent_ms,
             };
             last = Some(leases.grant(|| Verdict::Grant, machine(), request, Instant::now()));

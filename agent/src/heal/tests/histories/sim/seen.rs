@@ -74,6 +74,7 @@ impl Sim {
             watching_since_ms: self.watching_since_ms,
             authority: Authority {
                 quorum_confirmed: true,
+                rivalled: false,
                 voters: 3,
                 voters_reachable: 3,
                 acknowledged: answering.into_iter().collect(),
