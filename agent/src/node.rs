@@ -232,12 +232,7 @@ async fn assemble(
 
     let (requests_tx, requests) = mpsc::channel(services::WAITING_MAX);
     let (hints_tx, hints) = watch::channel(None);
-    let promised = services::stored_promise(&state_dir)?.highest();
-    let refounding = refounding::Refounding::new(
-        replica.generation(),
-        refounding::proof::accepted(&state_dir),
-        promised,
-    );
+    let refounding = refounding::Refounding::load(&state_dir, replica.generation())?;
     let events = Arc::new(LocalEvents::default());
     let signing = profile::Signing::new(credentials.clone());
     let seed = rand::random();

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use muster_mesh::consensus::{Image, LogGeneration, Network};
 use muster_mesh::identity::MachineId;
+use muster_mesh::state_dir::{StateDir, StateError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -22,6 +23,7 @@ use self::assess::is_ordered_after;
 use self::ballots::{Hold, outlived};
 use self::founding::attempt;
 use super::authority::{ACKNOWLEDGEMENT_LEASE, Ballot};
+use super::services::stored_promise;
 use super::shared::Shared;
 use crate::fleet::{Leaving, MemberStatus, Recovered};
 
@@ -33,7 +35,7 @@ mod assess;
 pub(super) mod ballots;
 mod disk;
 mod founding;
-pub(super) mod proof;
+mod proof;
 pub(super) mod recover;
 
 /// How far apart looks are at least that are due to news of the mesh, and while the coordinators are lost.
@@ -90,16 +92,16 @@ pub(super) struct Refounding {
 }
 
 impl Refounding {
-    /// What a machine knows when it starts: its log, the order to recover that it accepted before, and the promise that it
-    /// gave last.
-    pub(super) fn new(
-        ours: LogGeneration,
-        accepted: Option<Recovered>,
-        promised: Option<Ballot>,
-    ) -> Self {
+    /// What a machine that follows the log `ours` knows when it starts: the order to recover that it accepted before, and
+    /// what it promised last.
+    ///
+    /// # Errors
+    /// When that promise can't be read.
+    pub(super) fn load(state_dir: &StateDir, ours: LogGeneration) -> Result<Self, StateError> {
+        let promised = stored_promise(state_dir)?.highest();
         let ordered = |ballot: &Ballot| is_ordered_after(ours, LogGeneration(ballot.generation));
         let promised = promised.filter(ordered);
-        Self {
+        Ok(Self {
             started: Instant::now(),
             founding: tokio::sync::Mutex::default(),
             hold: watch::Sender::new(None),
@@ -108,8 +110,8 @@ impl Refounding {
             promised: std::sync::Mutex::new(promised.map(|ballot| (ballot, Instant::now()))),
             rumours: watch::Sender::default(),
             looked_into: watch::Sender::default(),
-            accepted: std::sync::Mutex::new(accepted),
-        }
+            accepted: std::sync::Mutex::new(proof::accepted(state_dir)),
+        })
     }
 
     /// Where it is said that somebody spoke of a later log.

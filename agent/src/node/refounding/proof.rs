@@ -97,7 +97,7 @@ fn store_accepted(state_dir: &StateDir, order: &Recovered) -> Result<(), StateEr
 }
 
 /// What this machine accepted in an earlier life. What can't be read is left out: the promise that was given with it holds.
-pub(in crate::node) fn accepted(state_dir: &StateDir) -> Option<Recovered> {
+pub(super) fn accepted(state_dir: &StateDir) -> Option<Recovered> {
     let path = state_dir.file("recovered");
     let read = ACCEPTED.read(&path).and_then(|bytes| {
         let read = bytes.map(|bytes| postcard::from_bytes(&bytes)).transpose();
