@@ -12,7 +12,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use muster_mesh::consensus::{Image, LogGeneration, Network};
+use muster_mesh::consensus::{Image, LogGeneration, Network, Seat, Seats};
 use muster_mesh::identity::MachineId;
 use muster_mesh::state_dir::{StateDir, StateError};
 use tokio::sync::watch;
@@ -79,6 +79,8 @@ pub(super) struct Refounding {
     hold: watch::Sender<Option<String>>,
     /// What the store of the coordinator that ran here until it was given up held.
     salvaged: tokio::sync::Mutex<Option<Arc<Image>>>,
+    /// Who sits where in the log of the coordinator that runs or ran here, and which log that is.
+    stored_seats: std::sync::Mutex<Option<(LogGeneration, Seats)>>,
     /// The latest log that is known to have been founded.
     founded: watch::Sender<LogGeneration>,
     /// The later log that was promised last, and when.
@@ -106,6 +108,7 @@ impl Refounding {
             founding: tokio::sync::Mutex::default(),
             hold: watch::Sender::new(None),
             salvaged: tokio::sync::Mutex::default(),
+            stored_seats: std::sync::Mutex::default(),
             founded: watch::Sender::default(),
             promised: std::sync::Mutex::new(promised.map(|ballot| (ballot, Instant::now()))),
             rumours: watch::Sender::default(),
@@ -246,8 +249,10 @@ fn jitter() -> f64 {
 }
 
 /// Whether most coordinators are lost, as far as this machine can tell.
+///
+/// Who they are says its copy of the log, and where it coordinates its own log, too: a change of the seats counts for votes
+/// as soon as it is stored, and who told of it may be lost before it said that it is committed.
 pub(super) fn orphaned(shared: &Shared) -> bool {
-    let seats = shared.replica.seats();
     let world = shared.mesh.look();
     let heard_all = shared.refounding.started.elapsed() >= UNHEARD;
     // Whoever announces a reboot says until when by its own clock, which is about right.
@@ -263,13 +268,41 @@ pub(super) fn orphaned(shared: &Shared) -> bool {
             gone || world.has_no_log(machine)
         }
     };
-    let lost = seats
-        .voters
-        .values()
-        .filter(|node| is_lost(node.machine))
-        .count();
-    // As many as keep the rest from being a majority.
-    !seats.voters.is_empty() && (seats.voters.len() - lost) * 2 <= seats.voters.len()
+    let committed = shared.replica.seats();
+    let stored = stored_seats(shared);
+    let stored = stored.filter(|stored| stored.index > committed.index);
+    [Some(committed), stored]
+        .iter()
+        .flatten()
+        .any(|seats| are_mostly_lost(seats, is_lost))
+}
+
+/// The seats as the log of the coordinator here has them, or had them when it was given up: those of the log that this
+/// machine's copy is of.
+fn stored_seats(shared: &Shared) -> Option<Seats> {
+    let mut known = shared
+        .refounding
+        .stored_seats
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some(coordinator) = shared.council.coordinator() {
+        let seats = coordinator.status().borrow().seats.clone();
+        *known = Some((coordinator.generation(), seats));
+    }
+    let ours = shared.replica.generation();
+    let of_ours = known.as_ref().filter(|(generation, _)| *generation == ours);
+    of_ours.map(|(_, seats)| seats.clone())
+}
+
+/// Whether so many voters are lost that the rest are no majority, of these seats or of those that they are to become.
+fn are_mostly_lost(seats: &Seats, is_lost: impl Fn(MachineId) -> bool) -> bool {
+    let lost = |voters: &[Seat]| {
+        let holders = voters.iter().filter_map(|seat| seats.get(*seat));
+        let lost = holders.filter(|node| is_lost(node.machine)).count();
+        !voters.is_empty() && (voters.len() - lost) * 2 <= voters.len()
+    };
+    let now: Vec<Seat> = seats.voters.keys().copied().collect();
+    lost(&now) || seats.changing.as_ref().is_some_and(|next| lost(next))
 }
 
 /// Finds out whether there is anything to rumours of a later log. If most machines have promised one, or somebody shows that
@@ -305,7 +338,40 @@ async fn follow_rumours(shared: &Arc<Shared>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use muster_mesh::consensus::SeatNode;
+
     use super::*;
+
+    fn seats(voters: &[u64], changing: Option<&[u64]>) -> Seats {
+        let all = voters.iter().chain(changing.into_iter().flatten());
+        let node = |number: &u64| SeatNode {
+            machine: MachineId::new(*number).expect("not zero"),
+            addr: ([127, 0, 0, 1], 7000).into(),
+        };
+        Seats {
+            voters: all.map(|number| (Seat(*number), node(number))).collect(),
+            learners: BTreeMap::new(),
+            changing: changing.map(|next| next.iter().copied().map(Seat).collect()),
+            index: Some(7),
+        }
+    }
+
+    #[test]
+    fn most_are_lost_where_those_that_are_left_can_decide_nothing() {
+        let lost = |seats: Seats, lost: &[u64]| {
+            are_mostly_lost(&seats, |machine| lost.contains(&machine.get()))
+        };
+        assert!(!lost(seats(&[], None), &[1]));
+        assert!(!lost(seats(&[1, 2, 3], None), &[3, 4, 5]));
+        assert!(lost(seats(&[1, 2, 3], None), &[2, 3]));
+        // Three became five just before three of those were lost: two of the old three are left, and can't decide.
+        assert!(lost(seats(&[1, 2, 3, 4, 5], None), &[3, 4, 5]));
+        let halfway = seats(&[1, 2, 3], Some(&[1, 4, 5]));
+        assert!(lost(halfway.clone(), &[4, 5]), "of those to come");
+        assert!(!lost(halfway, &[5]));
+    }
 
     #[test]
     fn who_has_just_promised_an_ordered_log_takes_no_lease_of_an_older_one() {
