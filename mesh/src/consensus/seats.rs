@@ -65,6 +65,15 @@ pub fn target(machines: usize, zones: usize) -> usize {
     }
 }
 
+/// How many voters there should be, as far as there are machines that may take a seat.
+pub fn attainable(view: &CouncilView) -> usize {
+    let seated: BTreeSet<MachineId> = view.seats.values().map(|seat| seat.machine).collect();
+    let able = view.machines.iter();
+    let able = able.filter(|(id, machine)| machine.eligible || seated.contains(id));
+    let voters = view.seats.values().filter(|seat| seat.is_voter);
+    right_number(view, voters.count()).min(largest_odd(able.count()))
+}
+
 /// The next step towards the right coordinators; `None` when there is nothing to do, or nothing can be done now.
 pub fn plan(view: &CouncilView) -> Option<Plan> {
     if view.is_changing || !view.seats.contains_key(&view.leader) {
@@ -397,9 +406,12 @@ fn right_number(view: &CouncilView, now: usize) -> usize {
         .values()
         .filter(|machine| !machine.leaving)
         .collect();
+    // As large as the mesh may have been when it was last right.
+    let size = staying.len().max(view.expected);
+    let before = size * 100 / SHRINK_PERCENT;
     if let Some(wanted) = view.wanted {
-        let size = staying.len().max(view.expected);
-        return largest_odd(wanted.min(size)).max(1);
+        let among = |size: usize| largest_odd(wanted.min(size)).max(1);
+        return among(before).min(largest_odd(now)).max(among(size));
     }
     let zones: BTreeSet<_> = staying
         .iter()
@@ -409,9 +421,6 @@ fn right_number(view: &CouncilView, now: usize) -> usize {
     if wanted >= now {
         return wanted;
     }
-    // As large as the mesh may have been when it was last right.
-    let size = staying.len().max(view.expected);
-    let before = size * 100 / SHRINK_PERCENT;
     target(before, zones.len())
         .min(largest_odd(now))
         .max(wanted)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_mesh::clock::Monotonic;
-use muster_mesh::consensus::seats::{CouncilView, MachineView, SeatChange, plan};
+use muster_mesh::consensus::seats::{CouncilView, MachineView, SeatChange, attainable, plan};
 use muster_mesh::consensus::{Coordinator, Seat, SeatNode};
 use muster_mesh::identity::MachineId;
 
@@ -107,8 +107,7 @@ impl SeatKeeper {
             .values()
             .all(|seat| seat.is_voter && seat.is_caught_up);
         let Some(step) = plan(&view) else {
-            let enough = view.wanted.unwrap_or(3).min(view.machines.len());
-            let candidates_wait = view.seats.len() < enough;
+            let candidates_wait = view.seats.len() < attainable(&view);
             return if settled && !candidates_wait {
                 IDLE_PERIOD
             } else {

@@ -105,6 +105,11 @@ impl<S: StateMachine> Coordinator<S> {
                     let upto = next_index(request.meta.last_log_id).saturating_sub(1);
                     self.inner.store.expect_snapshot(upto)
                 });
+                // Installing it takes a while, in which whoever has no vote must not think that nobody knows it any more. A
+                // voter has to be told by the state that this is its leader: until then it may vote for another.
+                if !self.votes() {
+                    self.inner.presence.heard(from);
+                }
                 let installed = tokio::spawn(async move {
                     let installed = raft.install_snapshot(request).await;
                     drop(expected);
@@ -120,6 +125,15 @@ impl<S: StateMachine> Coordinator<S> {
                 }
             }
         }
+    }
+
+    /// Whether this seat has a vote, by its own log.
+    fn votes(&self) -> bool {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow();
+        let mut voters = metrics.membership_config.membership().voter_ids();
+        let own = self.inner.config.seat;
+        voters.any(|seat| seat == own)
     }
 
     /// Whether somebody leads, as far as this coordinator can tell.

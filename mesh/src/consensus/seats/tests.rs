@@ -324,6 +324,39 @@ fn an_operator_may_want_another_number_as_far_as_there_are_machines() {
 }
 
 #[test]
+fn a_mesh_at_the_border_of_what_an_operator_wants_does_not_go_back_and_forth() {
+    let mut world = World::of(&[""; 5], 5);
+    world.view.wanted = Some(5);
+    world.change(5, |machine| machine.leaving = true);
+    world.settle();
+    assert_eq!(
+        world.voting_machines().len(),
+        5,
+        "one of five is about to be made up for"
+    );
+    world.change(4, |machine| machine.leaving = true);
+    world.settle();
+    assert_eq!(world.voting_machines().len(), 3);
+}
+
+#[test]
+fn there_are_enough_where_no_other_machine_could_make_an_odd_number() {
+    let attainable = |machines: usize, wanted: Option<usize>, barred: u64| {
+        let mut world = World::of(&vec![""; machines], 1);
+        world.view.wanted = wanted;
+        for number in 2..2 + barred {
+            world.change(number, |machine| machine.eligible = false);
+        }
+        attainable(&world.view)
+    };
+    assert_eq!(attainable(2, None, 0), 1);
+    assert_eq!(attainable(4, None, 0), 3);
+    assert_eq!(attainable(10, Some(4), 0), 3);
+    assert_eq!(attainable(10, Some(2), 0), 1);
+    assert_eq!(attainable(3, None, 1), 1);
+}
+
+#[test]
 fn who_takes_most_machines_away_leaves_a_council_that_the_rest_can_bear() {
     let mut world = World::of(&[""; 5], 3);
     world.view.expected = 2;

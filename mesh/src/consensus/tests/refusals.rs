@@ -1,11 +1,19 @@
 //! What a coordinator does not take from others.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteRequest};
 use proptest::prelude::*;
 
-use super::cluster::{Cluster, PATIENCE, TIMING, assert_prefixes, machine};
-use crate::consensus::raft::{Command, Entry, EntryPayload, Membership, Types, Vote};
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, PATIENCE, TIMING, assert_prefixes, machine, node};
+use crate::consensus::coordinator::Timing;
+use crate::consensus::raft::{
+    Command, Entry, EntryPayload, Membership, Node, StoredMembership, Types, Vote,
+};
 use crate::consensus::wire::{Answer, Canvass, Envelope, Refusal, Request, decode, encode};
 use crate::consensus::{COMMAND_BYTES_MAX, IMAGE_BYTES_MAX, LogGeneration, Seat};
 
@@ -200,6 +208,52 @@ async fn contradictions_are_refused_before_the_library_sees_them() {
 
 fn vote_as_leader() -> Request {
     Request::Vote(VoteRequest::new(Vote::new_committed(3, Seat(1)), None))
+}
+
+/// Installing a snapshot takes a while, and this one never comes to its end.
+#[tokio::test]
+async fn a_seat_without_a_vote_is_not_given_up_while_its_leader_sends_a_snapshot() {
+    let hasty = Timing {
+        beat: Duration::from_millis(10),
+        patience: Duration::from_millis(20),
+    };
+    let mut cluster = Cluster::with(1, 43, hasty).await;
+    let leader = cluster.leader().await;
+    let image = leader.replica().image();
+    cluster.replica(4).install(&image).expect("followed");
+    let created = cluster.create(4).await;
+    let node = BTreeMap::from([(Seat(1), Node(Some(node(1))))]);
+    let membership = Membership::new(vec![[Seat(1)].into()], node);
+    let last = openraft::testing::log_id(1, Seat(1), 5);
+    let piece = envelope(
+        1,
+        4,
+        Request::Snapshot(InstallSnapshotRequest::<Types> {
+            vote: Vote::new_committed(1, Seat(1)),
+            meta: openraft::SnapshotMeta {
+                last_log_id: Some(last),
+                last_membership: StoredMembership::new(Some(last), membership),
+                snapshot_id: "of a test".into(),
+            },
+            offset: 7,
+            data: vec![1],
+            done: false,
+        }),
+    );
+    // More than twice as long as a seat waits that nobody speaks to.
+    let begun = Instant::now();
+    while begun.elapsed() < 100 * hasty.patience {
+        let answer = ask(&cluster, 1, 4, &piece).await;
+        assert!(matches!(answer, Answer::Snapshot(Err(_))), "{answer:?}");
+        tokio::time::sleep(hasty.beat).await;
+    }
+    assert!(!created.status().borrow().removed);
+    let mut status = created.status();
+    let given_up = status.wait_for(|status| status.removed);
+    let waited = tokio::time::timeout(PATIENCE, given_up).await;
+    waited
+        .expect("nobody speaks to it any more")
+        .expect("it lives");
 }
 
 #[tokio::test]
