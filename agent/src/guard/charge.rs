@@ -95,7 +95,13 @@ impl Place {
 }
 
 /// Which boot of the computer this is; empty where the kernel does not say.
-pub(super) fn this_boot() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    id.unwrap_or_default().trim().to_owned()
+///
+/// # Errors
+/// When it can't be read at this moment.
+pub(super) fn this_boot() -> io::Result<String> {
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(id) => Ok(id.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error),
+    }
 }

@@ -44,6 +44,14 @@ pub enum GuardError {
     Start(String),
 }
 
+impl GuardError {
+    /// Whether a file makes no sense, and not only can't be read at this moment.
+    pub fn is_damage(&self) -> bool {
+        use io::ErrorKind::{InvalidData, UnexpectedEof};
+        matches!(self, Self::Standing { error, .. } if matches!(error.kind(), InvalidData | UnexpectedEof))
+    }
+}
+
 /// The guard in one directory, whether it runs or not.
 #[derive(Debug, Clone)]
 pub struct Guard(Place);
@@ -79,11 +87,15 @@ impl Guard {
     /// # Errors
     /// Where it can't be read, or makes no sense: then anything may be left.
     pub fn standing(&self) -> Result<Option<Standing>, GuardError> {
-        let standing = Standing::read(&self.0).map_err(|error| GuardError::Standing {
+        let read = || {
+            let standing = Standing::read(&self.0)?;
+            let boot = this_boot()?;
+            Ok(standing.filter(|standing| standing.boot == boot))
+        };
+        read().map_err(|error| GuardError::Standing {
             path: self.0.standing().display().to_string(),
             error,
-        })?;
-        Ok(standing.filter(|standing| standing.boot == this_boot()))
+        })
     }
 
     /// Whether a guard runs, or anything that carries its workload's mark, as far as that can be found out.
@@ -237,10 +249,17 @@ mod tests {
         let guard = Guard::in_directory(directory.path());
         assert_eq!(guard.standing().expect("there is none"), None);
         std::fs::write(guard.0.standing(), "{").expect("written");
-        let error = guard.standing().expect_err("it makes no sense").to_string();
-        assert!(error.contains("lease: "), "{error}");
+        let error = guard.standing().expect_err("it makes no sense");
+        assert!(
+            error.is_damage() && error.to_string().contains("lease: "),
+            "{error}"
+        );
         assert!(guard.is_bound() && !guard.has_stopped());
         assert!(!guard.may_run(), "nothing carries its mark");
+        std::fs::remove_file(guard.0.standing()).expect("removed");
+        std::fs::create_dir(guard.0.standing()).expect("made");
+        let error = guard.standing().expect_err("it can't be read");
+        assert!(!error.is_damage(), "it may be read later: {error}");
     }
 
     #[test]

@@ -126,7 +126,8 @@ async fn guard(place: &Place) -> io::Result<Ending> {
         ));
         None
     });
-    let before = before.filter(|before| before.boot == this_boot());
+    let boot = this_boot()?;
+    let before = before.filter(|before| before.boot == boot);
     let mut guarding = Guarding {
         place: place.clone(),
         process: before.and_then(|before| before.process),
@@ -357,7 +358,7 @@ impl Guarding {
     /// Writes the file. It has to survive this process, not the computer: what ran does not survive that either.
     fn put(&self, ending: Ending) -> io::Result<()> {
         let standing = Standing {
-            boot: this_boot(),
+            boot: this_boot()?,
             until_ms: self.until_ms,
             stop_ms: self.charge.terms.stop_ms,
             process: self.process,

@@ -15,20 +15,23 @@ use std::time::Duration;
 
 use muster_mesh::clock::boot_ms;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::guard::{Ending, Guard};
 
-/// How often a watchdog is fed. The shortest time that drivers allow is a second.
+/// How often a watchdog is fed that does not say how long it waits. The shortest time that drivers allow is a second.
 const PERIOD: Duration = Duration::from_millis(300);
+
+/// How often at least, however long it waits.
+const PERIOD_MAX: Duration = Duration::from_secs(2);
+
+/// How often processes are looked through again that nothing was found among.
+const SEARCH_PERIOD: Duration = Duration::from_secs(3);
 
 /// How often opening the device is tried again that is not there. One that another program holds is tried as often as it is
 /// fed: that may be an earlier life of the agent, which is about to end.
 const OPEN_PERIOD: Duration = Duration::from_secs(30);
-
-/// How long a workload of which nobody can say until when it may run is left in peace, in milliseconds: its guard is told to
-/// stop it, or a new one looks for what is left of it.
-const DOUBT_MS: u64 = 30_000;
 
 /// What a leased workload may be doing on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,17 +52,51 @@ enum Footing {
     },
 }
 
-impl Footing {
-    /// As the guard's file says, which whoever lived last has written.
-    fn of(guard: &Guard) -> Self {
-        match guard.standing() {
-            Ok(Some(standing)) if standing.ending != Ending::Stopped => Self::Runs {
+/// Where what a leased workload may be doing is looked up.
+trait Ground: Send {
+    /// What it may be doing now.
+    fn footing(&mut self) -> impl Future<Output = Footing> + Send;
+}
+
+/// Looks at what the guard's file says, which whoever lived last has written.
+struct Look {
+    guard: Guard,
+    /// When processes were last looked through in vain.
+    searched: Option<Instant>,
+}
+
+impl Look {
+    fn new(guard: Guard) -> Self {
+        Self {
+            guard,
+            searched: None,
+        }
+    }
+
+    /// Whether there is a guard, or a process of its workload. A busy machine has thousands to look through, which must not
+    /// keep the agent from anything else.
+    async fn finds(&mut self) -> bool {
+        if self.searched.is_some_and(|at| at.elapsed() < SEARCH_PERIOD) {
+            return false;
+        }
+        let guard = self.guard.clone();
+        let found = tokio::task::spawn_blocking(move || guard.may_run()).await;
+        let found = found.unwrap_or(true);
+        self.searched = (!found).then(Instant::now);
+        found
+    }
+}
+
+impl Ground for Look {
+    async fn footing(&mut self) -> Footing {
+        match self.guard.standing() {
+            Ok(Some(standing)) if standing.ending != Ending::Stopped => Footing::Runs {
                 until_ms: standing.until_ms,
                 stop_ms: standing.stop_ms,
             },
-            Ok(_) => Self::Nothing,
-            Err(_) => Self::Unknown {
-                found: guard.may_run(),
+            Ok(_) => Footing::Nothing,
+            Err(_) => Footing::Unknown {
+                found: self.finds().await,
             },
         }
     }
@@ -78,12 +115,10 @@ impl Term {
         match footing {
             Footing::Nothing => self.until_ms = None,
             Footing::Runs { until_ms, .. } => self.until_ms = Some(until_ms),
-            // What was known before goes on to hold.
+            // What was known before goes on to hold. Where nothing was, its lease may be over already: the guard is told to
+            // stop it, and the watchdog leaves it the time for that, and no more.
             Footing::Unknown { found } => {
-                self.until_ms.get_or_insert(now_ms.saturating_add(DOUBT_MS));
-                if !found {
-                    return true;
-                }
+                return !found || self.until_ms.is_some_and(|until_ms| now_ms < until_ms);
             }
         }
         self.until_ms.is_none_or(|until_ms| now_ms < until_ms)
@@ -154,14 +189,9 @@ async fn feed(device: Option<PathBuf>, guard: Guard, stop: CancellationToken) {
         () = stop.cancelled() => return,
         opened = open(&path) => opened,
     };
-    tracing::info!(device = %path.display(), timeout = ?timeout_of(&path), "the watchdog is armed");
-    serve(
-        opened,
-        stop.cancelled(),
-        || Footing::of(&guard),
-        || timeout_of(&path),
-    )
-    .await;
+    let timeout = timeout_of(&path);
+    tracing::info!(device = %path.display(), ?timeout, "the watchdog is armed");
+    serve(opened, stop.cancelled(), Look::new(guard), timeout).await;
 }
 
 async fn open(path: &Path) -> Device {
@@ -192,13 +222,14 @@ fn opened_again(error: &io::Error) -> Duration {
 async fn serve(
     mut watchdog: impl Watchdog,
     stopped: impl Future<Output = ()>,
-    footing: impl Fn() -> Footing,
-    timeout: impl Fn() -> Option<Duration>,
+    mut ground: impl Ground,
+    timeout: Option<Duration>,
 ) {
+    let period = period(timeout);
     let mut stopped = std::pin::pin!(stopped);
     let (mut starved, mut compared, mut term) = (false, None, Term::default());
     loop {
-        let now = footing();
+        let now = ground.footing().await;
         let safe = term.is_kept(now, boot_ms());
         if starved == safe {
             starved = !safe;
@@ -216,7 +247,7 @@ async fn serve(
         {
             compared = Some(stop_ms);
             let within = Duration::from_millis(stop_ms);
-            if let Some(takes) = timeout().filter(|takes| *takes > within) {
+            if let Some(takes) = timeout.filter(|takes| *takes > within) {
                 tracing::error!(
                     ?takes,
                     ?within,
@@ -226,15 +257,21 @@ async fn serve(
         }
         tokio::select! {
             () = &mut stopped => break,
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(period) => {}
         }
     }
     // A workload that goes on under its guard needs the watchdog no less than before.
-    if matches!(footing(), Footing::Nothing)
+    if matches!(ground.footing().await, Footing::Nothing)
         && let Err(error) = watchdog.disarm()
     {
         tracing::error!(%error, "the watchdog could not be disarmed");
     }
+}
+
+/// How often a device is fed: three times in the time that it waits. When it bites does not depend on it: that is as long as
+/// it waits after it was fed last, which was before the lease ended.
+fn period(timeout: Option<Duration>) -> Duration {
+    timeout.map_or(PERIOD, |timeout| (timeout / 3).clamp(PERIOD, PERIOD_MAX))
 }
 
 /// How long the device waits to be fed, as the kernel says; `None` where it does not.
@@ -276,11 +313,17 @@ mod tests {
         }
     }
 
+    impl Ground for Footing {
+        async fn footing(&mut self) -> Footing {
+            *self
+        }
+    }
+
     /// How often it is fed in ten seconds on that footing, and whether it is disarmed in the end.
     async fn fed(footing: Footing) -> (u32, bool) {
         let fake = Fake::default();
         let stopped = tokio::time::sleep(Duration::from_secs(10));
-        serve(fake.clone(), stopped, || footing, || None).await;
+        serve(fake.clone(), stopped, footing, None).await;
         let disarmed = fake.disarmed.load(Ordering::Relaxed) > 0;
         (fake.fed.load(Ordering::Relaxed), disarmed)
     }
@@ -298,8 +341,14 @@ mod tests {
         assert!(many > 30, "{many}");
         assert!(!disarmed, "its workload goes on, and the agent does not");
         assert_eq!(fed(runs(1)).await, (0, false));
-        let (many, disarmed) = fed(Footing::Unknown { found: true }).await;
-        assert!(many > 30 && !disarmed, "in doubt for a while");
+        let unknown = |found| Footing::Unknown { found };
+        assert_eq!(
+            fed(unknown(true)).await,
+            (0, false),
+            "its lease may be over"
+        );
+        let (many, disarmed) = fed(unknown(false)).await;
+        assert!(many > 30 && !disarmed, "nothing runs");
     }
 
     #[test]
@@ -315,10 +364,33 @@ mod tests {
         assert!(!term.is_kept(unread(true), 5000));
         assert!(term.is_kept(unread(false), 5000), "nothing is left");
         let mut term = Term::default();
-        assert!(term.is_kept(unread(true), 1000));
-        assert!(term.is_kept(unread(true), 999 + DOUBT_MS));
-        assert!(!term.is_kept(unread(true), 1000 + DOUBT_MS));
-        assert!(term.is_kept(Footing::Nothing, 1001 + DOUBT_MS));
+        assert!(!term.is_kept(unread(true), 1000), "nothing was known");
+        assert!(term.is_kept(unread(false), 1001));
+        assert!(term.is_kept(Footing::Nothing, 1002));
+    }
+
+    #[tokio::test]
+    async fn what_is_left_is_looked_for_only_while_the_file_can_not_be_read_and_not_all_the_time() {
+        let directory = tempfile::tempdir().expect("made");
+        let mut look = Look::new(Guard::in_directory(directory.path()));
+        assert_eq!(look.footing().await, Footing::Nothing);
+        assert_eq!(look.searched, None);
+        std::fs::write(directory.path().join("lease"), "{").expect("written");
+        let unknown = Footing::Unknown { found: false };
+        assert_eq!(look.footing().await, unknown);
+        let searched = look.searched.expect("nothing was found");
+        assert_eq!(look.footing().await, unknown);
+        assert_eq!(look.searched, Some(searched), "that was a moment ago");
+    }
+
+    #[test]
+    fn it_is_fed_three_times_in_the_time_that_it_waits() {
+        let period = |ms| period(Some(Duration::from_millis(ms))).as_millis();
+        assert_eq!(
+            [100, 1000, 3000, 60_000].map(period),
+            [300, 333, 1000, 2000]
+        );
+        assert_eq!(super::period(None), PERIOD);
     }
 
     #[test]

@@ -76,6 +76,7 @@ pub(in crate::node) async fn run(shared: Arc<Shared>) {
         until_ms: 0,
         reported: String::new(),
         unread: String::new(),
+        known: None,
     };
     loop {
         let wait = tokio::select! {
@@ -144,6 +145,8 @@ struct Keeper {
     reported: String,
     /// What was last said there of a guard's file that can't be read.
     unread: String,
+    /// What that file said when it was read last.
+    known: Option<Standing>,
 }
 
 impl Keeper {
@@ -172,7 +175,7 @@ impl Keeper {
         terms: Option<LeaseTerms>,
     ) -> Result<Duration, GuardError> {
         let runs = self.guard.runs()?;
-        let standing = self.standing();
+        let standing = self.standing()?;
         if let Some(standing) = standing.as_ref().filter(|_| runs) {
             self.until_ms = self.until_ms.max(standing.until_ms);
         }
@@ -238,16 +241,29 @@ impl Keeper {
         }
     }
 
-    /// What the guard's file says. One that can't be read says nothing, and is written anew by the next guard.
-    fn standing(&mut self) -> Option<Standing> {
-        self.guard.standing().unwrap_or_else(|error| {
-            let said = error.to_string();
-            if self.unread != said {
-                tracing::error!(%error, "what the lease's guard has written is no use");
-                self.unread = said;
+    /// What the guard's file says. One that makes no sense says nothing, and is written anew by the next guard. While it
+    /// can't be read, what it said before goes on to hold: the guard has the deadline all the same.
+    ///
+    /// # Errors
+    /// When it can't be read, and has not been in this life. Then nothing is begun, and nothing stopped that runs.
+    fn standing(&mut self) -> Result<Option<Standing>, GuardError> {
+        let error = match self.guard.standing() {
+            Ok(standing) => {
+                self.known.clone_from(&standing);
+                return Ok(standing);
             }
-            None
-        })
+            Err(error) => error,
+        };
+        let said = error.to_string();
+        if self.unread != said {
+            tracing::error!(%error, "what the lease's guard has written is no use");
+            self.unread = said;
+        }
+        if error.is_damage() {
+            self.known = None;
+            return Ok(None);
+        }
+        self.known.clone().map(Some).ok_or(error)
     }
 
     /// The lease is good: the workload goes on, or is started.
