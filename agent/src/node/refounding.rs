@@ -25,6 +25,7 @@ use self::founding::attempt;
 use super::authority::{ACKNOWLEDGEMENT_LEASE, Ballot};
 use super::services::stored_promise;
 use super::shared::Shared;
+use super::world::World;
 use crate::fleet::{Leaving, MemberStatus, Recovered};
 
 pub(super) use founding::record;
@@ -46,6 +47,10 @@ const LOOK_CALM: Duration = Duration::from_secs(30);
 
 /// For how long they must have been lost without a break: elections and restarts take a few seconds.
 const SETTLE: Duration = Duration::from_secs(5);
+
+/// What the first tries of several machines lie apart: two that ask for promises at one moment may both get too few, and then
+/// those that promised keep to it for a while. Being asked takes milliseconds, and news of the mesh spreads within a second.
+const TURN: Duration = Duration::from_secs(2);
 
 /// The pause after an attempt that failed; jittered, so that two that want the same don't go on disturbing each other.
 const RETRY: Duration = Duration::from_secs(4);
@@ -122,9 +127,11 @@ impl Refounding {
         self.rumours.clone()
     }
 
-    /// Takes down that somebody spoke of a later log.
-    pub(super) fn note_rumour(&self, rumour: LogGeneration) {
-        raise(&self.rumours, rumour);
+    /// Takes down that somebody has promised a later log than `ours`, where an operator may have ordered it.
+    pub(super) fn note_order(&self, ours: LogGeneration, later: LogGeneration) {
+        if is_ordered_after(ours, later) {
+            raise(&self.rumours, later);
+        }
     }
 
     /// Why the log is not founded anew; `None` while the coordinators are not lost.
@@ -212,7 +219,9 @@ async fn watch_coordinators(shared: &Arc<Shared>, network: Arc<dyn Network>) {
             continue;
         }
         let lost_for = since.get_or_insert_with(Instant::now).elapsed();
-        if lost_for < SETTLE {
+        let voters = shared.replica.seats().voters;
+        let voters = voters.values().map(|node| node.machine);
+        if lost_for < SETTLE + TURN * turn(shared.me, voters, &shared.mesh.look()) {
             continue;
         }
         match attempt(shared, Arc::clone(&network), lost_for).await {
@@ -241,6 +250,17 @@ async fn watch_coordinators(shared: &Arc<Shared>, network: Arc<dyn Network>) {
             }
         }
     }
+}
+
+/// How many are to try before this machine: the coordinators that are left try in the order of their IDs, and whoever has
+/// been one after them.
+fn turn(me: MachineId, voters: impl Iterator<Item = MachineId>, world: &World) -> u32 {
+    let left: Vec<MachineId> = voters
+        .filter(|voter| world.is_active(*voter) && !world.has_no_log(*voter))
+        .collect();
+    let sits = left.contains(&me);
+    let before = left.iter().filter(|voter| !sits || **voter < me).count();
+    u32::try_from(before).unwrap_or(u32::MAX)
 }
 
 /// Between a half and one and a half.
@@ -341,8 +361,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use muster_mesh::consensus::SeatNode;
+    use muster_mesh::identity::{Generation, Peer};
 
     use super::*;
+    use crate::node::world::Seen;
 
     fn seats(voters: &[u64], changing: Option<&[u64]>) -> Seats {
         let all = voters.iter().chain(changing.into_iter().flatten());
@@ -371,6 +393,25 @@ mod tests {
         let halfway = seats(&[1, 2, 3], Some(&[1, 4, 5]));
         assert!(lost(halfway.clone(), &[4, 5]), "of those to come");
         assert!(!lost(halfway, &[5]));
+    }
+
+    #[test]
+    fn coordinators_that_are_left_try_one_after_the_other() {
+        let id = |number| MachineId::new(number).expect("not zero");
+        let peer = |number| Peer {
+            machine: id(number),
+            addr: ([127, 0, 0, 1], 7000).into(),
+        };
+        let mut world = World::alone(peer(3), Generation(1), 5);
+        let seen = world.members[&id(3)].clone();
+        world.members.insert(id(2), seen.clone());
+        let down = Seen {
+            status: MemberStatus::Down,
+            ..seen
+        };
+        world.members.insert(id(1), down);
+        let turn = |me| turn(id(me), [1, 2, 3].map(id).into_iter(), &world);
+        assert_eq!([2, 3, 4].map(turn), [0, 1, 2]);
     }
 
     #[test]

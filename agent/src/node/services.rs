@@ -313,6 +313,16 @@ pub(super) fn stored_promise(state_dir: &StateDir) -> Result<Promise, StateError
     }
 }
 
+/// What would be answered to a ballot; nothing is promised.
+///
+/// # Errors
+/// When the promise can't be read.
+pub(super) async fn would_acknowledge(shared: &Shared, ballot: Ballot) -> Result<Answer, String> {
+    let mut known = shared.promised.0.lock().await;
+    let mut promise = promise(&shared.state_dir, &mut known)?;
+    Ok(promise.consider(ballot).0)
+}
+
 /// Answers a leader's ballot.
 ///
 /// # Errors

@@ -112,9 +112,10 @@ impl Support {
             }
             // A later log acts only with more than half of the roster, and then this one has not got it. Where it was
             // tried and came to nothing, this one goes on. One that an operator ordered may act with fewer.
-            shared
-                .refounding
-                .note_rumour(LogGeneration(rival.generation));
+            shared.refounding.note_order(
+                LogGeneration(ballot.generation),
+                LogGeneration(rival.generation),
+            );
         }
         if !refounding::is_unrivalled(shared).await {
             return None;

@@ -17,7 +17,7 @@ use super::{orphaned, proof};
 use crate::fleet::FleetState;
 use crate::node::authority::{Answer, Ballot};
 use crate::node::council;
-use crate::node::services::{acknowledge, promised};
+use crate::node::services::{acknowledge, promised, would_acknowledge};
 use crate::node::shared::Shared;
 
 /// To whom a machine has promised has so long to found before another is promised a later log.
@@ -35,6 +35,8 @@ pub(in crate::node) enum Question {
     Promise(Ballot),
     /// Which machines are on your roster?
     Roster,
+    /// Would you promise me this generation? That promises nothing.
+    Would(Ballot),
 }
 
 /// What is answered.
@@ -124,6 +126,13 @@ pub(in crate::node) async fn answer(
     match question {
         Question::Look => Ok(Said::Stand(stand(shared).await?)),
         Question::Roster => Ok(Said::Roster(roster(shared).into_iter().collect())),
+        Question::Would(ballot) => match why_not(shared, from, ballot) {
+            Some(why) => Ok(Said::Refused(why)),
+            None => match would_acknowledge(shared, ballot).await? {
+                Answer::Refused { promised } => Ok(already_promised(shared, promised)),
+                Answer::Granted => Ok(Said::Stand(stand(shared).await?)),
+            },
+        },
         Question::Promise(ballot) => match why_not(shared, from, ballot) {
             Some(why) => Ok(Said::Refused(why)),
             None => promise(shared, ballot).await,
@@ -173,14 +182,18 @@ fn why_not(shared: &Shared, from: MachineId, ballot: Ballot) -> Option<String> {
     busy.map(|(last, _)| format!("it has just promised {}", shared.name(last.leader)))
 }
 
+fn already_promised(shared: &Shared, promised: Ballot) -> Said {
+    Said::Refused(format!(
+        "generation {} is promised to {}",
+        promised.generation,
+        shared.name(promised.leader)
+    ))
+}
+
 /// Promises durably, and ends the coordinator of an older log here: it must not help an old leader any more.
 async fn promise(shared: &Arc<Shared>, ballot: Ballot) -> Result<Said, String> {
     match acknowledge(shared, ballot).await? {
-        Answer::Refused { promised } => Ok(Said::Refused(format!(
-            "generation {} is promised to {}",
-            promised.generation,
-            shared.name(promised.leader)
-        ))),
+        Answer::Refused { promised } => Ok(already_promised(shared, promised)),
         Answer::Granted => {
             *shared
                 .refounding

@@ -29,6 +29,11 @@ pub(super) async fn look(shared: &Arc<Shared>, circle: Circle) -> Stands {
     ask_roster(shared, circle, Question::Look, ANSWER_DEADLINE).await
 }
 
+/// Those that would promise.
+pub(super) async fn willing(shared: &Arc<Shared>, circle: Circle, ballot: Ballot) -> Stands {
+    ask_roster(shared, circle, Question::Would(ballot), ANSWER_DEADLINE).await
+}
+
 /// Those that promise.
 pub(super) async fn promises(shared: &Arc<Shared>, circle: Circle, ballot: Ballot) -> Stands {
     ask_roster(shared, circle, Question::Promise(ballot), PROMISE_DEADLINE).await

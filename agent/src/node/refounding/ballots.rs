@@ -154,19 +154,21 @@ pub(in crate::node) fn furthest(me: MachineId, stands: &Stands) -> Option<Machin
     stands.iter().max_by_key(rank).map(|(machine, _)| *machine)
 }
 
-/// Whether a later log than `ours` has been founded, as far as this can be told without seeing it: more than half of
-/// the roster has promised one, so that no leader of ours can ever act again.
+/// Which later log than `ours` has been founded, as far as this can be told without seeing it: the latest one of which more
+/// than half of the roster have promised it or a later one, so that no leader of an earlier log can ever act again. What
+/// fewer have promised may come to nothing, and keeps nobody from following the log that is there.
 pub(in crate::node) fn outlived(
     ours: LogGeneration,
     roster: &BTreeSet<MachineId>,
     stands: &Stands,
 ) -> Option<LogGeneration> {
-    let later = |stand: &&Stand| stand.latest() > ours;
-    let gone = stands
+    let of_roster = stands
         .iter()
-        .filter(|(machine, stand)| roster.contains(machine) && later(stand));
-    let latest = stands.values().filter(later).map(Stand::latest).max();
-    latest.filter(|_| gone.count() * 2 > roster.len())
+        .filter(|(machine, _)| roster.contains(machine));
+    let mut latest: Vec<LogGeneration> = of_roster.map(|(_, stand)| stand.latest()).collect();
+    latest.sort_unstable_by(|one, two| two.cmp(one));
+    let promised_by_most = latest.get(roster.len() / 2).copied()?;
+    (promised_by_most > ours).then_some(promised_by_most)
 }
 
 #[cfg(test)]

@@ -133,6 +133,15 @@ fn a_log_is_outlived_when_most_of_its_roster_has_promised_a_later_one() {
     assert_eq!(outlived(ours, &roster(4), &few), None);
     let most: Stands = (1..=3).map(promised).collect();
     assert_eq!(outlived(ours, &roster(4), &most), Some(LogGeneration(2)));
+    // One of two that tried at the same time has promised itself another one, which came to nothing.
+    let mut rival = most.clone();
+    rival.get_mut(&machine(3)).expect("there").promised = Some(Ballot {
+        generation: 3,
+        term: 0,
+        leader: machine(3),
+    });
+    assert_eq!(outlived(ours, &roster(4), &rival), Some(LogGeneration(2)));
+    assert_eq!(outlived(LogGeneration(2), &roster(4), &rival), None);
     let strangers: Stands = (7..=12).map(promised).collect();
     assert_eq!(outlived(ours, &roster(4), &strangers), None);
 }

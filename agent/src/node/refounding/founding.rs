@@ -13,7 +13,7 @@ use muster_mesh::identity::{MachineId, Peer};
 use tokio::time::Instant;
 
 use super::answers::Circle;
-use super::asking::{look, promises, rosters};
+use super::asking::{look, promises, rosters, willing};
 use super::ballots::{Hold, Stands, furthest, majority, next_generation};
 use super::{LEASE_WAIT, answers, asking, disk, proof};
 use crate::fleet::{Command, Envelope, FleetState, Recovery};
@@ -63,6 +63,10 @@ pub(super) async fn attempt(
         term: 0,
         leader: shared.me,
     };
+    // Of several that try at the same time one gets enough promises. The others must not have any, their own included, of a
+    // later log that never comes: who gave one stands behind no leader of this one.
+    let willing = willing(shared, Circle::Electors, ballot).await;
+    majority(&rosters, &willing.keys().copied().collect())?;
     tracing::warn!(%generation, "most coordinators are lost; asking for promises to found the log anew");
     let granted = promises(shared, Circle::Electors, ballot).await;
     // Those that have promised may know rosters that the first answers did not.
