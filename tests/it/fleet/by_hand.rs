@@ -148,6 +148,12 @@ drain = { command = "echo drained >> said" }
         said => Ok(said.to_owned()),
     });
     assert_eq!(said, "restarted\ndrained\n");
-    let drained = fleet.events_of("drained");
+    // What the leader has done is on record a moment later.
+    let drained = fleet.wait_for("the drain is on record", |_| {
+        let drained = fleet.events_of("drained");
+        (!drained.is_empty())
+            .then_some(drained)
+            .ok_or_else(|| "no event".to_owned())
+    });
     assert_eq!(drained.len(), 1, "{drained:#?}");
 }
