@@ -321,13 +321,17 @@ impl FleetState {
         let known = self.machines.get(&machine);
         let name = known.ok_or(Refusal::NoMachine(machine))?.name.clone();
         self.check_not_draining(machine)?;
-        let was_drained = self.is_drained(machine);
+        // What is about to be taken away serves nobody, whatever a person says.
+        let is_free = known.is_some_and(|machine| machine.intent.is_none());
+        let was_drained = is_free && self.is_drained(machine);
         let what = match self.cordons.remove(&machine) {
             Some(_) => "is not cordoned any more",
             None if was_drained => "serves again, as a person says",
             None => return Err(Refusal::NotCordoned(name)),
         };
-        self.note_restarted(machine);
+        if was_drained {
+            self.note_restarted(machine);
+        }
         let detail = format!("{what}{}", context.by_whom());
         self.note(
             context,

@@ -269,6 +269,8 @@ fn what_was_drained_and_could_not_be_taken_away_serves_nobody() {
     let (id, other) = (world.id("a"), world.id("b"));
     let order = ask(&mut world, id, Would::Replace, &[]);
     world.fleet.done(id);
+    let early = world.fleet.refused(Command::Uncordon { machine: id });
+    assert!(matches!(early, Refusal::NotCordoned(_)), "{early}");
     for _ in 0..STEP_ATTEMPTS_MAX {
         assert_eq!(world.fleet.report(id, failed()), Reply::Done);
     }
