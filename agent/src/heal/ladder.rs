@@ -171,8 +171,11 @@ fn is_ours(machine: &Machine) -> bool {
     machine.instance.is_some() || machine.order.is_some()
 }
 
+/// What runs under a lease is stopped and started by its guard, without a command for that.
 fn can_restart(group: &Group, machine: &Machine) -> bool {
-    flavor_of(group, machine).is_some_and(|flavor| flavor.can_restart())
+    let leased = machine.lease.is_some();
+    flavor_of(group, machine)
+        .is_some_and(|flavor| flavor.can_restart() || leased && flavor.start_command().is_some())
 }
 
 /// The flavor that a machine was made with; `None` if this program does not know it.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use muster_flavors::Registry;
 use serde_json::Value;
 
 use super::document::document;
+use super::for_flavor;
 use crate::api::types::{Change, FieldChange, GroupKind, GroupPlan, Refusal};
 use crate::fleet::spec::{self, Allocation, GroupSpec, HealMode};
 
@@ -158,6 +160,13 @@ fn refusal(current: Current<'_>, new: &GroupSpec) -> Option<Refusal> {
     None
 }
 
+/// Whether the flavor of a group starts and stops what runs under a lease.
+fn can_run_leased(spec: &GroupSpec) -> bool {
+    let allocation = for_flavor(&spec.allocation);
+    let built = Registry::builtin().build(&spec.flavor.name, &spec.flavor.properties, &allocation);
+    built.is_ok_and(|flavor| flavor.can_stop() && flavor.start_command().is_some())
+}
+
 /// What one should know before saying yes.
 fn warnings(current: Current<'_>, new: &GroupSpec) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -168,6 +177,13 @@ fn warnings(current: Current<'_>, new: &GroupSpec) -> Vec<String> {
              from the new revision",
             current.machines
         ));
+    }
+    if new.heal.lease.is_some() && current.machines > 0 && !can_run_leased(old) {
+        warnings.push(
+            "the machines that exist were made without `start` and `stop`, so they go on without a lease, also when they are \
+             repaired: to have one made anew, apply the group without its member, and then with it again"
+                .into(),
+        );
     }
     match (&old.allocation, &new.allocation) {
         (Allocation::Cattle { size: before }, Allocation::Cattle { size: after })

@@ -440,6 +440,26 @@ fn a_plan_names_the_pets_that_come_and_go() {
 }
 
 #[test]
+fn a_lease_for_pets_that_were_made_without_start_and_stop_comes_with_a_warning() {
+    let bare = one("id = 'db'\nmembers = ['db-1']");
+    let commands = json!({ "start": "exec db", "stop": { "command": "db stop" } });
+    let mut able = bare.clone();
+    able.flavor.properties = serde_json::from_value(commands).expect("properties");
+    let mut leased = able.clone();
+    leased.heal.lease = Some(crate::fleet::LeaseTerms {
+        lease_ms: 12_000,
+        stop_ms: 3_000,
+    });
+    let warned = |old: &GroupSpec| {
+        let warnings = plan(current(old), &leased).warnings;
+        let told = |warning: &String| warning.contains("without a lease");
+        warnings.iter().any(told)
+    };
+    assert!(warned(&bare));
+    assert!(!warned(&able));
+}
+
+#[test]
 fn what_a_running_group_cannot_become_is_refused_with_the_safe_way() {
     let cattle = one("id = 'a'\nsize = 2");
     let refused = plan(current(&cattle), &one("id = 'a'\nmembers = ['b']"))

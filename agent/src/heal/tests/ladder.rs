@@ -452,3 +452,36 @@ fn what_a_machine_complained_of_before_it_fell_silent_is_remembered() {
             .ends_with("its last words: the disk is 99 % full")
     );
 }
+
+#[test]
+fn what_runs_under_a_lease_is_restarted_by_its_guard_without_a_command_for_that() {
+    for leased in [true, false] {
+        let mut spec = pets("db", &["db-1", "db-2"]);
+        let properties = serde_json::json!({
+            "start": "exec db",
+            "stop": { "command": "db stop" },
+        });
+        spec.flavor.properties = serde_json::from_value(properties).unwrap();
+        let mut world = World::new(&[spec]);
+        let id = world.id("db-1");
+        let terms = LeaseTerms {
+            lease_ms: 12_000,
+            stop_ms: 3_000,
+        };
+        if leased {
+            world.fleet.ok(Command::BindLease {
+                machine: id,
+                terms: Some(terms),
+            });
+        }
+        world.ail("db-1");
+        world.pass(GRACE_MS);
+        world.settle();
+        let first = if leased {
+            Rung::RestartWorkload
+        } else {
+            Rung::Reboot
+        };
+        assert_eq!(rung(&world, id), Some(first));
+    }
+}
