@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::assess::is_ordered_after;
 use super::ballots::{RosterMark, Stand};
-use super::{orphaned, proof};
+use super::lost::orphaned;
+use super::proof;
 use crate::fleet::FleetState;
 use crate::node::authority::{Answer, Ballot};
 use crate::node::council;

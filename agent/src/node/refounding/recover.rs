@@ -17,7 +17,8 @@ use super::answers::Circle;
 use super::assess::{Assessment, Loss, Seen, Sight, assess, generation};
 use super::ballots::{Hold, Stands};
 use super::founding::{found, take_longest};
-use super::{LEASE_WAIT, asking, disk, orphaned, proof};
+use super::lost::orphaned;
+use super::{LEASE_WAIT, asking, disk, proof};
 use crate::api::types::{
     AbsentRow, LostCoordinatorRow, RecoverOrder, Recovery as RecoveryAnswer, SurvivorRow,
 };
