@@ -1,9 +1,11 @@
 //! The API's back-end: who answers what.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::desk::Desk;
 use super::explain::explain;
@@ -21,6 +23,13 @@ use crate::api::types::{
 use crate::api::{ApiError, Backend, Caller, ErrorKind, Request, Response};
 use crate::fleet::Text;
 use crate::spec::Registries;
+
+/// For how long an order is tried again on a machine that takes itself for the leader and can commit nothing: an election
+/// takes a few seconds.
+const TRIED_HERE: Duration = Duration::from_secs(10);
+
+/// The pause before the next try.
+const TRIED_AGAIN: Duration = Duration::from_millis(250);
 
 /// Answers what people ask, from what a node lends.
 #[derive(Debug)]
@@ -41,14 +50,34 @@ impl<D: Desk> Answers<D> {
         if quorum.lacking {
             return Err(no_quorum(&quorum));
         }
-        if self.desk.leads() {
-            return order(&*self.desk, &self.registries, caller, request).await;
-        }
         if let Caller::Machine { .. } = caller {
             // It was forwarded to here already. Passing it on once more might go round for ever.
+            return self.write_here(caller, request).await;
+        }
+        let end = Instant::now() + TRIED_HERE;
+        loop {
+            if !self.desk.leads() {
+                let passed_on = self.desk.forward(caller, &request).await;
+                // It was about to lead itself.
+                if !(is_leaderless(&passed_on) && self.desk.leads() && Instant::now() < end) {
+                    return passed_on;
+                }
+            }
+            // A leader that was stopped for a while goes on as one, and learns in a moment that it is none any more.
+            let written = self.write_here(caller, request.clone()).await;
+            if !is_leaderless(&written) || Instant::now() >= end {
+                return written;
+            }
+            tokio::time::sleep(TRIED_AGAIN).await;
+        }
+    }
+
+    /// Carries out a change of the fleet as the leader.
+    async fn write_here(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
+        if !self.desk.leads() {
             return Err(not_leading());
         }
-        self.desk.forward(caller, &request).await
+        order(&*self.desk, &self.registries, caller, request).await
     }
 
     /// Answers what only concerns this machine, and what only its transport knows.
@@ -242,6 +271,13 @@ fn no_quorum(quorum: &QuorumView) -> ApiError {
     let message = format!("nothing can be changed: {}", quorum.detail);
     ApiError::new(ErrorKind::NoQuorum, message)
         .remedy("bring coordinators back, or wait until the fleet has replaced them; `muster coordinators` names them")
+}
+
+/// Whether nothing was done, because nobody led who could have.
+fn is_leaderless(outcome: &Result<Response, ApiError>) -> bool {
+    outcome
+        .as_ref()
+        .is_err_and(|error| error.kind == ErrorKind::NoLeader)
 }
 
 fn not_leading() -> ApiError {

@@ -69,6 +69,10 @@ pub(super) async fn ask_leader(
     let end = Instant::now() + deadline;
     let mut last = "none is known".to_owned();
     loop {
+        if shared.leads() && kind == StreamKind::API {
+            // Orders are carried out by whoever answers them.
+            return Err(RouteError::NoLeader("this machine leads by now".to_owned()));
+        }
         if shared.leads() {
             // Boxed, because what the leader does itself may have it ask the leader.
             match Box::pin(services::as_leader(shared, shared.me, kind, &body)).await {

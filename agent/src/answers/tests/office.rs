@@ -38,6 +38,8 @@ pub(super) struct Office {
     filter: Mutex<String>,
     changes: watch::Sender<u64>,
     proposals: AtomicU64,
+    /// So many proposals find that too few coordinators answer.
+    pub(super) unheard: AtomicU64,
 }
 
 impl Office {
@@ -54,6 +56,7 @@ impl Office {
             filter: Mutex::new("info".into()),
             changes: watch::Sender::new(0),
             proposals: AtomicU64::new(0),
+            unheard: AtomicU64::new(0),
         })
     }
 
@@ -114,7 +117,12 @@ impl Desk for Office {
 
     async fn propose(&self, actor: Option<Text>, command: Command) -> Result<Reply, ApiError> {
         self.proposals.fetch_add(1, Ordering::Relaxed);
-        if !self.leads() {
+        let unheard = self
+            .unheard
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            });
+        if !self.leads() || unheard.is_ok() {
             return Err(ApiError::new(ErrorKind::NoLeader, "not any more"));
         }
         Ok(self.change(|scene| {

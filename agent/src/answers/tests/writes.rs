@@ -362,6 +362,30 @@ async fn writes_go_to_the_leader_and_reads_stay() {
     assert_eq!(office.forwarded.lock().unwrap().len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_order_waits_for_a_leader_that_can_commit_and_not_for_ever() {
+    let office = Office::new();
+    let pause = || Request::Pause {
+        id: None,
+        zone: None,
+        machine: None,
+        name: None,
+        reason: Some("works".into()),
+        for_ms: None,
+    };
+    office.unheard.store(3, Ordering::Relaxed);
+    office.ask(pause()).await.expect("it leads, after all");
+    assert_eq!(office.proposals(), 4);
+    let begun = tokio::time::Instant::now();
+    office.unheard.store(u64::MAX, Ordering::Relaxed);
+    let error = office
+        .ask(pause())
+        .await
+        .expect_err("it can commit nothing");
+    assert_eq!(error.kind, ErrorKind::NoLeader);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(12));
+}
+
 #[tokio::test]
 async fn another_machine_may_not_stop_or_blind_this_one() {
     let office = Office::new();
