@@ -20,6 +20,7 @@ use super::quorum::{self, Sight};
 use super::refounding::recover;
 use super::route::{RouteError, Routed, ask_leader};
 use super::shared::Shared;
+use super::world::World;
 use crate::answers::{Answers, Desk, Heard, LocalEvent, Seat, SeatsView, Snapshot};
 use crate::api::server::{HungUp, LineSink, serve_one};
 use crate::api::types::{RecoverOrder, Recovery, Reply as ApiReply};
@@ -28,6 +29,9 @@ use crate::fleet::{Command, Reply, Text};
 
 /// How long the leader has for a request that was passed on to it.
 const FORWARD_DEADLINE: Duration = Duration::from_secs(12);
+
+/// A picture of the mesh is dated anew for an answer whose clock is further from the picture's than this, in milliseconds.
+const CLOCKS_DIFFER_MS: u64 = 1000;
 
 /// Characters of what another machine says of whom it asks for that are kept.
 const ASKER_CHARS_MAX: usize = 80;
@@ -90,14 +94,16 @@ pub(super) fn snapshot<R>(shared: &Shared, look: impl FnOnce(&Snapshot<'_>) -> R
         .leader()
         .filter(|leader| world.is_active(*leader) && !world.has_no_log(*leader));
     let now_ms = now_ms(shared);
+    let world = dated_by(world, now_ms, shared.mesh.clock().now());
     let name = shared.name(shared.me);
     shared.replica.read(|state, at| {
+        let silent_ms = silent_ms(shared, status.as_ref(), now_ms);
         let quorum = quorum::judge(&Sight {
             state,
             seats: &seats,
             world: &world,
             leader,
-            silent_ms: silent_ms(shared, status.as_ref(), now_ms),
+            silent_ms,
             stuck: status
                 .as_ref()
                 .and_then(|status| shared.council.stuck(status)),
@@ -118,7 +124,7 @@ pub(super) fn snapshot<R>(shared: &Shared, look: impl FnOnce(&Snapshot<'_>) -> R
             name: &name,
             now_ms,
             as_of_ms: shared.as_of_ms(at.map(|at| at.index), now_ms),
-            leader,
+            leader: leader.filter(|_| quorum::may_lead(&quorum, silent_ms)),
             term: status.as_ref().map_or(state.term, |status| status.term),
             seats: SeatsView {
                 voters: seats
@@ -136,6 +142,16 @@ pub(super) fn snapshot<R>(shared: &Shared, look: impl FnOnce(&Snapshot<'_>) -> R
             quorum,
         })
     })
+}
+
+/// The picture as told by the clock of the answer, by which ages are worked out. Clocks that hardly differ are not told
+/// apart, so that times don't tremble.
+fn dated_by(world: Arc<World>, now_ms: u64, now: Duration) -> Arc<World> {
+    let moment = world.moment(now_ms, now);
+    if moment.of(now_ms).abs_diff(now_ms) <= CLOCKS_DIFFER_MS {
+        return world;
+    }
+    Arc::new(world.told_by(moment))
 }
 
 /// The present: by the fleet's clock where this machine leads, and so dates what it answers by what it orders.

@@ -54,6 +54,12 @@ pub(super) fn judge(sight: &Sight<'_>) -> QuorumView {
     }
 }
 
+/// Whether whoever led last can be leading still: enough coordinators answer, and it was not silent for long. Of one that
+/// was never heard nobody can say.
+pub(super) fn may_lead(quorum: &QuorumView, silent_ms: Option<u64>) -> bool {
+    !quorum.lacking && silent_ms.is_none_or(|silent_ms| silent_ms <= LEADER_SILENCE_MAX_MS)
+}
+
 /// What keeps the fleet from acting.
 fn obstacle(sight: &Sight<'_>) -> Option<String> {
     let (needed, able) = (needed(sight), able(sight));
@@ -284,6 +290,20 @@ mod tests {
             "{detail}"
         );
         assert!(!scene.judge(|sight| sight.silent_ms = None).0);
+        let view = |lacking| QuorumView {
+            ok: false,
+            lacking,
+            detail: String::new(),
+        };
+        assert!(may_lead(&view(false), Some(20_000)) && may_lead(&view(false), None));
+        assert!(
+            !may_lead(&view(false), Some(20_001)),
+            "it was silent for long"
+        );
+        assert!(
+            !may_lead(&view(true), Some(0)),
+            "too few coordinators answer"
+        );
         let (ok, detail) = scene.judge(|sight| sight.leader = None);
         assert!(!ok);
         assert!(detail.ends_with("none of them leads yet"), "{detail}");

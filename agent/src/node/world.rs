@@ -108,6 +108,22 @@ impl World {
         }
     }
 
+    /// The same picture, its times told by the clock of a moment.
+    pub(super) fn told_by(&self, moment: Moment) -> Self {
+        let mut told = self.clone();
+        told.painted.0 = moment.of(self.painted.0);
+        for seen in told.members.values_mut() {
+            seen.since_ms = moment.of(seen.since_ms);
+            let Some(said) = &mut seen.said else { continue };
+            let said = Arc::make_mut(said);
+            said.received_ms = moment.of(said.received_ms);
+            if let Some(Workload::Failed { since_ms, .. }) = &mut said.workload {
+                *since_ms = moment.of(*since_ms);
+            }
+        }
+        told
+    }
+
     /// A picture of nothing but the machine itself.
     pub fn alone(me: Peer, generation: Generation, now_ms: u64) -> Self {
         let seen = Seen {
@@ -165,5 +181,25 @@ impl World {
                 machine: *machine,
                 addr: seen.addr,
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_told_by_another_clock_with_the_same_ages() {
+        let machine = MachineId::new(1).expect("not zero");
+        let addr = ([127, 0, 0, 1], 7000).into();
+        let mut world = World::alone(Peer { machine, addr }, Generation(1), 1_000_000);
+        world.painted.1 = Duration::from_secs(40);
+        // 5 s later, and the other clock is 3.6 s behind.
+        let (now_ms, now) = (1_005_000 - 3_600, Duration::from_secs(45));
+        let told = world.told_by(world.moment(now_ms, now));
+        assert_eq!(told.members[&machine].since_ms, now_ms - 5_000);
+        assert_eq!(told.painted.0, now_ms - 5_000);
+        let again = told.moment(now_ms, now);
+        assert_eq!(again.of(7), 7, "it is told by that clock");
     }
 }

@@ -54,8 +54,9 @@ impl Support {
         self.tally.superseded_by().is_some()
     }
 
-    /// The machines of `electors` that stand behind this leader, or `None` where another may act in its place: all that answer at once where they are few, as many as are
-    /// needed where not. Only machines that the mesh takes for alive are asked: the others would not answer.
+    /// The machines of `electors` that stand behind this leader: all that answer at once where they are few, as many as are
+    /// needed where not; `None` where another may act in its place. Only machines that the mesh takes for alive are asked: the
+    /// others would not answer.
     pub(super) async fn gather(
         &mut self,
         shared: &Shared,

@@ -47,7 +47,7 @@ impl Backing {
         self.term
     }
 
-    /// Asks the roster for its acknowledgement where that is not fresh, then the coordinators. Takes three seconds at
+    /// Asks the roster for its acknowledgement where that is not fresh, then the coordinators. Takes a few seconds at
     /// most. `proven_gone` are the machines that their provisioners prove gone, with since when by the mesh's steady clock.
     pub(super) async fn authority(&self, proven_gone: BTreeMap<MachineId, u64>) -> heal::Authority {
         self.ask(proven_gone).await.0
