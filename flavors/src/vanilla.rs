@@ -207,16 +207,18 @@ async fn perform(
             limit: humantime::format_duration(limit).to_string(),
         }),
         ending => {
-            let how = match ending {
-                Ending::Exited(code) => format!("exit code {code}: "),
-                Ending::Signalled(signal) => format!("signal {signal}: "),
-                Ending::CannotRun(why) => format!("{why} "),
+            let mut why = match ending {
+                Ending::Exited(code) => format!("exit code {code}"),
+                Ending::Signalled(signal) => format!("signal {signal}"),
+                Ending::CannotRun(why) => why.to_string(),
                 Ending::TimedOut => String::new(),
             };
-            Err(FlavorError::Failed {
-                what,
-                why: Health::critical(how + &outcome.output).reason,
-            })
+            if !outcome.output.is_empty() {
+                why.push_str(": ");
+                why.push_str(&outcome.output);
+            }
+            let why = Health::critical(why).reason;
+            Err(FlavorError::Failed { what, why })
         }
     }
 }

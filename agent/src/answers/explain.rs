@@ -12,8 +12,8 @@ use super::snapshot::{Snapshot, shorten};
 use crate::api::ApiError;
 use crate::api::types::{Explanation, MachineState};
 use crate::fleet::{
-    Decision, DecisionId, Event, Group, GroupId, Machine, MachineName, Outcome, Phase, Subject,
-    count, span,
+    Decision, DecisionId, Event, Group, GroupId, Machine, MachineName, Orphan, Outcome, Phase,
+    Subject, count, span,
 };
 
 /// So many decisions are explained at once, the latest.
@@ -254,6 +254,12 @@ fn explain_past(snapshot: &Snapshot<'_>, subject: &str) -> Result<Explanation, A
             || is_group(event.group.as_ref())
     };
     let mut found = explanation(snapshot, subject, String::new(), is_relevant, happened);
+    let orphan = snapshot.state.orphans.iter();
+    let mut orphan = orphan.filter(|orphan| orphan.id.as_str() == subject);
+    if let Some(orphan) = orphan.next() {
+        found.summary = orphan_words(snapshot, orphan);
+        return Ok(found);
+    }
     if found.decisions.is_empty() && found.events.is_empty() {
         return Err(ApiError::not_found(format!(
             "no machine, group or decision on record goes by `{}`",
@@ -279,6 +285,20 @@ fn explain_past(snapshot: &Snapshot<'_>, subject: &str) -> Result<Explanation, A
         found.summary.push_str(&decision_words(snapshot, decision));
     }
     Ok(found)
+}
+
+fn orphan_words(snapshot: &Snapshot<'_>, orphan: &Orphan) -> String {
+    let since = span(snapshot.now_ms.saturating_sub(orphan.since_ms));
+    let of_group = orphan.group.as_ref();
+    let of_group = of_group.map_or_else(String::new, |group| format!(" of group {group}"));
+    let made_by = orphan.op.as_ref();
+    let made_by = made_by.map_or_else(String::new, |op| format!(", was made by operation {op}"));
+    format!(
+        "Instance {} of {} carries the tags of this fleet{of_group}{made_by}, and no machine has run on it since it was seen \
+         {since} ago: it is an orphan. It is left alone, since it may hold what is nowhere else; destroy it by hand when it \
+         is not needed. Orphans are looked for every few minutes, so it stays on show for a while after it is gone.",
+        orphan.id, orphan.provisioner
+    )
 }
 
 // === groups ===
@@ -400,13 +420,15 @@ fn decision_words(snapshot: &Snapshot<'_>, decision: &Decision) -> String {
         Outcome::Observe { would } => {
             let said = if stands { "is" } else { "was" };
             words.push_str(&format!(
-                " In mode `observe` it {said} only said that this would {would} it."
+                " In mode `observe` it {said} only said that this would {}.",
+                would.of_it()
             ));
         }
         Outcome::AwaitApproval { would } => {
             let waits = if stands { "waits" } else { "waited" };
             words.push_str(&format!(
-                " It {waits} for a person's approval to {would} it."
+                " It {waits} for a person's approval to {}.",
+                would.of_it()
             ));
         }
         Outcome::Clear => words.push_str(" What stood on record about it before is over."),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::census::held_words;
+use super::census::{held_words, would_words};
 use super::decisions::decision_row;
 use super::desk::Desk;
 use super::intents::{intent_row, progress_words};
@@ -10,7 +10,7 @@ use super::machine::no_machine;
 use super::order::{actor, commit};
 use super::snapshot::{Snapshot, shorten};
 use crate::api::types::{AskRequest, CordonRow, Deed, OrderDetail, OrderRow, OrderState};
-use crate::api::{ApiError, Caller};
+use crate::api::{ApiError, Caller, ErrorKind};
 use crate::fleet::{
     Ask, Command, Decision, Demand, DemandEnd, DemandId, DemandState, Intent, Machine, Outcome,
     Reply, Rule, Rung, Text, Would, span,
@@ -100,17 +100,29 @@ pub(super) fn cancel(
     snapshot: &Snapshot<'_>,
     subject: &str,
 ) -> Result<(Command, String), ApiError> {
-    let of_machine = snapshot
-        .find_machine(subject)
-        .and_then(|machine| snapshot.state.demand_on(machine.id));
+    let demands = &snapshot.state.demands;
+    let of_machine = snapshot.find_machine(subject).and_then(|machine| {
+        let mut open = demands.iter().filter(|(_, demand)| demand.is_open());
+        open.find(|(_, demand)| demand.machine == machine.id)
+            .map(|(id, demand)| (*id, demand))
+    });
     let of_number = || {
-        let number = DemandId(subject.parse().ok()?);
-        Some((number, snapshot.state.demands.get(&number)?))
+        let number = subject.strip_prefix('#').unwrap_or(subject);
+        let number = DemandId(number.parse().ok()?);
+        Some((number, demands.get(&number)?))
     };
     let (id, demand) = of_machine.or_else(of_number).ok_or_else(|| {
         ApiError::not_found(format!("no order by hand waits for `{}`", shorten(subject)))
             .remedy("`muster status` shows the orders that stand")
     })?;
+    if let DemandState::UnderWay { .. } = demand.state {
+        let (_, words) = progress(snapshot, id, demand);
+        let what = would_words(demand.what, demand.name.as_str());
+        let error = format!("order {id}, to {what}, has begun: {words}");
+        return Err(ApiError::new(ErrorKind::Refused, error).remedy(format!(
+            "what is begun is carried through; `muster order {id}` tells how it goes"
+        )));
+    }
     let detail = format!(
         "order {id} to {} {} is taken back",
         demand.what, demand.name

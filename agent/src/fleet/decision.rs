@@ -200,7 +200,7 @@ impl fmt::Display for Cause {
                 by,
                 reason,
             } => {
-                write!(f, "order {demand} by hand, to {what} it")?;
+                write!(f, "order {demand} by hand, to {}", what.of_it())?;
                 if let Some(by) = by {
                     write!(f, ", from {by}")?;
                 }
@@ -295,6 +295,14 @@ pub enum Would {
 }
 
 impl Would {
+    /// What would be done, of a machine that was named before: `replace it`, `restart its workload`.
+    pub fn of_it(self) -> String {
+        match self {
+            Self::Treat(Rung::RestartWorkload) => "restart its workload".to_owned(),
+            would => format!("{would} it"),
+        }
+    }
+
     /// Whether a person may ask for it about a machine in this phase.
     pub fn is_for(self, phase: Phase) -> bool {
         match phase {

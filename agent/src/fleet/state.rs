@@ -163,10 +163,11 @@ impl Approval {
             diagnosis.map_or_else(String::new, |found| format!(" as {found}"))
         };
         Some(format!(
-            "the approval of decision {} was to {} it{}, not to {would} it{}",
+            "the approval of decision {} was to {}{}, not to {}{}",
             self.decision,
-            self.would,
+            self.would.of_it(),
             found(self.diagnosis),
+            would.of_it(),
             found(diagnosis),
         ))
     }

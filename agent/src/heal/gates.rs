@@ -279,8 +279,8 @@ fn disk(question: &Question<'_>) -> Option<Gate> {
     let since_ms = question.group.suspects_disk(member, now_ms)?;
     let id = &question.group.spec.id;
     let margin = format!(
-        "it has died {PET_REPLACED_MAX} times within {} of being replaced with the same disk, so the disk is suspected; \
-         everything is kept as it is until `muster group resume {id}`",
+        "it was replaced {PET_REPLACED_MAX} times within {}, with the same disk each time, and failed again, so the disk is \
+         suspected; everything is kept as it is until `muster group resume {id}`",
         span(now_ms.saturating_sub(since_ms))
     );
     let until_ms = since_ms.saturating_add(HOUR_MS);

@@ -26,6 +26,7 @@ pub(super) fn look(case: &mut Case<'_>) {
                 }
                 times(case, at, &terms);
                 behind_power_cycle(case, at, spec);
+                disks_out_of_reach(case, at, spec);
             }
             None => without(case, at, spec, config.as_ref()),
         }
@@ -135,12 +136,33 @@ fn times(case: &mut Case<'_>, at: usize, terms: &LeaseTerms) {
     }
 }
 
-/// Pets on machines that are out of reach by their own properties: nobody could tell whether the old one is off.
-fn out_of_reach(case: &mut Case<'_>, at: usize, spec: &GroupSpec) {
+/// Whether the machines of a group are out of reach by their own properties: nobody could tell whether one is off.
+fn is_out_of_reach(spec: &GroupSpec) -> bool {
     let properties = spec.instance.properties.to_value();
     let is_set = properties.get("out_of_reach") == Some(&serde_json::Value::Bool(true));
-    let local = spec.instance.provisioner == muster_provisioners::process::NAME;
-    if local && is_set {
+    is_set && spec.instance.provisioner == muster_provisioners::process::NAME
+}
+
+/// A lease lets a successor start without a proof; its disk is still with the old machine.
+fn disks_out_of_reach(case: &mut Case<'_>, at: usize, spec: &GroupSpec) {
+    let Allocation::Pets { members } = &spec.allocation else {
+        return;
+    };
+    let attached = members.values().find_map(|pet| pet.attachments.first());
+    if let Some(attached) = attached.filter(|_| is_out_of_reach(spec)) {
+        let what = format!(
+            "nobody can prove these machines off, so `{}` stays with the old one, and no successor starts",
+            attached.id
+        );
+        let remedy = "write members with attachments = [], or remove out_of_reach";
+        let place = (at, "instance.properties.out_of_reach");
+        case.find(Warning, "disk-out-of-reach", place, what, remedy);
+    }
+}
+
+/// Pets that nobody could ever fence.
+fn out_of_reach(case: &mut Case<'_>, at: usize, spec: &GroupSpec) {
+    if is_out_of_reach(spec) {
         let what = "nobody can prove these machines off, and they run without a lease, so none is ever replaced";
         let place = (at, "instance.properties.out_of_reach");
         let remedy = "write heal.lease, with start and stop; or remove it";

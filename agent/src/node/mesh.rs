@@ -22,7 +22,7 @@ use super::hints::{Hints, Verdict};
 use super::last_words::Flights;
 use super::local_events::{LocalEvents, LocalKind};
 use super::world::{Moment, Said, World};
-use crate::fleet::FleetState;
+use crate::fleet::{FleetState, Leaving};
 
 pub(super) mod paint;
 mod pull;
@@ -403,7 +403,8 @@ impl MeshTask {
             Event::Left { member } => {
                 self.records.peer_down(member.machine);
                 self.flights.note_ended(member.machine, Some(now));
-                self.note(LocalKind::Left, member.machine, "left as it had said");
+                let how = self.how_left(member.machine);
+                self.note(LocalKind::Left, member.machine, how);
             }
             Event::Renew { generation } => self.renew(now, generation),
             Event::Hint { hint, .. } => return self.take_hint(now, hint),
@@ -526,6 +527,15 @@ impl MeshTask {
                     }
                 });
             }
+        }
+    }
+
+    /// How a machine took its leave, by what it said before.
+    fn how_left(&self, machine: MachineId) -> &'static str {
+        let said = self.said.get(&machine).and_then(|said| said.leaving);
+        match said {
+            Some(Leaving::Rebooting { .. }) => "restarts, as it had said",
+            Some(Leaving::ForGood) | None => "left as it had said",
         }
     }
 

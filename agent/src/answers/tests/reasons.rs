@@ -1,14 +1,17 @@
 //! What `explain` says.
 
+use std::collections::BTreeSet;
+
 use super::scene::Scene;
 use crate::answers::explain;
+use crate::answers::hand::cancel;
 use crate::answers::otherwise::otherwise;
 use crate::api::types::{CheckVerdict, DecisionRow, Explanation, OutcomeKind};
 use crate::api::{ApiError, ErrorKind};
 use crate::fleet::testing::{cattle, group};
 use crate::fleet::{
-    Check, Command, Diagnosis, GroupSpec, HealMode, MemberStatus, Outcome, PauseScope, Proposal,
-    Rule, StepResult, Turn, Verdict, Wait, Would,
+    Ask, Check, Command, DemandState, Diagnosis, GroupSpec, HealMode, MemberStatus, Orphan,
+    Outcome, PauseScope, Proposal, Rule, StepResult, Turn, Verdict, Wait, Would,
 };
 
 fn ask(scene: &Scene, subject: &str) -> Result<Explanation, ApiError> {
@@ -385,4 +388,57 @@ fn what_is_over_is_told_in_the_past() {
         told.ends_with("Nothing was done then, because rule `evidence` held: not now."),
         "{told}"
     );
+}
+
+#[test]
+fn an_orphan_is_explained_by_its_instance() {
+    let mut scene = Scene::new();
+    let now_ms = scene.fleet.now_ms;
+    scene.fleet.state.orphans.push(Orphan {
+        provisioner: "process".into(),
+        id: "p-1234".parse().unwrap(),
+        group: Some("db".into()),
+        op: None,
+        since_ms: now_ms - 60_000,
+    });
+    says(
+        &scene,
+        "p-1234",
+        &[
+            "Instance p-1234 of process",
+            "of group db",
+            "60 s ago: it is an orphan",
+        ],
+    );
+}
+
+#[test]
+fn an_order_that_has_begun_is_not_taken_back_and_says_how_far_it_is() {
+    let mut scene = Scene::new();
+    let (id, until_ms) = (scene.fleet.id("web-2"), scene.fleet.now_ms + 600_000);
+    scene.fleet.ok(Command::Ask(Box::new(Ask {
+        machine: id,
+        what: Would::Replace,
+        reason: "new kernel".into(),
+        until_ms,
+        forced: BTreeSet::new(),
+    })));
+    let new = scene.fleet.act(scene.fleet.replace(id, Diagnosis::Gone));
+    let op = scene.fleet.intent_of(new).op.clone();
+    let demands = &mut scene.fleet.state.demands;
+    let (number, demand) = demands.iter_mut().next().expect("it was ordered");
+    demand.state = DemandState::UnderWay { op };
+    let number = number.to_string();
+    for subject in ["web-2", &number, &format!("#{number}")] {
+        let error = scene
+            .look(|snapshot| cancel(snapshot, subject))
+            .unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Refused);
+        assert!(
+            error
+                .message
+                .contains("to replace web-2, has begun: now at step"),
+            "{error:?}"
+        );
+    }
 }

@@ -39,7 +39,7 @@ pub(super) async fn order(
     match ended.order.state {
         OrderState::Done => Ok(()),
         state => Err(Failure::other(format!(
-            "order {} to {} {} is {state}: {}",
+            "order {}, to {} {}: {state}: {}",
             ended.order.order, ended.order.what, ended.order.machine, ended.order.detail
         ))),
     }

@@ -28,7 +28,7 @@ impl FleetState {
             ..approval
         };
         self.approvals.insert(machine, approval);
-        let what = format!("approved{}, to {would} it", context.by_whom());
+        let what = format!("approved{}, to {}", context.by_whom(), would.of_it());
         let about = About::machine(machine, what).decided(id);
         self.note(context, EventKind::Approved, about);
         Ok(Reply::Done)
@@ -45,7 +45,8 @@ impl FleetState {
                 "it asked nobody".to_owned()
             }
             Some((newer, Outcome::AwaitApproval { would })) => {
-                format!("things have changed, and decision {newer} asks whether to {would} it")
+                let what = would.of_it();
+                format!("things have changed, and decision {newer} asks whether to {what}")
             }
             Some((newer, _)) => {
                 format!("things have changed, and what stands on record is decision {newer}")

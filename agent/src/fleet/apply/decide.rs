@@ -197,10 +197,14 @@ impl FleetState {
             Outcome::Hold { rule, detail, .. } => (EventKind::Held, format!("{rule}: {detail}")),
             Outcome::Observe { would } => (
                 EventKind::Observed,
-                format!("would {would} it: {}", proposal.cause),
+                format!("would {}: {}", would.of_it(), proposal.cause),
             ),
             Outcome::AwaitApproval { would } => {
-                let detail = format!("`muster approve {id}` to {would} it: {}", proposal.cause);
+                let detail = format!(
+                    "`muster approve {id}` to {}: {}",
+                    would.of_it(),
+                    proposal.cause
+                );
                 let earlier = self.earlier_approval(context, proposal, *would);
                 let earlier = earlier.map_or_else(String::new, |why| format!("; {why}"));
                 (EventKind::AwaitingApproval, detail + &earlier)

@@ -47,7 +47,8 @@ impl FleetState {
         };
         let left = span(until_ms.saturating_sub(context.now_ms));
         let detail = format!(
-            "order {id}: to {what} it, within {left}{force}{}{}",
+            "order {id}: to {}, within {left}{force}{}{}",
+            what.of_it(),
             context.by_whom(),
             because(&reason)
         );
@@ -158,7 +159,10 @@ impl FleetState {
             let left = span(demand.until_ms - context.now_ms);
             return Err(Refusal::Stale(format!("it has {left} left").into()));
         }
-        let detail = format!("order {id} to {} it was not let pass in time", demand.what);
+        let detail = format!(
+            "order {id} to {} was not let pass in time",
+            demand.what.of_it()
+        );
         self.end_demand(context, id, DemandEnd::Expired, EventKind::Expired, detail);
         Ok(Reply::Done)
     }

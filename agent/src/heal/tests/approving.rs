@@ -118,7 +118,7 @@ fn what_was_approved_is_not_done_to_a_machine_that_something_else_is_the_matter_
         let mode = checks.iter().find(|check| check.rule == Rule::Mode);
         let margin = mode.expect("asked").margin.to_string();
         assert!(
-            margin.contains("was to restart the workload of it as workload failed, not to"),
+            margin.contains("was to restart its workload as workload failed, not to"),
             "{margin}"
         );
         let why = format!("the approval of decision {decision} was to restart");
@@ -170,7 +170,7 @@ fn the_state_machine_asks_what_was_approved_too() {
         .fleet
         .refused(Command::Decide(vec![replace]))
         .to_string();
-    let why = format!("the approval of decision {decision} was to restart the workload of it");
+    let why = format!("the approval of decision {decision} was to restart its workload");
     assert!(refusal.contains(&why), "{refusal}");
     assert_eq!(world.fleet.state.group_intents(&group("web")).count(), 0);
 }
