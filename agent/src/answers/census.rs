@@ -115,7 +115,7 @@ pub(super) fn hold(
         Subject::Machine(id) => snapshot.name_of(*id),
         Subject::Group(_) => String::new(),
     };
-    let about = match (subject, concern.cause.diagnosis()) {
+    let about = match (subject, concern.cause.found()) {
         (Subject::Machine(_), Some(diagnosis)) => format!("{subject_name} ({diagnosis}): "),
         (Subject::Machine(_), None) => format!("{subject_name}: "),
         (Subject::Group(_), _) => String::new(),

@@ -264,11 +264,11 @@ pub(super) fn diagnosis(
 /// What was found when something was last decided about a machine that is not over.
 fn on_record_as(snapshot: &Snapshot<'_>, machine: &Machine) -> Option<Diagnosis> {
     let concern = snapshot.state.concerns.get(&Subject::Machine(machine.id));
-    let found = concern.and_then(|concern| concern.cause.diagnosis());
+    let found = concern.and_then(|concern| concern.cause.found());
     let ordered = || {
         let intent = snapshot.state.intents.get(machine.intent.as_ref()?)?;
         let decision = snapshot.decision(intent.decision)?;
-        decision.proposal.cause.diagnosis()
+        decision.proposal.cause.found()
     };
     match machine.phase {
         Phase::Retiring => found.or_else(ordered),

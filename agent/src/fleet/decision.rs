@@ -132,6 +132,8 @@ pub enum Cause {
         by: Option<Text>,
         /// Why, in their words.
         reason: Text,
+        /// How the machine was found to be.
+        found: Diagnosis,
     },
     /// A group has what it should have.
     Complete,
@@ -164,10 +166,19 @@ impl Cause {
         }
     }
 
+    /// How the machine was found to be, where something is the matter with it: also where that is not why anything was
+    /// decided.
+    pub fn found(&self) -> Option<Diagnosis> {
+        match self {
+            Self::Asked { found, .. } => Some(*found).filter(|found| !found.is_calm()),
+            other => other.diagnosis(),
+        }
+    }
+
     /// Whether two causes are the same to someone who asks whether anything is new: numbers and times aside.
     pub fn is_like(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
-            && self.diagnosis() == other.diagnosis()
+            && self.found() == other.found()
             && self.demand() == other.demand()
     }
 
@@ -199,6 +210,7 @@ impl fmt::Display for Cause {
                 what,
                 by,
                 reason,
+                ..
             } => {
                 write!(f, "order {demand} by hand, to {}", what.of_it())?;
                 if let Some(by) = by {

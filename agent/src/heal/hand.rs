@@ -76,6 +76,7 @@ fn one(draft: &mut Draft<'_>, id: DemandId, demand: &Demand) {
         what: demand.what,
         by: demand.by.clone(),
         reason: demand.reason.clone(),
+        found: finding.diagnosis,
     };
     let (subject, evidence) = (
         Subject::Machine(machine.id),

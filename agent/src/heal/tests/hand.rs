@@ -92,6 +92,22 @@ fn what_a_rule_holds_stands_with_its_margin_until_it_lets_go() {
 }
 
 #[test]
+fn how_a_machine_is_stays_known_while_an_order_about_it_waits() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    let (one, two) = (world.id("web-1"), world.id("web-2"));
+    ask(&mut world, one, Would::Treat(Rung::Reboot), &[]);
+    ask(&mut world, two, Would::Replace, &[]);
+    let found = |world: &World| world.concern(two).expect("it waits").cause.found();
+    assert_eq!(found(&world), None, "nothing is the matter with it");
+    world.kill("web-2");
+    world.settle();
+    assert_eq!(found(&world), Some(Diagnosis::Gone));
+    world.revive(two);
+    world.settle();
+    assert_eq!(found(&world), None);
+}
+
+#[test]
 fn what_is_not_let_pass_in_time_expires_and_leaves_nothing_behind() {
     let mut world = World::new(&[cattle("web", 3)]);
     let (one, two) = (world.id("web-1"), world.id("web-2"));
