@@ -130,6 +130,9 @@ fn let_pass_by(turn: Turn) -> &'static str {
         Turn::Flavor => "a flavor that this version knows would have let it pass",
         Turn::OtherWell => "another machine of the group that is well would have let it pass",
         Turn::Proof => "a provisioner that can prove the old machine off would have let it pass",
+        Turn::ProofOrLease => {
+            "a provisioner that can prove the old machine off, or a lease that it runs under, would have let it pass"
+        }
         Turn::Forgetting => {
             "a machine that a provisioner made, and can prove off, would have passed"
         }

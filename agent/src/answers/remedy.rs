@@ -106,7 +106,7 @@ fn what_lets_go(turn: Turn) -> &'static str {
             "It ends when another machine of the group is well. Until then this one may be all that is left of its \
              data."
         }
-        Turn::Proof => {
+        Turn::Proof | Turn::ProofOrLease => {
             "It ends when the old machine is proved off, or can be, so that two copies never run: mend what keeps its \
              provisioner from that, have it stop or destroy the machine, or start the machine again."
         }

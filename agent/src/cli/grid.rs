@@ -109,25 +109,6 @@ impl Grid {
     }
 }
 
-/// Text in a tone, broken between words where the terminal is narrower.
-pub(crate) fn paragraph(paint: Paint, tone: Tone, text: &str) -> String {
-    let Some(width) = paint.width() else {
-        return paint.tone(tone, text);
-    };
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.force_no_tty();
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(width);
-    table.add_row([clean(text)]);
-    if let Some(column) = table.column_mut(0) {
-        column.set_padding((0, 0));
-    }
-    let lines = table.trim_fmt();
-    let lines: Vec<_> = lines.lines().map(|line| paint.tone(tone, line)).collect();
-    lines.join("\n")
-}
-
 /// A cell in the usual tone.
 pub(crate) fn plain(text: impl ToString) -> (Tone, String) {
     (Tone::Plain, text.to_string())
@@ -183,19 +164,6 @@ mod tests {
             Some("        are needed for anything to be")
         );
         assert_eq!(lines(20), 2, "that would be too narrow to be read");
-    }
-
-    #[test]
-    fn a_paragraph_is_broken_between_words() {
-        let paint = Paint::default().within(Some(10));
-        assert_eq!(
-            paragraph(paint, Tone::Bold, "nothing is done, as yet"),
-            "nothing is\ndone, as\nyet"
-        );
-        assert_eq!(
-            paragraph(Paint::default(), Tone::Bold, "as it is"),
-            "as it is"
-        );
     }
 
     #[test]

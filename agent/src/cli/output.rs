@@ -139,6 +139,14 @@ impl Paint {
         self.color
     }
 
+    /// Text for people with its lines broken between words, where the terminal is narrower.
+    pub(crate) fn fold(self, text: &str) -> String {
+        match self.width {
+            Some(width) => broken(text, usize::from(width)),
+            None => text.to_owned(),
+        }
+    }
+
     /// Text in a tone, harmless to the terminal whoever wrote it.
     pub(crate) fn tone(self, tone: Tone, text: impl AsRef<str>) -> String {
         let text = clean(text.as_ref());
@@ -154,6 +162,40 @@ impl Paint {
             Tone::Bad => text.with(Color::Red).to_string(),
         }
     }
+}
+
+/// Text whose lines are no longer than so many characters, as far as there are spaces to break them at. Colours take no
+/// room.
+fn broken(text: &str, width: usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let mut column = 0;
+        for (at, word) in line.split(' ').enumerate() {
+            let room = visible(word);
+            if at > 0 && column > 0 && room > 0 && column + 1 + room > width {
+                out.truncate(out.trim_end_matches(' ').len());
+                out.push('\n');
+                column = 0;
+            } else if at > 0 {
+                out.push(' ');
+                column += 1;
+            }
+            out.push_str(word);
+            column += room;
+        }
+    }
+    out
+}
+
+/// How many columns a word takes: its characters, without those that only set colours.
+fn visible(word: &str) -> usize {
+    let mut escaped = false;
+    let shown = word.trim_end_matches('\n').chars().filter(|character| {
+        let hidden = escaped || *character == '\x1b';
+        escaped = hidden && *character != 'm';
+        !hidden
+    });
+    shown.count()
 }
 
 /// The text without control characters: names and messages come from other machines, and must not move the cursor or
@@ -178,6 +220,23 @@ mod tests {
         assert_eq!(
             paint.tone(Tone::Bad, "a\x1b[2Jb\nc\u{9b}d"),
             "a\u{fffd}[2Jb c\u{fffd}d"
+        );
+    }
+
+    #[test]
+    fn long_lines_are_broken_between_words_and_colours_take_no_room() {
+        let text = "nothing is done, as yet\n  as it is\n\nNAME     WHAT\n";
+        assert_eq!(
+            broken(text, 10),
+            "nothing is\ndone, as\nyet\n  as it is\n\nNAME\nWHAT\n"
+        );
+        assert_eq!(
+            broken("\x1b[38;5;9mnothing\x1b[39m is", 10),
+            "\x1b[38;5;9mnothing\x1b[39m is"
+        );
+        assert_eq!(
+            broken("without-any-space-at-all", 10),
+            "without-any-space-at-all"
         );
     }
 

@@ -114,6 +114,8 @@ pub enum Turn {
     NoLease,
     /// It held. A provisioner that can prove it off turns it.
     Proof,
+    /// It held. A provisioner that can prove it off turns it, and so does a lease.
+    ProofOrLease,
     /// It held: no provisioner made the machine. Forgetting it is what is left.
     Forgetting,
 }

@@ -121,7 +121,7 @@ fn a_hold_names_its_rule_its_margin_and_what_ends_it() {
         (Rule::Correlation, Turn::CanaryWell, "the others follow"),
         (Rule::WorkloadQuorum, Turn::MoreWell(1), "more members"),
         (Rule::LastGoodReplica, Turn::OtherWell, "another machine"),
-        (Rule::Fence, Turn::Proof, "proved off, or can be"),
+        (Rule::Fence, Turn::ProofOrLease, "proved off, or can be"),
         (Rule::Fence, Turn::Forgetting, "`muster forget web-1`"),
     ];
     for (rule, turn, ends) in holds {

@@ -27,10 +27,10 @@ pub(super) async fn run(context: &Context<'_>, args: EventsArgs) -> Result<(), F
         if events.items.is_empty() && !none_asked_for {
             return context.out.text("nothing happened in that time");
         }
-        return events
-            .items
-            .iter()
-            .try_for_each(|event| context.out.text(&show::event(event, &context.out)));
+        return events.items.iter().try_for_each(|event| {
+            let line = show::event(event, &context.out);
+            context.out.text(&context.out.paint.fold(&line))
+        });
     }
     let mut items = events.items.iter();
     items.try_for_each(|event| context.out.json(event))

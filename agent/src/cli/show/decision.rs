@@ -1,6 +1,6 @@
 //! `muster explain`, `decisions` and `events`.
 
-use super::super::grid::{Grid, bold, dim, maybe, paragraph, plain};
+use super::super::grid::{Grid, bold, dim, maybe, plain};
 use super::super::output::{Output, Tone};
 use super::super::time;
 use super::{answered, diagnosis_tone, heading, pairs};
@@ -66,8 +66,7 @@ pub(crate) fn outcome(outcome: &Outcome) -> (Tone, String) {
 
 /// Why something was done or wasn't.
 pub(in crate::cli) fn explanation(explanation: &Explanation, out: &Output) -> String {
-    let summary = paragraph(out.paint, Tone::Bold, &explanation.summary);
-    let mut text = format!("{summary}\n");
+    let mut text = format!("{}\n", out.paint.tone(Tone::Bold, &explanation.summary));
     let (full, earlier) = explanation
         .decisions
         .split_at(explanation.decisions.len().min(SHOWN_IN_FULL));
@@ -89,7 +88,8 @@ pub(in crate::cli) fn explanation(explanation: &Explanation, out: &Output) -> St
         }
     }
     text.push('\n');
-    text + &answered(&explanation.answer, out)
+    text += &answered(&explanation.answer, out);
+    out.paint.fold(&text)
 }
 
 /// One decision in full.

@@ -61,7 +61,7 @@ pub(in crate::cli) fn status(status: &Status, out: &Output) -> String {
     text += &orphans(&status.orphans, out);
     text += &quarantine(&status.quarantine, out);
     text += &answered(&status.as_of, out);
-    text
+    out.paint.fold(&text)
 }
 
 fn members(counts: MemberCounts, out: &Output) -> String {

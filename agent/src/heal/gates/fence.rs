@@ -28,7 +28,7 @@ pub(super) fn fence(question: &Question<'_>) -> Gate {
                 machine.name
             ),
         )
-        .turned_by(what_lets_go(made));
+        .turned_by(if made { Turn::Proof } else { Turn::Forgetting });
     }
     match (proof, machine.lease) {
         (Ok(()), None) => {
@@ -46,7 +46,11 @@ pub(super) fn fence(question: &Question<'_>) -> Gate {
                 format!("{why}; but it runs under a lease, and its successor is made {over}");
             Gate::pass(rule, margin).turned_by(Turn::NoLease)
         }
-        (Err(why), None) => Gate::hold(rule, why).turned_by(what_lets_go(made)),
+        (Err(why), None) => Gate::hold(rule, why).turned_by(if made {
+            Turn::ProofOrLease
+        } else {
+            Turn::Forgetting
+        }),
     }
 }
 
@@ -87,11 +91,6 @@ fn provable(question: &Question<'_>, machine: &Machine) -> (bool, Result<(), Str
         (proof, _) => proof,
     };
     (made, proof)
-}
-
-/// What lets it pass: a proof, unless nobody is there who could give one.
-fn what_lets_go(made: bool) -> Turn {
-    if made { Turn::Proof } else { Turn::Forgetting }
 }
 
 fn over(terms: LeaseTerms) -> String {

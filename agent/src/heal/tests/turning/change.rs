@@ -9,7 +9,7 @@ use crate::heal::testing::World;
 use crate::heal::timing::{RETURN_MS, WORKLOAD_STANDS_MS};
 
 /// One of each kind.
-pub(super) const KINDS: [Turn; 43] = [
+pub(super) const KINDS: [Turn; 44] = [
     Turn::AnyAnswer,
     Turn::Unheard,
     Turn::Joining,
@@ -52,6 +52,7 @@ pub(super) const KINDS: [Turn; 43] = [
     Turn::NoProof,
     Turn::NoLease,
     Turn::Proof,
+    Turn::ProofOrLease,
     Turn::Forgetting,
 ];
 
@@ -147,7 +148,9 @@ fn of_machine(world: &mut World, id: MachineId, check: &Check, turn: Turn) {
             let decision = world.concern(id).expect("it waits").decision;
             world.fleet.ok(Command::Approve { decision });
         }
-        Turn::NoProof | Turn::NoLease | Turn::Proof => fence(world, id, turn),
+        Turn::NoProof | Turn::NoLease | Turn::Proof | Turn::ProofOrLease => {
+            fence(world, id, turn);
+        }
         Turn::Unrest | Turn::Rest | Turn::Unproved | Turn::Sooner | Turn::Later(_) | Turn::Disk => {
             time(world, id, check, turn)
         }
@@ -244,9 +247,14 @@ fn way(world: &mut World, id: MachineId, rung: Rung, can: bool) {
 }
 
 fn fence(world: &mut World, id: MachineId, turn: Turn) {
-    if turn == Turn::NoLease {
-        machine(world, id).lease = None;
-        return;
+    let terms = LeaseTerms {
+        lease_ms: 10_000,
+        stop_ms: 3_000,
+    };
+    match turn {
+        Turn::NoLease => return machine(world, id).lease = None,
+        Turn::ProofOrLease => return machine(world, id).lease = Some(terms),
+        _ => {}
     }
     world.say(id, ProviderWord::Running);
     provider(world, id).can_prove_off = turn == Turn::Proof;

@@ -13,7 +13,7 @@ use crate::heal::timing::{MOMENT_MS, MOVING_MS};
 type Make = fn() -> (World, Subject);
 
 /// All of them, with their names.
-pub(super) const ALL: [(&str, Make); 47] = [
+pub(super) const ALL: [(&str, Make); 48] = [
     ("a machine is gone", gone),
     ("a pet is gone", pet_gone),
     ("a pet is silent", pet_silent),
@@ -67,6 +67,10 @@ pub(super) const ALL: [(&str, Make); 47] = [
     ("nothing else is well", mutation::last_good),
     ("a pet that can't be proved off", mutation::unprovable),
     ("a pet that nobody made", nobodys_pet),
+    (
+        "a pet that was not there when the log was recovered",
+        unaccounted,
+    ),
 ];
 
 fn about(world: World, id: MachineId) -> (World, Subject) {
@@ -111,6 +115,14 @@ fn leased_silent() -> (World, Subject) {
         machine: world.id("db-1"),
         terms: Some(terms),
     });
+    (world, subject)
+}
+
+fn unaccounted() -> (World, Subject) {
+    let (mut world, subject) = leased_silent();
+    let (id, now_ms) = (world.id("db-1"), world.now_ms());
+    let machine = world.fleet.state.machines.get_mut(&id).expect("there");
+    machine.unaccounted_ms = Some(now_ms);
     (world, subject)
 }
 
