@@ -212,7 +212,7 @@ fn approve(snapshot: &Snapshot<'_>, subject: &str) -> Order {
         .state
         .is_approved(machine, &approval, snapshot.now_ms)
     {
-        format!("to {what} was approved before; it is done once it passes every rule")
+        format!("it was approved before to {what}; that is done once it passes every rule")
     } else {
         format!("decision {decision} is approved: to {what}, if that still passes every rule")
     };

@@ -9,6 +9,9 @@ use serde::Serialize;
 use super::args::ColorWhen;
 use super::failure::Failure;
 
+/// Nothing can be laid out on a terminal that is narrower than so many columns.
+const WIDTH_MIN: u16 = 20;
+
 /// Where answers go, and in what form.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
@@ -53,6 +56,8 @@ impl Output {
         let terminal = io::stdout().is_terminal();
         let size = terminal.then(crossterm::terminal::size);
         let width = size.and_then(Result::ok).map(|(width, _)| width);
+        // Some terminals don't know, and say 0.
+        let width = width.filter(|width| *width >= WIDTH_MIN);
         let paint = Paint::new(color, terminal).within(width);
         if paint.color {
             // crossterm heeds NO_COLOR by itself, and `--color always` outranks it.

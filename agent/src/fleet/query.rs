@@ -246,6 +246,14 @@ impl FleetState {
         else {
             return None;
         };
+        // What was done since, or was over, was that failure; another one is asked about anew.
+        let later = self.decisions.iter().rev().take_while(|one| one.id > id);
+        let mut about = later.filter(|one| one.proposal.subject == asked.subject);
+        let ends =
+            |one: &Decision| matches!(one.proposal.outcome, Outcome::Act { .. } | Outcome::Clear);
+        if about.any(ends) {
+            return None;
+        }
         let concern = self.concern(*machine)?;
         let asks_the_same = match concern.outcome {
             Outcome::AwaitApproval { would: now } => now == *would,

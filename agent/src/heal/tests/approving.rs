@@ -202,6 +202,26 @@ fn a_number_stays_good_while_the_same_is_found_and_would_be_done() {
 }
 
 #[test]
+fn a_number_of_an_earlier_failure_is_not_good_for_the_next() {
+    let mut world = World::new(&[asking(8)]);
+    let id = world.kill("web-1");
+    world.settle();
+    let (decision, _) = waits(&world, id).expect("it waits");
+    world.revive(id);
+    world.settle();
+    world.kill("web-1");
+    world.begin_anew();
+    world.settle();
+    world.assert_held(id, Rule::Settled, "begun to watch");
+    assert_eq!(world.fleet.state.awaits_approval(id), None);
+    let refusal = world.fleet.refused(Command::Approve { decision });
+    assert!(
+        refusal.to_string().contains("things have changed"),
+        "{refusal}"
+    );
+}
+
+#[test]
 fn what_asked_nobody_or_is_over_can_not_be_approved() {
     let mut world = World::new(&[asking(8)]);
     let id = world.kill("web-1");
