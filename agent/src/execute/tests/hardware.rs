@@ -239,6 +239,10 @@ async fn hardware_that_failed_is_left_out_whoever_had_its_machine_replaced() {
             what: Would::Replace,
             by: None,
             reason: "a test".into(),
+            found: match fails {
+                true => Diagnosis::Unreachable,
+                false => Diagnosis::Healthy,
+            },
         };
         let status = if fails {
             MemberStatus::Down
