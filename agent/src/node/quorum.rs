@@ -13,7 +13,7 @@ use crate::fleet::{FleetState, span};
 const LEADER_SILENCE_MAX_MS: u64 = 20_000;
 
 /// What one machine knows of who can act.
-pub(super) struct Sight<'a> {
+pub(crate) struct Sight<'a> {
     /// Its copy of the fleet's state.
     pub state: &'a FleetState,
     /// Who has a seat.
@@ -31,7 +31,7 @@ pub(super) struct Sight<'a> {
 }
 
 /// Says whether the fleet can act, and why or why not.
-pub(super) fn judge(sight: &Sight<'_>) -> QuorumView {
+pub(crate) fn judge(sight: &Sight<'_>) -> QuorumView {
     match obstacle(sight) {
         Some(obstacle) => QuorumView {
             ok: false,

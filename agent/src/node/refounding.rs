@@ -32,7 +32,7 @@ pub(super) use founding::record;
 pub(super) mod answers;
 mod asking;
 mod assess;
-pub(super) mod ballots;
+pub(crate) mod ballots;
 mod disk;
 mod founding;
 mod lost;

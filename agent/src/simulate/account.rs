@@ -49,6 +49,9 @@ pub struct Report {
     pub spending: BTreeMap<String, Spending>,
     /// How each group stands at the end.
     pub groups: Vec<GroupEnd>,
+    /// Why nobody leads at the end, in the words of a machine that runs; absent while somebody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nobody_leads: Option<String>,
     /// How often another machine began to lead.
     pub leader_changes: u32,
     /// Machines that were well and were taken for dead by one that was well.
@@ -120,8 +123,8 @@ impl Times {
 /// How often a rule held.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Holds {
-    /// Decisions on record that it held.
-    pub decisions: u64,
+    /// How often: decisions on record, and, while nobody could put one on record, groups that machines said it of.
+    pub times: u64,
     /// What it said first.
     pub example: String,
 }
@@ -260,7 +263,7 @@ impl Account {
 
     pub(super) fn held(&mut self, rule: Rule, detail: &str) {
         let holds = self.holds.entry(rule).or_default();
-        holds.decisions += 1;
+        holds.times += 1;
         if holds.example.is_empty() {
             detail.clone_into(&mut holds.example);
         }
@@ -303,6 +306,7 @@ impl Account {
                 .map(|(id, spent)| (id.to_string(), spent))
                 .collect(),
             groups: ended.groups,
+            nobody_leads: ended.nobody_leads,
             leader_changes: self.leader_changes,
             wrong_deaths: ended.wrong_deaths,
             violations: ended.violations,
@@ -318,6 +322,7 @@ pub(super) struct Ended {
     pub(super) machines: usize,
     pub(super) length_ms: u64,
     pub(super) groups: Vec<GroupEnd>,
+    pub(super) nobody_leads: Option<String>,
     pub(super) wrong_deaths: usize,
     pub(super) violations: Vec<Violation>,
 }

@@ -22,6 +22,7 @@ use muster_mesh::identity::MachineId;
 use serde::Serialize;
 
 use crate::answers::Snapshot;
+use crate::api::types::Status;
 use crate::fleet::{Envelope, FleetState, Intent, OperationId, Place, Reply, Rule, Step};
 use crate::heal::{Plan, Situation};
 
@@ -64,18 +65,30 @@ pub(crate) enum Sight<'a> {
         age_ms: u64,
         /// What its copy should be, where it follows a leader.
         present: Option<&'a FleetState>,
+        /// How long nobody has been able to lead, in milliseconds; `None` while somebody is.
+        leaderless_ms: Option<u64>,
     },
     /// It is over, and so long ago the last thing went wrong.
     Ended {
         /// The state at the end.
         state: &'a FleetState,
-        /// How long nothing has gone wrong any more, in milliseconds.
+        /// What is so while nobody can lead; `None` while somebody does.
+        leaderless: Option<Leaderless<'a>>,
+        /// How long nothing has gone wrong any more and the same has led, or nobody, in milliseconds.
         calm_ms: u64,
         /// Machines of the roster that do not work.
         broken: &'a [MachineId],
         /// When it ended, in milliseconds since 1970.
         now_ms: u64,
     },
+}
+
+/// A fleet that nobody leads.
+pub(crate) struct Leaderless<'a> {
+    /// What a machine says that runs; `None` where none does.
+    pub(crate) said: Option<&'a Status>,
+    /// The most machines of the roster that somebody hears who could go on with them, and how many there are.
+    pub(crate) company: (usize, usize),
 }
 
 /// A call to the provider that does something, with what is really so.

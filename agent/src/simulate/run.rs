@@ -7,7 +7,9 @@ mod hands;
 mod lead;
 mod leases;
 mod reader;
+mod refounding;
 mod seen;
+mod standstill;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -18,14 +20,15 @@ use sha2::{Digest, Sha256};
 
 use super::account::{Account, Ended, GroupEnd, Report};
 use super::cloud::Cloud;
-use super::invariants::{Sight, Watch};
+use super::invariants::{Leaderless, Sight, Watch};
 use super::mesh::Mesh;
 use super::random::Random;
 use super::scenario::Scenario;
+use crate::api::types::Status;
 use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
-    Action, Cause, Command, Envelope, FleetState, InstanceId, IntentState, Machine, OperationId,
-    Outcome, Progress, Proposal, Reply, Subject,
+    Action, Cause, Command, Envelope, FleetState, Group, GroupId, InstanceId, IntentState, Machine,
+    OperationId, Outcome, Progress, Proposal, Reply, Subject,
 };
 
 use clocks::Clocks;
@@ -34,6 +37,8 @@ use hands::Errand;
 use lead::Lead;
 use leases::Leases;
 use reader::Reader;
+use refounding::Founding;
+use standstill::Standstill;
 
 /// A leader looks so soon after news, in milliseconds: what comes together is looked at together.
 const DEBOUNCE_MS: u64 = 20;
@@ -92,6 +97,8 @@ pub(super) struct Run<'a> {
     mesh: Mesh,
     cloud: Cloud,
     lead: Lead,
+    founding: Founding,
+    standstill: Standstill,
     leases: Leases,
     clocks: Clocks,
     reader: Reader,
@@ -174,6 +181,8 @@ impl Run<'_> {
             }
             Happening::Tick => {
                 self.tick();
+                self.refound();
+                self.tell_standstill();
                 self.renew_leases();
                 self.read();
                 self.schedule(self.now_ms + SECOND_MS, Happening::Tick);
@@ -377,6 +386,18 @@ impl Run<'_> {
             && self.mesh.is_running(machine.id)
     }
 
+    /// The most machines of the roster that a former coordinator hears and that keep what they promise, and how many there are.
+    fn most_company(&self) -> (usize, usize) {
+        let electors = || self.state.electors().map(|machine| machine.id);
+        let promise = |me: MachineId| {
+            electors()
+                .filter(move |other| self.mesh.hears(me, *other) && !self.full.contains(other))
+        };
+        let founders = electors().filter(|me| self.founding.may_found(*me) && self.votes(*me));
+        let most = founders.map(|me| promise(me).count()).max();
+        (most.unwrap_or(0), electors().count())
+    }
+
     fn close(mut self, machines: usize, length_ms: u64) -> Report {
         let of_groups = self
             .state
@@ -387,15 +408,20 @@ impl Run<'_> {
             .filter(|machine| !self.works(machine))
             .map(|machine| machine.id)
             .collect();
-        let calm_ms = if self.active.is_empty() && self.lead.leader.is_some() {
+        let calm_ms = if self.active.is_empty() {
             self.now_ms
                 .saturating_sub(self.last_wrong_ms.max(self.lead.since_ms))
         } else {
             0
         };
         let at_ms = self.elapsed_ms();
+        let said = self.somebody_says();
         let sight = Sight::Ended {
             state: &self.state,
+            leaderless: self.leaderless_ms().is_some().then(|| Leaderless {
+                said: said.as_ref(),
+                company: self.most_company(),
+            }),
             calm_ms,
             broken: &broken,
             now_ms: self.state.clock_ms.max(self.now_ms),
@@ -407,26 +433,35 @@ impl Run<'_> {
         self.trace.update(self.mesh.trace().to_be_bytes());
         self.trace.update(self.state.to_snapshot());
         let trace = data_encoding::HEXLOWER.encode(&self.trace.clone().finalize()[..8]);
-        let groups = self.groups();
+        let holding = said.filter(|_| self.leaderless_ms().is_some());
+        let groups = self.groups(holding.as_ref());
+        let nobody_leads = holding.and_then(|said| Some(said.holds.first()?.detail.clone()));
         self.account.close(Ended {
             seed: self.scenario.seed,
             trace,
             machines,
             length_ms,
             groups,
+            nobody_leads,
             wrong_deaths: self.mesh.wrong_deaths(),
             violations: self.watch.violations,
         })
     }
 
-    fn groups(&self) -> Vec<GroupEnd> {
-        let end = |(id, group): (&crate::fleet::GroupId, &crate::fleet::Group)| {
+    /// How the groups stand; `holding` is what a machine says where nobody leads.
+    fn groups(&self, holding: Option<&Status>) -> Vec<GroupEnd> {
+        let waits = |id: &GroupId| {
+            let mut groups = holding.into_iter().flat_map(|said| &said.groups);
+            groups.any(|group| group.id == id.as_str() && !group.holds.is_empty())
+        };
+        let end = |(id, group): (&GroupId, &Group)| {
             let machines = || self.state.group_machines(id);
             let concerned = |machine: &&Machine| {
                 let concern = self.state.concern(machine.id);
-                machine.intent.is_none()
+                let held = machine.intent.is_none()
                     && concern
-                        .is_some_and(|concern| !matches!(concern.outcome, Outcome::Act { .. }))
+                        .is_some_and(|concern| !matches!(concern.outcome, Outcome::Act { .. }));
+                held || waits(id) && !self.works(machine)
             };
             GroupEnd {
                 id: id.to_string(),

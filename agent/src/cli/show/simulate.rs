@@ -127,9 +127,9 @@ fn times(grid: &mut Grid, what: &str, times: Times) {
 }
 
 fn holds(report: &Report, out: &Output) -> String {
-    let mut grid = Grid::new(out.paint, &["RULE", "DECISIONS", "AS IN"]).right(1);
+    let mut grid = Grid::new(out.paint, &["RULE", "TIMES", "AS IN"]).right(1);
     for (rule, holds) in &report.holds {
-        grid.row([bold(rule), plain(holds.decisions), plain(&holds.example)]);
+        grid.row([bold(rule), plain(holds.times), plain(&holds.example)]);
     }
     heading("HOLDS", out) + &grid.render("no rule held anything")
 }
@@ -178,7 +178,13 @@ fn groups(report: &Report, out: &Output) -> String {
             plain(group.held),
         ]);
     }
-    heading("AT THE END", out) + &grid.render("no groups")
+    let mut text = heading("AT THE END", out) + &grid.render("no groups");
+    if let Some(why) = &report.nobody_leads {
+        let line = format!("nobody leads, so nothing is done: {why}");
+        text.push_str(&out.paint.tone(Tone::Bad, line));
+        text.push('\n');
+    }
+    text
 }
 
 /// Many simulations.

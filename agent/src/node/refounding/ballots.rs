@@ -18,11 +18,11 @@ use crate::node::authority::Ballot;
 
 /// Which machines may acknowledge, as a short number that differs where they differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(in crate::node) struct RosterMark(pub [u8; 16]);
+pub(crate) struct RosterMark(pub [u8; 16]);
 
 /// What one machine says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::node) struct Stand {
+pub(crate) struct Stand {
     /// The log that its copy is of.
     pub generation: LogGeneration,
     /// How far its copy is.
@@ -54,7 +54,7 @@ impl Stand {
 
 /// Why the log is not founded anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::node) enum Hold {
+pub(crate) enum Hold {
     /// There is a later log already.
     Outlived(LogGeneration),
     /// Too few machines of a roster agree.
@@ -96,19 +96,16 @@ impl fmt::Display for Hold {
 }
 
 /// The rosters that count, by their marks.
-pub(in crate::node) type Rosters = BTreeMap<RosterMark, BTreeSet<MachineId>>;
+pub(crate) type Rosters = BTreeMap<RosterMark, BTreeSet<MachineId>>;
 
 /// What the machines that answered say.
-pub(in crate::node) type Stands = BTreeMap<MachineId, Stand>;
+pub(crate) type Stands = BTreeMap<MachineId, Stand>;
 
 /// Whether more than half of every roster is in `agreeing`.
 ///
 /// # Errors
 /// With the roster that lacks most.
-pub(in crate::node) fn majority(
-    rosters: &Rosters,
-    agreeing: &BTreeSet<MachineId>,
-) -> Result<(), Hold> {
+pub(crate) fn majority(rosters: &Rosters, agreeing: &BTreeSet<MachineId>) -> Result<(), Hold> {
     let counts = rosters.values().map(|roster| {
         let have = roster.intersection(agreeing).count();
         (have, roster.len())
@@ -126,7 +123,7 @@ pub(in crate::node) fn majority(
 ///
 /// # Errors
 /// Why it must not be tried.
-pub(in crate::node) fn next_generation(
+pub(crate) fn next_generation(
     ours: LogGeneration,
     rosters: &Rosters,
     stands: &Stands,

@@ -16,6 +16,7 @@ impl Invariant for AnyMemberAnswers {
             snapshot,
             age_ms,
             present,
+            ..
         } = sight
         else {
             return Ok(());

@@ -1,9 +1,11 @@
 //! Invariant 8: limits are right by default. When nothing goes wrong any more, the fleet becomes what was declared, or
 //! says which rule keeps it from that.
 
-use super::{Invariant, Sight};
+use std::collections::BTreeSet;
+
+use super::{Invariant, Leaderless, Sight};
 use crate::fleet::limits::{HOUR_MS, MINUTE_MS};
-use crate::fleet::{FleetState, Subject};
+use crate::fleet::{FleetState, GroupId, Machine, Subject};
 
 /// What a mesh, a leader and a boot may take after the last fault, besides what the budget makes wait.
 const ALLOWANCE_MS: u64 = 30 * MINUTE_MS;
@@ -21,6 +23,7 @@ impl Invariant for LimitsAreRight {
             calm_ms,
             broken,
             now_ms,
+            leaderless,
         } = sight
         else {
             return Ok(());
@@ -33,23 +36,27 @@ impl Invariant for LimitsAreRight {
         if *calm_ms < ALLOWANCE_MS + 2 * slowest_ms.unwrap_or(0) {
             return Ok(());
         }
+        let Some(waits) = groups_that_wait(leaderless.as_ref())? else {
+            return Ok(());
+        };
+        let waits = |id: &GroupId| waits.contains(id.as_str());
         for machine in *broken {
-            let told = state.concerns.contains_key(&Subject::Machine(*machine))
+            let group = state.machines.get(machine).and_then(Machine::group);
+            let told = group.is_some_and(waits)
+                || state.concerns.contains_key(&Subject::Machine(*machine))
                 || explained(state, *now_ms);
             let busy = state
                 .machines
                 .get(machine)
                 .is_some_and(|known| known.intent.is_some());
-            let declared = state
-                .machines
-                .get(machine)
-                .and_then(|known| known.group())
-                .is_some_and(|group| state.groups.contains_key(group));
+            let declared = group.is_some_and(|group| state.groups.contains_key(group));
             if declared && !told && !busy {
                 return Err(format!("{machine} does not work, and nobody says so"));
             }
         }
-        for intent in state.open_intents() {
+        // What is under way waits for a leader, too.
+        let open = state.open_intents().filter(|_| leaderless.is_none());
+        for intent in open {
             if now_ms.saturating_sub(intent.opened_ms) > 2 * HOUR_MS {
                 return Err(format!(
                     "{} has been under way for more than two hours",
@@ -58,7 +65,8 @@ impl Invariant for LimitsAreRight {
             }
         }
         for (id, group) in &state.groups {
-            let told = state.concerns.contains_key(&Subject::Group(id.clone()))
+            let told = waits(id)
+                || state.concerns.contains_key(&Subject::Group(id.clone()))
                 || explained(state, *now_ms);
             let busy = state.group_intents(id).next().is_some();
             if state.existing(id) != group.desired() && !told && !busy {
@@ -71,6 +79,30 @@ impl Invariant for LimitsAreRight {
         }
         Ok(())
     }
+}
+
+/// The groups that wait because nobody leads, in the words of a machine that runs; `None` where no machine is left to say it.
+///
+/// # Errors
+/// When somebody could lead, or nobody says why nobody does.
+fn groups_that_wait<'a>(
+    leaderless: Option<&Leaderless<'a>>,
+) -> Result<Option<BTreeSet<&'a str>>, String> {
+    let Some(Leaderless { said, company }) = leaderless else {
+        return Ok(Some(BTreeSet::new()));
+    };
+    let (heard, of) = company;
+    if heard * 2 > *of {
+        return Err(format!(
+            "{heard} of {of} machines hear a former coordinator, and nobody leads"
+        ));
+    }
+    let Some(said) = said else { return Ok(None) };
+    if said.quorum || said.holds.is_empty() {
+        return Err("nobody leads, and nobody says so".to_owned());
+    }
+    let waiting = said.groups.iter().filter(|group| !group.holds.is_empty());
+    Ok(Some(waiting.map(|group| group.id.as_str()).collect()))
 }
 
 /// Whether a group waits because its orders failed.

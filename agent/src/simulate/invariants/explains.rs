@@ -1,10 +1,16 @@
 //! Invariant 6: doubt holds, loudly. Whatever is the matter is acted on, or on record with the rule that holds.
 
 use super::{Invariant, Sight};
+use crate::answers::{Snapshot, status};
+use crate::api::types::{MachineState, MachineRow};
+use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
     Allocation, Command, FleetState, Group, Machine, Outcome, Phase, Proposal, Rule, Subject,
 };
 use crate::heal::Plan;
+
+/// Whoever is asked knows that nobody leads when nobody has for so long, in milliseconds.
+const STANDSTILL_MS: u64 = 25 * SECOND_MS;
 
 pub(super) struct DoubtHoldsLoudly;
 
@@ -19,6 +25,11 @@ impl Invariant for DoubtHoldsLoudly {
                 plan.proposals.iter().try_for_each(explains_itself)?;
                 nothing_is_passed_over(state, plan)
             }
+            Sight::Answered {
+                snapshot,
+                leaderless_ms: Some(ms),
+                ..
+            } if *ms >= STANDSTILL_MS => says_that_nobody_leads(snapshot, *ms),
             _ => Ok(()),
         }
     }
@@ -95,6 +106,32 @@ fn nothing_is_passed_over(state: &FleetState, plan: &Plan) -> Result<(), String>
                 "{} is {} and nobody says why nothing is done",
                 machine.name, finding.diagnosis
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Without a leader nothing gets on record: whoever is asked says that the fleet can't act, and so for each group in which a
+/// machine is missing.
+fn says_that_nobody_leads(snapshot: &Snapshot<'_>, ms: u64) -> Result<(), String> {
+    let status = status(snapshot).map_err(|error| error.to_string())?;
+    let silent = |what: &str| {
+        let name = snapshot.name;
+        Err(format!("nobody has led for {ms} ms, and {name} {what}"))
+    };
+    if status.quorum || status.holds.is_empty() {
+        return silent("says that the fleet can act");
+    }
+    for group in status.groups.iter().filter(|group| group.holds.is_empty()) {
+        let down = |machine: &&MachineRow| machine.status == MachineState::Down;
+        let of_group = |machine: &&MachineRow| machine.group.as_ref() == Some(&group.id);
+        let mut machines = status.machines.iter().filter(of_group);
+        if let Some(machine) = machines.find(down) {
+            let what = format!(
+                "says no hold of {}, where {} is down",
+                group.id, machine.name
+            );
+            return silent(&what);
         }
     }
     Ok(())

@@ -68,6 +68,8 @@ impl<'a> Run<'a> {
             mesh,
             cloud: Cloud::new(scenario.cloud),
             lead: Lead::new(founder, FOUNDED_MS),
+            founding: super::refounding::Founding::new(founder),
+            standstill: super::standstill::Standstill::default(),
             leases: super::leases::Leases::default(),
             clocks: super::clocks::Clocks::default(),
             reader: super::reader::Reader::default(),
@@ -299,7 +301,7 @@ impl<'a> Run<'a> {
         self.now_ms += DAY_MS;
         self.began_ms = self.now_ms;
         self.last_wrong_ms = self.now_ms;
-        self.lead.voters = self.choose_voters(founder);
+        self.seat(self.choose_voters(founder));
         self.look_at = None;
         self.queue.clear();
         self.happenings.clear();

@@ -1,8 +1,9 @@
 //! Who leads. Consensus itself is modelled: what its log says is what one state says, and whoever hears a majority of
 //! the coordinators can lead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use muster_mesh::consensus::seats::target;
 use muster_mesh::identity::MachineId;
 
 use super::{Happening, Run};
@@ -18,10 +19,6 @@ const SEAT_MS: u64 = 10 * SECOND_MS;
 
 /// A coordinator that answers but stores nothing gives it away after this long, in milliseconds.
 const USELESS_MS: u64 = 60 * SECOND_MS;
-
-/// When most coordinators are lost, a former one whom most machines of the roster hear founds the log anew after so long,
-/// in milliseconds: 5 s of doubt, 6 s until no older leader can act, and asking around.
-const FOUNDED_ANEW_MS: u64 = 20 * SECOND_MS;
 
 /// Who leads, and what it keeps while it does.
 pub(super) struct Lead {
@@ -55,20 +52,18 @@ impl Lead {
     }
 }
 
-/// How many coordinators a fleet of this size has.
-fn seats(machines: usize) -> usize {
-    match machines {
-        0..3 => 1,
-        3..=50 => 3,
-        _ => 5,
-    }
-}
-
 impl Run<'_> {
+    /// How many coordinators a fleet of this size and so many zones has.
+    fn seats_wanted(&self) -> usize {
+        let zones = self.state.electors().filter_map(Machine::known_zone);
+        let zones: BTreeSet<&str> = zones.collect();
+        target(self.state.electors().count(), zones.len())
+    }
+
     /// Coordinators spread over the zones, `first` among them.
     pub(super) fn choose_voters(&self, first: MachineId) -> Vec<MachineId> {
         let mut voters = vec![first];
-        let wanted = seats(self.state.electors().count());
+        let wanted = self.seats_wanted();
         while voters.len() < wanted {
             match self.next_voter(&voters, |_| true) {
                 Some(next) => voters.push(next),
@@ -97,7 +92,7 @@ impl Run<'_> {
     }
 
     /// Whether a coordinator can store what it votes for, and has lost nothing of what it stored.
-    fn votes(&self, machine: MachineId) -> bool {
+    pub(super) fn votes(&self, machine: MachineId) -> bool {
         !self.full.contains(&machine) && !self.torn.contains(&machine)
     }
 
@@ -143,11 +138,13 @@ impl Run<'_> {
             .copied()
             .filter(|voter| self.is_able(*voter));
         let able: Vec<MachineId> = able.collect();
-        let elected = self.random.pick(&able).copied();
-        let Some(leader) = elected.or_else(|| self.found_anew()) else {
-            self.schedule(self.now_ms + SECOND_MS, Happening::Elect);
-            return;
-        };
+        match self.random.pick(&able).copied() {
+            Some(leader) => self.lead_by(leader),
+            None => self.schedule(self.now_ms + SECOND_MS, Happening::Elect),
+        }
+    }
+
+    pub(super) fn lead_by(&mut self, leader: MachineId) {
         self.lead.leader = Some(leader);
         self.lead.term += 1;
         self.lead.since_ms = self.now_ms;
@@ -161,35 +158,6 @@ impl Run<'_> {
         self.account
             .tell(self.elapsed_ms(), "leader", None, "leads", [name]);
         self.news();
-    }
-
-    /// Most coordinators are lost, and more than half of the roster finds so too and follows one that is left.
-    fn found_anew(&mut self) -> Option<MachineId> {
-        if self.now_ms.saturating_sub(self.lead.since_ms) < FOUNDED_ANEW_MS {
-            return None;
-        }
-        let roster: Vec<MachineId> = self.state.electors().map(|machine| machine.id).collect();
-        let hears_most = |machine: &MachineId| {
-            let promises = |other: &&MachineId| {
-                !self.full.contains(other) && self.mesh.hears(*machine, **other)
-            };
-            roster.iter().filter(promises).count() * 2 > roster.len()
-        };
-        let voters = self.lead.voters.iter().copied();
-        let founder = voters
-            .filter(|voter| self.votes(*voter) && self.mesh.is_running(*voter))
-            .find(hears_most)?;
-        self.lead.voters = vec![founder];
-        self.torn.clear();
-        let name = self.name(founder);
-        self.account.tell(
-            self.elapsed_ms(),
-            "leader",
-            None,
-            "founds the log anew",
-            [name],
-        );
-        Some(founder)
     }
 
     /// Once a second: has the leader a majority, and does every coordinator answer?
@@ -213,9 +181,8 @@ impl Run<'_> {
                 return;
             }
         }
-        let wanted = seats(self.state.electors().count());
-        if self.lead.voters.len() < wanted {
-            self.seat_another(leader, self.lead.voters.clone());
+        if self.lead.voters.len() < self.seats_wanted() {
+            self.seat_two(leader);
         }
     }
 
@@ -240,18 +207,39 @@ impl Run<'_> {
         }
     }
 
+    /// Two more coordinators: an even number of them bears no more failures than one less.
+    fn seat_two(&mut self, leader: MachineId) {
+        let mut voters = self.lead.voters.clone();
+        for _ in 0..2 {
+            match self.candidate(leader, &voters) {
+                Some(new) => voters.push(new),
+                None => return,
+            }
+        }
+        self.seat(voters);
+    }
+
     /// One more coordinator besides those that stay.
     fn seat_another(&mut self, leader: MachineId, mut staying: Vec<MachineId>) -> bool {
-        let new = self.next_voter(&staying, |machine| {
+        let Some(new) = self.candidate(leader, &staying) else {
+            return false;
+        };
+        staying.push(new);
+        self.seat(staying);
+        true
+    }
+
+    fn candidate(&self, leader: MachineId, voters: &[MachineId]) -> Option<MachineId> {
+        self.next_voter(voters, |machine| {
             self.believes_alive(leader, machine)
                 && self.votes(machine)
                 && self.mesh.hears(leader, machine)
-        });
-        staying.extend(new);
-        if new.is_some() {
-            self.lead.voters = staying;
-        }
-        new.is_some()
+        })
+    }
+
+    pub(super) fn seat(&mut self, voters: Vec<MachineId>) {
+        self.founding.seated(&voters);
+        self.lead.voters = voters;
     }
 
     /// Whether the leader has changed its mind about somebody since this was last asked.

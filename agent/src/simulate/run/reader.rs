@@ -1,15 +1,12 @@
 //! One machine that people ask. It follows the log while it reaches somebody who has it, and answers from its own copy, with
 //! the shipped code, cut off or not.
 
-use std::collections::BTreeMap;
-
-use muster_mesh::identity::{Generation, MachineId, Peer};
+use muster_mesh::identity::MachineId;
 
 use super::Run;
-use crate::answers::{QuorumView, SeatsView, Snapshot};
+use super::standstill::Council;
 use crate::fleet::limits::MINUTE_MS;
 use crate::fleet::{FleetState, Machine};
-use crate::node::world::{Seen, World};
 use crate::simulate::invariants::Sight;
 
 /// How often it is asked, in milliseconds.
@@ -24,6 +21,8 @@ pub(super) struct Reader {
     missed: Vec<Vec<u8>>,
     /// When its copy was last known to be complete, in milliseconds since 1970.
     as_of_ms: u64,
+    /// Who had a seat, and who led, when it last heard.
+    council: Council,
     asked_ms: u64,
 }
 
@@ -53,6 +52,8 @@ impl Run<'_> {
                 self.reader.state.apply_bytes(&bytes);
             }
             self.reader.as_of_ms = self.now_ms;
+            self.reader.council.voters.clone_from(&self.lead.voters);
+            self.reader.council.leader = self.lead.leader;
         }
         if self.now_ms.saturating_sub(self.reader.asked_ms) >= ASKED_EVERY_MS {
             self.reader.asked_ms = self.now_ms;
@@ -71,6 +72,10 @@ impl Run<'_> {
                 who: running.get(at).map(|machine| machine.id),
                 state: self.state.clone(),
                 as_of_ms: self.now_ms,
+                council: Council {
+                    voters: self.lead.voters.clone(),
+                    ..Council::default()
+                },
                 ..Reader::default()
             };
         }
@@ -91,54 +96,22 @@ impl Run<'_> {
         };
         let world = self.world(machine);
         let skew_ms = self.clocks.ahead_ms(who, self.now_ms);
-        let snapshot = Snapshot {
-            state: &self.reader.state,
-            world: &world,
-            me: who,
-            name: machine.name.as_str(),
-            now_ms: self.clock_ms(who),
-            as_of_ms: self.reader.as_of_ms.saturating_add_signed(skew_ms),
-            leader: self.lead.leader,
-            term: self.lead.term,
-            seats: SeatsView::default(),
-            quorum: QuorumView::default(),
+        let age_ms = self.now_ms.saturating_sub(self.reader.as_of_ms);
+        let council = Council {
+            voters: self.reader.council.voters.clone(),
+            leader: self.reader.council.leader,
+            silent_ms: age_ms,
         };
+        let as_of_ms = self.reader.as_of_ms.saturating_add_signed(skew_ms);
+        let copy = (&self.reader.state, as_of_ms);
+        let snapshot = self.snapshot(machine, copy, &world, &council);
         let sight = Sight::Answered {
             snapshot: &snapshot,
-            age_ms: self.now_ms.saturating_sub(self.reader.as_of_ms),
+            age_ms,
             present: complete.then_some(&self.state),
+            leaderless_ms: self.leaderless_ms(),
         };
         let at_ms = self.now_ms.saturating_sub(self.began_ms);
         self.watch.see(at_ms, &sight);
-    }
-
-    /// What a machine sees of the mesh.
-    fn world(&self, me: &Machine) -> World {
-        let now_ms = self.clock_ms(me.id);
-        let peer = Peer {
-            machine: me.id,
-            addr: me.addr.unwrap_or_else(|| ([127, 0, 0, 1], 0).into()),
-        };
-        let mut world = World::alone(peer, Generation(1), now_ms);
-        let others = self
-            .state
-            .machines
-            .values()
-            .filter(|other| other.id != me.id);
-        let seen = others.filter_map(|other| {
-            let belief = self.mesh.belief(me.id, other.id, now_ms)?;
-            let seen = Seen {
-                addr: other.addr?,
-                generation: belief.generation,
-                status: belief.status,
-                since_ms: belief.since_ms,
-                how: "",
-                said: None,
-            };
-            Some((other.id, seen))
-        });
-        let seen: BTreeMap<_, _> = seen.collect();
-        world.members.extend(seen);
-        world
     }
 }
