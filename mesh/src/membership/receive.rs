@@ -91,22 +91,27 @@ impl Membership {
         }
         let doubtful = self.take_old_deaths(now, &mut packet);
         let cleaned = self.clean(now, &mut packet, !doubtful.is_empty());
-        match cleaned {
-            Cleaned::Ignore => return Ok(()),
-            Cleaned::Unchanged => self.swim.handle(bytes),
-            Cleaned::Changed => self.swim.handle(&packet.encode()),
+        if matches!(cleaned, Cleaned::Ignore) {
+            return Ok(());
         }
-        .map_err(|_| WireError::Value)?;
+        let touched = self.touched(&packet);
+        if !(touched.is_empty() && self.takes_by_itself(&packet)) {
+            match cleaned {
+                Cleaned::Changed => self.swim.handle(&packet.encode()),
+                _ => self.swim.handle(bytes),
+            }
+            .map_err(|_| WireError::Value)?;
+        }
         for life in doubtful {
             self.inquire(now, life, true);
         }
-        let touched = self.touched(&packet);
         self.absorb(now, touched, How::Told, true);
         self.react(now, from, &packet);
         Ok(())
     }
 
-    /// Removes what foca must not see: news of our own death, which foca would act on at once while a new generation
+    /// Removes what foca need not see: what is no news here, which is most of it, since everything is told many times and
+    /// foca searches its list for each. And what it must not see: news of our own death, which foca would act on at once while a new generation
     /// has to be made durable first; and messages to a former life of ours, which concern us unless they end it.
     fn clean(&mut self, now: Duration, packet: &mut Packet, mut changed: bool) -> Cleaned {
         let me = self.swim.me();
@@ -137,9 +142,11 @@ impl Membership {
         }
         let updates = packet.updates.len();
         let src = packet.src;
-        packet
-            .updates
-            .retain(|update| self.keep_own_update(now, *update, src) && !self.is_ghost(update));
+        packet.updates.retain(|update| {
+            self.keep_own_update(now, *update, src)
+                && self.is_news(update)
+                && !self.is_ghost(update)
+        });
         if changed || packet.updates.len() != updates {
             Cleaned::Changed
         } else {
@@ -245,7 +252,25 @@ impl Membership {
             .collect()
     }
 
-    fn is_news(&self, update: &Update) -> bool {
+    /// Takes a message without news that foca has nothing to add to, from somebody whom it takes for alive: most of what
+    /// arrives in a calm mesh. Whether it was such a message.
+    fn takes_by_itself(&mut self, packet: &Packet) -> bool {
+        if !self.swim.is_connected() || !self.table.is_active(packet.src.machine) {
+            return false;
+        }
+        match packet.message {
+            SwimMessage::Ack(_) | SwimMessage::Gossip => true,
+            SwimMessage::Ping(number) if self.swim.backlog() == 0 => {
+                let answer = self.swim.packet(packet.src, SwimMessage::Ack(number));
+                self.send(packet.src, &answer.encode());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether foca would believe `update`, by its own rules of what wins over what.
+    pub(super) fn is_news(&self, update: &Update) -> bool {
         let Some(row) = self.table.get(update.life.machine) else {
             return true;
         };
@@ -275,13 +300,14 @@ impl Membership {
         }
         machines.sort_unstable();
         machines.dedup();
-        let mut changed = false;
+        let (mut changed, mut rearm) = (false, self.table.active_count() == 0);
         for belief in self.swim.beliefs(&machines) {
             if belief.life.machine == self.swim.me().machine {
                 continue;
             }
             for event in self.table.absorb(now, belief, how) {
                 changed |= self.follow_up(now, &event);
+                rearm |= concerns_the_dead(&event);
                 self.events.push_back(event);
                 if spread {
                     self.spread.tell_neighbours(belief);
@@ -291,7 +317,9 @@ impl Membership {
         if changed {
             self.rounds.membership_changed();
             self.compare_after_change(now);
-            self.arm_rejoin(now);
+            if rearm {
+                self.arm_rejoin(now);
+            }
             self.update_dissemination();
         }
     }
@@ -367,6 +395,16 @@ impl Membership {
             }
             _ => {}
         }
+    }
+}
+
+/// Whether somebody is dead now who was not before, or the other way round: then it has to be planned anew when to knock
+/// at whom, which takes a walk through the dead.
+fn concerns_the_dead(event: &Event) -> bool {
+    match event {
+        Event::Up { previous, .. } => previous.is_some(),
+        Event::Down { .. } | Event::Left { .. } => true,
+        _ => false,
     }
 }
 

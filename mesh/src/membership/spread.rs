@@ -11,10 +11,11 @@ use super::event::{Command, Transmit};
 use super::hint::Hint;
 use super::life::Life;
 use super::swim::{Packet, State, SwimMessage, Update};
+use super::table::life_hash;
 use super::timers::Timer;
 use super::{Membership, TRANSMITS_MAX};
 use crate::identity::{MachineId, Peer};
-use crate::wire::{Kind, put_kind, put_machine, scatter};
+use crate::wire::{Kind, put_kind, put_machine};
 
 /// How long the first round of gossip waits for more news to travel with it.
 const GOSSIP_DELAY: Duration = Duration::from_millis(15);
@@ -180,18 +181,10 @@ impl Membership {
         self.commands.push_back(Command::PullState(peer));
     }
 
-    /// A hash of who is active, in which life and incarnation, this member included; the same for the same beliefs in
-    /// any order. The dead are left out: members forget them at different times.
+    /// The table's hash, this member included.
     fn state_hash(&mut self) -> u64 {
         let me = self.swim.myself();
-        let hash = |life: Life, incarnation: u16| {
-            scatter(life.machine.get() ^ scatter(life.generation.0 ^ scatter(incarnation.into())))
-        };
-        self.table
-            .active()
-            .fold(hash(me.life, me.incarnation), |sum, row| {
-                sum ^ hash(row.life, row.incarnation)
-            })
+        self.table.hash() ^ life_hash(me.life, me.incarnation)
     }
 
     pub(super) fn random_active(&mut self) -> Option<Life> {

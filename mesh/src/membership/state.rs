@@ -81,7 +81,7 @@ impl Membership {
         let trusting = self.table.active_count() == 0 || !self.config.safeguards.verified_imports;
         let mut touched = Vec::new();
         let mut strangers = Vec::new();
-        if self.make_room_for(1) {
+        if self.is_news(&sender) && self.make_room_for(1) {
             self.swim.apply(sender, true);
             touched.push(sender.life.machine);
         }
@@ -95,6 +95,8 @@ impl Membership {
         for update in updates {
             match self.judge(now, update, sender, trusting) {
                 Judgement::Ignore => {}
+                // foca searches its list for what it need not look at.
+                Judgement::Believe { .. } if !self.is_news(&update) => {}
                 Judgement::Knock => strangers.push(update.life),
                 Judgement::Doubt => {
                     self.tell_dead(update.life);

@@ -4,6 +4,7 @@
 //! probe cycle has one probe at a time, sends each ping once, and wakes up twice a second when idle. Our own inquiries
 //! replace it, so of all foca's timers only the end of a suspicion is used; we make and deliver that one ourselves.
 
+use std::collections::BTreeMap;
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
 
@@ -157,11 +158,18 @@ impl Runtime<Life> for Outbox {
     }
 }
 
+/// More beliefs than this at a time are found by one walk through foca's list.
+const LOOKUPS_MAX: usize = 16;
+
 /// foca with its outbox.
 pub(super) struct Swim {
     foca: Foca<Life, WireCodec, Xoshiro256PlusPlus, NoCustomBroadcast>,
     outbox: Outbox,
     config: foca::Config,
+    /// This life's incarnation, unless foca may have changed it since it was read.
+    incarnation: Option<u16>,
+    /// Where in foca's list each machine was found last: it has to be searched from its beginning otherwise.
+    places: BTreeMap<MachineId, usize>,
 }
 
 impl Swim {
@@ -178,6 +186,8 @@ impl Swim {
             foca,
             outbox: Outbox::default(),
             config,
+            incarnation: None,
+            places: BTreeMap::new(),
         }
     }
 
@@ -217,13 +227,20 @@ impl Swim {
         self.foca.updates_backlog()
     }
 
+    /// Whether foca takes part: it knows somebody alive, and its own life is not over.
+    pub(super) fn is_connected(&self) -> bool {
+        self.outbox.token.is_some()
+    }
+
     /// Hands a SWIM message to foca. An error means that foca refused it.
     pub(super) fn handle(&mut self, bytes: &[u8]) -> Result<(), foca::Error> {
+        self.incarnation = None;
         self.foca.handle_data(bytes, &mut self.outbox)
     }
 
     /// Believes `update`, and passes it on if `broadcast`.
     pub(super) fn apply(&mut self, update: Update, broadcast: bool) {
+        self.incarnation = None;
         // Fails only when an update does not encode, which ours always do.
         let _ = self
             .foca
@@ -246,6 +263,7 @@ impl Swim {
 
     /// Forgets a dead life.
     pub(super) fn forget(&mut self, life: Life) {
+        self.places.remove(&life.machine);
         let _ = self
             .foca
             .handle_timer(Timer::RemoveDown(life), &mut self.outbox);
@@ -263,6 +281,7 @@ impl Swim {
 
     /// Goes on as `life` and tells a few members.
     pub(super) fn renew(&mut self, life: Life) {
+        self.incarnation = None;
         if self.foca.change_identity(life, &mut self.outbox).is_ok() {
             // foca takes itself for disconnected until it hears from somebody, and answers no pings until then.
             let _ = self
@@ -285,13 +304,17 @@ impl Swim {
 
     /// This life's incarnation. foca does not expose it, but writes it into every header.
     fn incarnation(&mut self, dst: Life) -> u16 {
+        if let Some(incarnation) = self.incarnation {
+            return incarnation;
+        }
         let mut probe = Outbox::default();
         let _ = self.foca.announce(dst, &mut probe);
-        probe
+        let header = probe
             .sends
             .first()
-            .and_then(|(_, bytes)| read_header(&mut Reader::new(bytes)).ok())
-            .map_or(0, |header| header.src_incarnation)
+            .and_then(|(_, bytes)| read_header(&mut Reader::new(bytes)).ok());
+        self.incarnation = header.map(|header| header.src_incarnation);
+        self.incarnation.unwrap_or(0)
     }
 
     /// This life as others should see it.
@@ -305,11 +328,28 @@ impl Swim {
     }
 
     /// What foca believes of each machine in `machines`, which must be sorted.
-    pub(super) fn beliefs(&self, machines: &[MachineId]) -> Vec<Update> {
+    pub(super) fn beliefs(&mut self, machines: &[MachineId]) -> Vec<Update> {
+        if machines.len() <= LOOKUPS_MAX {
+            let found = machines.iter().filter_map(|machine| self.belief(*machine));
+            return found.collect();
+        }
         self.foca
             .iter_membership_state()
             .filter(|member| machines.binary_search(&member.id().machine).is_ok())
             .map(Update::from)
             .collect()
+    }
+
+    fn belief(&mut self, machine: MachineId) -> Option<Update> {
+        let is_it = |member: &&foca::Member<Life>| member.id().machine == machine;
+        let members = || self.foca.iter_membership_state();
+        let place = self.places.get(&machine);
+        if let Some(member) = place.and_then(|place| members().nth(*place).filter(is_it)) {
+            return Some(Update::from(member));
+        }
+        let place = members().position(|member| is_it(&member))?;
+        let found = members().nth(place).map(Update::from);
+        self.places.insert(machine, place);
+        found
     }
 }

@@ -29,6 +29,15 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// What it adds to the table's hash: nothing unless it is active.
+    fn hash(&self) -> u64 {
+        if self.status.is_active() {
+            life_hash(self.life, self.incarnation)
+        } else {
+            0
+        }
+    }
+
     pub(super) fn member(&self) -> Member {
         Member {
             machine: self.life.machine,
@@ -50,6 +59,8 @@ pub(super) struct Table {
     ring: BTreeMap<u64, MachineId>,
     /// Those believed dead.
     dead: BTreeSet<MachineId>,
+    /// The sum, bit by bit, of the active rows' hashes.
+    hash: u64,
 }
 
 impl Table {
@@ -84,6 +95,12 @@ impl Table {
         self.ring.len()
     }
 
+    /// A hash of who is active, in which life and incarnation; the same for the same beliefs in any order. The dead are left
+    /// out: members forget them at different times.
+    pub(super) fn hash(&self) -> u64 {
+        self.hash
+    }
+
     pub(super) fn is_active(&self, machine: MachineId) -> bool {
         self.get(machine).is_some_and(|row| row.status.is_active())
     }
@@ -97,7 +114,8 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, machine: MachineId) {
-        self.rows.remove(&machine);
+        let hash = self.rows.remove(&machine).map_or(0, |row| row.hash());
+        self.hash ^= hash;
         self.count(machine, None);
     }
 
@@ -127,6 +145,7 @@ impl Table {
             return Vec::new();
         }
         let (before, previous) = (row.status, row.life.generation);
+        self.hash ^= row.hash();
         let status = match update.state {
             State::Alive => Status::Alive,
             State::Suspect => Status::Suspect,
@@ -146,6 +165,7 @@ impl Table {
         row.silent_since = (status != Status::Alive).then_some(silent_since);
         row.status = status;
         row.how = (status == Status::Down).then_some(how);
+        self.hash ^= row.hash();
         let member = row.member();
         self.count(member.machine, Some(status));
         transition(before, same_life, previous, member, how)
@@ -170,6 +190,7 @@ impl Table {
             hinted_at: None,
         };
         let member = row.member();
+        self.hash ^= row.hash();
         self.rows.insert(update.life.machine, row);
         self.count(update.life.machine, Some(status));
         match status {
@@ -221,6 +242,11 @@ impl Table {
             self.dead.remove(&machine);
         }
     }
+}
+
+/// A number that stands for a life at an incarnation.
+pub(super) fn life_hash(life: Life, incarnation: u16) -> u64 {
+    scatter(life.machine.get() ^ scatter(life.generation.0 ^ scatter(incarnation.into())))
 }
 
 fn same_state(status: Status, state: State) -> bool {
