@@ -159,6 +159,7 @@ impl Membership {
                 Timer::Gossip => self.gossip(now),
                 Timer::Sync => self.compare_with_somebody(now),
                 Timer::Rejoin => self.look_for_company(now),
+                Timer::Plan => self.arm_rejoin(now),
                 Timer::Forget => self.forget_the_dead(now),
                 Timer::Renew => self.ask_for_generation(now),
             }

@@ -25,6 +25,8 @@ const KNOCK_FIRST: Duration = Duration::from_secs(5);
 const KNOCK_AGE_SHARE: u32 = 8;
 /// Bounds of one member's pause between knocks.
 const KNOCK_PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(600));
+/// The dead of so long a time are looked at together.
+const PLAN_AFTER: Duration = Duration::from_millis(500);
 /// The pause before the second new generation in a row; doubles with each, up to the longest.
 const RENEW_PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// The runtime is asked again if it has not made a new generation durable in this time.
@@ -176,6 +178,16 @@ impl Membership {
         if let Some(generation) = self.renewal.wanted {
             self.timers.set(Timer::Renew, now + ASK_AGAIN);
             self.events.push_back(Event::Renew { generation });
+        }
+    }
+
+    /// Decides soon when to look for company next: that takes a walk through the dead, and many die together. At once where
+    /// nobody is left.
+    pub(super) fn plan_rejoin(&mut self, now: Duration) {
+        if self.table.active_count() == 0 || self.timers.get(Timer::Rejoin).is_none() {
+            self.arm_rejoin(now);
+        } else {
+            self.timers.set_no_later(Timer::Plan, now + PLAN_AFTER);
         }
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use rand::RngExt;
-use rand::seq::SliceRandom;
+use rand::seq::{IteratorRandom, SliceRandom};
 
 use super::Membership;
 use super::event::{Command, How, PortAnswer, Status};
@@ -12,6 +12,7 @@ use super::health::smooth;
 use super::inquiry::{Finding, Inquiry, Phase};
 use super::life::Life;
 use super::swim::{State, SwimMessage, Update};
+use super::table::Row;
 use super::timers::Timer;
 use crate::identity::{Generation, MachineId, Peer};
 
@@ -19,6 +20,8 @@ use crate::identity::{Generation, MachineId, Peer};
 const INQUIRIES_MAX: usize = 64;
 /// How many others are asked to ping on our behalf, and how many check a suspicion that they heard of.
 pub(super) const HELPERS: usize = 3;
+/// Draws that are made to find them, before everybody is looked at.
+const DRAWS_MAX: usize = 12;
 /// Every this many periods, a member in random order is probed besides our successor.
 const ROUND_EVERY: u32 = 4;
 /// Parts of the period until the next probe, of a member that keeps its own time. A little jitter, or members that started
@@ -246,18 +249,7 @@ impl Membership {
         let Some(number) = self.inquiries.get(&life.machine).and_then(Inquiry::number) else {
             return;
         };
-        let mut helpers: Vec<Life> = Vec::with_capacity(HELPERS);
-        let candidates = self
-            .table
-            .rows()
-            .filter(|row| row.status == Status::Alive && row.life.machine != life.machine);
-        for (seen, row) in candidates.enumerate() {
-            if helpers.len() < HELPERS {
-                helpers.push(row.life);
-            } else if let Some(slot) = helpers.get_mut(self.rng.random_range(0..=seen)) {
-                *slot = row.life;
-            }
-        }
+        let helpers = self.helpers(life);
         if let Some(inquiry) = self.inquiries.get_mut(&life.machine) {
             inquiry.requests = inquiry.requests.saturating_add(helpers.len() as u32);
         }
@@ -269,6 +261,25 @@ impl Membership {
             let packet = self.swim.packet(helper, message);
             self.send(helper, &packet.encode());
         }
+    }
+
+    /// A few others that are alive. Drawn, as long as that finds them; where many are suspect, all are looked at.
+    fn helpers(&mut self, life: Life) -> Vec<Life> {
+        let fits = |row: &&Row| row.status == Status::Alive && row.life.machine != life.machine;
+        let mut helpers: Vec<Life> = Vec::with_capacity(HELPERS);
+        let count = self.table.active_count();
+        for _ in 0..DRAWS_MAX {
+            if helpers.len() >= HELPERS.min(count) {
+                return helpers;
+            }
+            let place = self.rng.random_range(0..count);
+            let drawn = self.table.nth_active(place).filter(fits);
+            if let Some(row) = drawn.filter(|row| !helpers.contains(&row.life)) {
+                helpers.push(row.life);
+            }
+        }
+        let all = self.table.active().filter(fits).map(|row| row.life);
+        all.sample(&mut self.rng, HELPERS)
     }
 
     /// A ping of ours, or one made for us, was answered by `machine`.

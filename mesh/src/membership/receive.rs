@@ -215,6 +215,9 @@ impl Membership {
 
     /// Makes room for the strangers in `packet`, at the expense of the longest dead.
     fn make_room(&mut self, packet: &Packet) -> bool {
+        if self.table.len() + packet.updates.len() < MEMBERS_MAX {
+            return true;
+        }
         let lives = packet
             .updates
             .iter()
@@ -243,11 +246,11 @@ impl Membership {
             incarnation: packet.src_incarnation,
             state: State::Alive,
         };
-        packet
-            .updates
-            .iter()
-            .chain([&first_hand])
-            .filter(|update| self.is_news(update))
+        // What was no news has been taken out.
+        let updates = packet.updates.iter();
+        let sender = Some(&first_hand).filter(|sender| self.is_news(sender));
+        updates
+            .chain(sender)
             .map(|update| update.life.machine)
             .collect()
     }
@@ -318,7 +321,7 @@ impl Membership {
             self.rounds.membership_changed();
             self.compare_after_change(now);
             if rearm {
-                self.arm_rejoin(now);
+                self.plan_rejoin(now);
             }
             self.update_dissemination();
         }
@@ -398,8 +401,7 @@ impl Membership {
     }
 }
 
-/// Whether somebody is dead now who was not before, or the other way round: then it has to be planned anew when to knock
-/// at whom, which takes a walk through the dead.
+/// Whether somebody is dead now who was not before, or the other way round.
 fn concerns_the_dead(event: &Event) -> bool {
     match event {
         Event::Up { previous, .. } => previous.is_some(),

@@ -42,6 +42,8 @@ pub(super) struct Spread {
     pull_after: Duration,
     /// Comparisons in a row that found a difference, since the last change here.
     differed: u32,
+    /// Since when there has been something to tell without a break: nothing that foca tells is older.
+    telling_since: Option<Duration>,
     /// News that our neighbours in the ring have yet to be told.
     for_neighbours: BTreeMap<MachineId, Update>,
 }
@@ -193,7 +195,7 @@ impl Membership {
             return None;
         }
         let index = self.rng.random_range(0..count);
-        self.table.active().nth(index).map(|row| row.life)
+        self.table.nth_active(index).map(|row| row.life)
     }
 
     /// Tells a member that somebody will not believe in its present life again, so it needs a new one.
@@ -216,10 +218,16 @@ impl Membership {
             let me = self.swim.me();
             self.want_generation(now, me.generation, me);
         }
-        for (life, bytes) in self.swim.take_sends() {
+        let sends = self.swim.take_sends();
+        for (life, bytes) in sends {
             if let Some(bytes) = self.fit_to_send(now, life, bytes) {
                 self.send(life, &bytes);
             }
+        }
+        if self.swim.backlog() == 0 {
+            self.spread.telling_since = None;
+        } else if self.spread.telling_since.is_none() {
+            self.spread.telling_since = Some(now);
         }
         if self.table.active_count() == 0 {
             self.spread.for_neighbours.clear();
@@ -240,10 +248,7 @@ impl Membership {
     /// back with its verdicts of that time and be believed: old deaths are left to the comparison of tables, in which
     /// they are judged.
     fn fit_to_send(&mut self, now: Duration, life: Life, bytes: Bytes) -> Option<Bytes> {
-        let Ok(mut packet) = Packet::decode(&bytes) else {
-            return Some(bytes);
-        };
-        if packet.message == SwimMessage::TurnUndead {
+        if Packet::tells_of_death(&bytes) {
             let Some(row) = self.table.get_mut(life.machine) else {
                 return Some(bytes);
             };
@@ -253,6 +258,13 @@ impl Membership {
             row.told_at = Some(now);
             return Some(bytes);
         }
+        let recent = |since: Duration| now <= since + DEATH_IS_NEWS;
+        if self.spread.telling_since.is_none_or(recent) {
+            return Some(bytes);
+        }
+        let Ok(mut packet) = Packet::decode(&bytes) else {
+            return Some(bytes);
+        };
         let count = packet.updates.len();
         packet
             .updates

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use foca::{Foca, Header, Message, NoCustomBroadcast, Notification, Runtime, Timer, TimerToken};
 use rand::rngs::Xoshiro256PlusPlus;
 
-use super::codec::{WireCodec, put_header, put_update, read_header, read_update};
+use super::codec::{UPDATE_MIN, WireCodec, put_header, put_update, read_header, read_update};
 use super::hint::Hint;
 use super::life::Life;
 use crate::identity::MachineId;
@@ -85,7 +85,9 @@ impl Packet {
         let mut updates = Vec::new();
         if !reader.is_empty() {
             // Bounded by the input's length: a count that promises more fails when the bytes run out.
-            for _ in 0..reader.u16()? {
+            let count = reader.u16()?;
+            updates.reserve_exact(usize::from(count).min(reader.left().len() / UPDATE_MIN));
+            for _ in 0..count {
                 updates.push(Update::from(&read_update(&mut reader)?));
             }
         }
@@ -97,6 +99,12 @@ impl Packet {
             message,
             updates,
         })
+    }
+
+    /// Whether these bytes are a message that tells somebody of its death.
+    pub(super) fn tells_of_death(bytes: &[u8]) -> bool {
+        let header = read_header(&mut Reader::new(bytes));
+        header.is_ok_and(|header| header.message == Message::TurnUndead)
     }
 
     pub(super) fn encode(&self) -> Bytes {

@@ -26,6 +26,8 @@ pub(super) struct Row {
     pub(super) told_at: Option<Duration>,
     /// When the runtime last reported that it could not be reached.
     pub(super) hinted_at: Option<Duration>,
+    /// Where it is in the table's list of the active.
+    place: Option<usize>,
 }
 
 impl Row {
@@ -57,6 +59,8 @@ pub(super) struct Table {
     rows: BTreeMap<MachineId, Row>,
     /// The active ones, in the order of the ring.
     ring: BTreeMap<u64, MachineId>,
+    /// The active ones once more, in no order, to draw from.
+    active: Vec<MachineId>,
     /// Those believed dead.
     dead: BTreeSet<MachineId>,
     /// The sum, bit by bit, of the active rows' hashes.
@@ -78,6 +82,11 @@ impl Table {
 
     pub(super) fn active(&self) -> impl Iterator<Item = &Row> {
         self.rows.values().filter(|row| row.status.is_active())
+    }
+
+    /// One of the active, by its place in a list without order.
+    pub(super) fn nth_active(&self, place: usize) -> Option<&Row> {
+        self.rows.get(self.active.get(place)?)
     }
 
     /// Those believed dead, without those that left.
@@ -114,9 +123,9 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, machine: MachineId) {
+        self.count(machine, None);
         let hash = self.rows.remove(&machine).map_or(0, |row| row.hash());
         self.hash ^= hash;
-        self.count(machine, None);
     }
 
     /// Those next to `me` in a ring of the active members that all agree on, unrelated to how IDs were given: the next
@@ -188,6 +197,7 @@ impl Table {
             rtt: None,
             told_at: None,
             hinted_at: None,
+            place: None,
         };
         let member = row.member();
         self.hash ^= row.hash();
@@ -228,13 +238,40 @@ impl Table {
         Some(Event::Left { member })
     }
 
-    /// Keeps the ring and the list of the dead as the rows are; `None` for a machine that was forgotten.
+    fn list(&mut self, machine: MachineId) {
+        if let Some(row) = self.rows.get_mut(&machine) {
+            row.place = Some(self.active.len());
+            self.active.push(machine);
+        }
+    }
+
+    /// The last one of the list takes the place that is free.
+    fn unlist(&mut self, machine: MachineId) {
+        let row = self.rows.get_mut(&machine);
+        let Some(place) = row.and_then(|row| row.place.take()) else {
+            return;
+        };
+        self.active.swap_remove(place);
+        let moved = self.active.get(place).copied();
+        if let Some(row) = moved.and_then(|moved| self.rows.get_mut(&moved)) {
+            row.place = Some(place);
+        }
+    }
+
+    /// Keeps the ring and the lists of the active and of the dead as the rows are; `None` for a machine that was forgotten.
     fn count(&mut self, machine: MachineId, status: Option<Status>) {
+        let row = self.rows.get(&machine);
+        let listed = row.is_some_and(|row| row.place.is_some());
+        if listed && status.is_some_and(Status::is_active) {
+            return;
+        }
         let place = scatter(machine.get());
         if status.is_some_and(Status::is_active) {
-            self.ring.insert(place, machine);
-        } else {
-            self.ring.remove(&place);
+            if self.ring.insert(place, machine).is_none() {
+                self.list(machine);
+            }
+        } else if self.ring.remove(&place).is_some() {
+            self.unlist(machine);
         }
         if status == Some(Status::Down) {
             self.dead.insert(machine);

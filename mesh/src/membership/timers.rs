@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Sync,
     /// Try to reach somebody believed dead, or anybody when alone.
     Rejoin,
+    /// See anew when to knock at whom: somebody is dead who was not, or the other way round.
+    Plan,
     /// Forget the dead whose time has come.
     Forget,
     /// Ask for a new generation, delayed so as not to flap.
