@@ -258,7 +258,9 @@ impl Membership {
     /// Takes a message without news that foca has nothing to add to, from somebody whom it takes for alive: most of what
     /// arrives in a calm mesh. Whether it was such a message.
     fn takes_by_itself(&mut self, packet: &Packet) -> bool {
-        if !self.swim.is_connected() || !self.table.is_active(packet.src.machine) {
+        let row = self.table.get(packet.src.machine);
+        let is_active = row.is_some_and(|row| row.life == packet.src && row.status.is_active());
+        if !self.swim.is_connected() || !is_active {
             return false;
         }
         match packet.message {

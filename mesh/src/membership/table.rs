@@ -107,6 +107,8 @@ impl Table {
     /// A hash of who is active, in which life and incarnation; the same for the same beliefs in any order. The dead are left
     /// out: members forget them at different times.
     pub(super) fn hash(&self) -> u64 {
+        let sum = |sum, row: &Row| sum ^ row.hash();
+        debug_assert_eq!(self.hash, self.rows.values().fold(0, sum));
         self.hash
     }
 

@@ -55,7 +55,8 @@ fn deaths_not_heard_of(safeguards: Safeguards, loss: f64) -> usize {
         let knows = |node| mesh.status(node, victim) == Some(Status::Down);
         incomplete += usize::from(!mesh.running().all(knows));
         mesh.start(victim);
-        settle(&mut mesh, 180 * SECOND);
+        // Of the one knock after each comparison, a third gets lost with its answer.
+        settle(&mut mesh, 600 * SECOND);
         mesh.run_for(2 * SECOND);
     }
     incomplete
