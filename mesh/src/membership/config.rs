@@ -85,7 +85,8 @@ pub(crate) struct Safeguards {
     pub(crate) rounded_retransmits: bool,
     /// Tell the neighbours in the ring besides random members.
     pub(crate) ring_gossip: bool,
-    /// Believe third parties in a state transfer only as far as a first-hand probe confirms it.
+    /// Believe third parties in a state transfer, and the verdicts of whoever was dead to us until now, only as far as a
+    /// first-hand probe confirms them.
     pub(crate) verified_imports: bool,
     /// Forgive deadlines that passed while this process was not running.
     pub(crate) late_wake: bool,

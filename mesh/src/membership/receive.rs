@@ -89,7 +89,7 @@ impl Membership {
             self.stats.refused_full += 1;
             return Ok(());
         }
-        let doubtful = self.take_old_deaths(now, &mut packet);
+        let doubtful = self.take_doubtful_deaths(now, &mut packet);
         let cleaned = self.clean(now, &mut packet, !doubtful.is_empty());
         if matches!(cleaned, Cleaned::Ignore) {
             return Ok(());
@@ -154,10 +154,11 @@ impl Membership {
         }
     }
 
-    /// Takes out deaths that may be old news: a process that stood still finds in its socket what was said while it did,
-    /// and would pass that on as if it were new. Those whom it concerns are to be asked instead.
-    fn take_old_deaths(&mut self, now: Duration, packet: &mut Packet) -> Vec<Life> {
-        if !self.has_just_woken(now) {
+    /// Takes out deaths that may be old news, or none: a process that stood still finds in its socket what was said while it
+    /// did, and would pass that on as if it were new; and who was dead to us until now may have taken everybody for dead, while
+    /// it was itself that was cut off. Those whom it concerns are to be asked instead.
+    fn take_doubtful_deaths(&mut self, now: Duration, packet: &mut Packet) -> Vec<Life> {
+        if !self.has_just_woken(now) && !self.was_dead(packet.src.machine) {
             return Vec::new();
         }
         let (old, fresh): (Vec<Update>, Vec<Update>) = std::mem::take(&mut packet.updates)
@@ -169,6 +170,11 @@ impl Membership {
             });
         packet.updates = fresh;
         old.into_iter().map(|update| update.life).collect()
+    }
+
+    fn was_dead(&self, machine: MachineId) -> bool {
+        let row = self.table.get(machine);
+        self.config.safeguards.verified_imports && row.is_some_and(|row| !row.status.is_active())
     }
 
     /// Whether foca may see `update`; news about ourselves is acted on here.

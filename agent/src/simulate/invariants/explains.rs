@@ -2,7 +2,7 @@
 
 use super::{Invariant, Sight};
 use crate::answers::{Snapshot, status};
-use crate::api::types::{MachineState, MachineRow};
+use crate::api::types::{MachineRow, MachineState};
 use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
     Allocation, Command, FleetState, Group, Machine, Outcome, Phase, Proposal, Rule, Subject,

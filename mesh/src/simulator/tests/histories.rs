@@ -27,9 +27,7 @@ fn the_same_seed_gives_the_same_trace() {
 
 fn play(machines_max: usize, steps: usize, runs: u64) {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    // One in some two hundred has a wrong death: where most of what is sent gets lost, chance makes silence. The first ones
-    // have none.
-    let first = number("MUSTER_SIM_SEED").unwrap_or(11);
+    let first = number("MUSTER_SIM_SEED").unwrap_or(1);
     for seed in first..first + number("MUSTER_SIM_RUNS").unwrap_or(runs) {
         let history = History::random(seed, machines_max, steps);
         let simulation = match history.play(membership::Config::default()) {

@@ -54,6 +54,7 @@ fn deaths_not_heard_of(safeguards: Safeguards, loss: f64) -> usize {
         mesh.run_for(SECOND);
         let knows = |node| mesh.status(node, victim) == Some(Status::Down);
         incomplete += usize::from(!mesh.running().all(knows));
+        // Of the one knock after each comparison, a third gets lost with its answer.
         mesh.start(victim);
         // Of the one knock after each comparison, a third gets lost with its answer.
         settle(&mut mesh, 600 * SECOND);
