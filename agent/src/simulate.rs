@@ -9,6 +9,7 @@
 //! `docs/simulating.md`.
 
 mod account;
+mod check;
 mod cloud;
 mod course;
 mod fault;
@@ -23,7 +24,7 @@ mod scenario;
 #[cfg(test)]
 mod tests;
 
-pub use account::{GroupEnd, Holds, Line, Report, Spending, Times};
+pub use account::{GroupEnd, Holds, Line, Report, Spending, Times, Wait};
 pub use course::{Acted, Befell, Course, Diagnosed};
 pub use fault::{Complaint, Fault, FaultKind, Moment, Occasion, ParseFaultError, Percent, Target};
 pub use faults_file::{FaultsProblem, read_faults};
@@ -46,7 +47,7 @@ pub struct SimulateError(String);
 /// When there can be no such fleet, or the scenario is beyond a limit.
 pub fn simulate(scenario: &Scenario) -> Result<Report, SimulateError> {
     let machines: usize = scenario.specs.iter().map(GroupSpec::desired).sum();
-    check(scenario, machines)?;
+    check::check(scenario, machines).map_err(SimulateError)?;
     let run = run::Run::begin(scenario).map_err(SimulateError)?;
     Ok(run.finish(machines))
 }
@@ -60,66 +61,4 @@ pub(crate) fn filled_fleet(
 ) -> Result<(FleetState, MachineId, u64), SimulateError> {
     let scenario = Scenario::new(1, specs.to_vec());
     run::Run::filled(&scenario).map_err(SimulateError)
-}
-
-fn check(scenario: &Scenario, machines: usize) -> Result<(), SimulateError> {
-    let wrong = |what: String| Err(SimulateError(what));
-    if machines == 0 {
-        return wrong("these specs have no machines; give a group a size or members".to_owned());
-    }
-    if machines > MACHINES_MAX {
-        return wrong(format!(
-            "{machines} machines are more than the {MACHINES_MAX} that can be simulated"
-        ));
-    }
-    if scenario.length > LENGTH_MAX {
-        return wrong("the longest simulation is a week".to_owned());
-    }
-    if scenario.faults.len() > FAULTS_MAX {
-        return wrong(format!(
-            "{} faults are more than the {FAULTS_MAX} that can be simulated",
-            scenario.faults.len()
-        ));
-    }
-    for fault in &scenario.faults {
-        if let Some(problem) = unknown(scenario, &fault.target) {
-            return wrong(format!("{}: {problem}", fault.kind));
-        }
-    }
-    Ok(())
-}
-
-/// What is wrong with a target that nobody can ever fit.
-fn unknown(scenario: &Scenario, target: &Target) -> Option<String> {
-    match target {
-        Target::Zone(zone) => {
-            let zones = || scenario.specs.iter().flat_map(|spec| &spec.placement.zones);
-            let known: Vec<&str> = zones().map(String::as_str).collect();
-            let missing = !known.contains(&zone.as_str());
-            missing.then(|| match known.is_empty() {
-                true => format!("there is no zone `{zone}`: the specs place machines in none; write placement.zones"),
-                false => format!("there is no zone `{zone}`; there are {}", known.join(", ")),
-            })
-        }
-        Target::Group(group) => {
-            let missing = scenario.specs.iter().all(|spec| spec.id.as_str() != group);
-            missing.then(|| format!("there is no group `{group}` in the specs"))
-        }
-        Target::Name(name) => {
-            let ours = |spec: &GroupSpec| match &spec.allocation {
-                crate::fleet::Allocation::Pets { members } => {
-                    members.keys().any(|member| member.as_str() == name)
-                }
-                crate::fleet::Allocation::Cattle { .. } => name
-                    .strip_prefix(spec.id.as_str())
-                    .and_then(|rest| rest.strip_prefix('-'))
-                    .is_some_and(|number| number.parse::<u64>().is_ok()),
-            };
-            let missing = !scenario.specs.iter().any(ours);
-            missing.then(|| {
-                format!("no machine of these specs can be called `{name}`; write zone:NAME, group:NAME or a name like web-3")
-            })
-        }
-        _ => None,
-    }
 }

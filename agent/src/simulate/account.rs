@@ -43,6 +43,9 @@ pub struct Report {
     pub time_to_order: Times,
     /// From the loss until the replacement had joined.
     pub time_to_heal: Times,
+    /// How long each machine that was lost waited.
+    #[serde(skip)]
+    pub waits: Vec<Wait>,
     /// Which rules held, by rule.
     pub holds: BTreeMap<String, Holds>,
     /// What each group spent.
@@ -120,6 +123,17 @@ impl Times {
     }
 }
 
+/// How long a machine that was lost waited, in milliseconds since its loss.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// Its group, if it had one.
+    pub group: Option<String>,
+    /// Until a replacement was ordered; `None` if none was.
+    pub to_order_ms: Option<u64>,
+    /// Until a replacement had joined; `None` if none has.
+    pub to_heal_ms: Option<u64>,
+}
+
 /// How often a rule held.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Holds {
@@ -161,11 +175,23 @@ pub struct GroupEnd {
 #[derive(Debug, Clone)]
 struct Loss {
     at_ms: u64,
+    group: Option<String>,
     ordered_ms: Option<u64>,
     healed_ms: Option<u64>,
     returned: bool,
     /// The machine that takes its place, and whatever takes that one's.
     successor: Option<MachineId>,
+}
+
+impl Loss {
+    fn wait(&self) -> Wait {
+        let since = |at_ms: u64| at_ms.saturating_sub(self.at_ms);
+        Wait {
+            group: self.group.clone(),
+            to_order_ms: self.ordered_ms.map(since),
+            to_heal_ms: self.healed_ms.map(since),
+        }
+    }
 }
 
 /// The account as it grows. Times are in milliseconds since the beginning.
@@ -221,9 +247,10 @@ impl Account {
         });
     }
 
-    pub(super) fn lost(&mut self, at_ms: u64, machine: MachineId) {
+    pub(super) fn lost(&mut self, at_ms: u64, machine: MachineId, group: Option<&GroupId>) {
         self.losses.entry(machine).or_insert(Loss {
             at_ms,
+            group: group.map(ToString::to_string),
             ordered_ms: None,
             healed_ms: None,
             returned: false,
@@ -276,12 +303,9 @@ impl Account {
     /// Closes the account.
     pub(super) fn close(self, ended: Ended) -> Report {
         let losses: Vec<&Loss> = self.losses.values().collect();
-        let since = |pick: fn(&Loss) -> Option<u64>| {
-            let times = losses
-                .iter()
-                .filter_map(|loss| Some(pick(loss)?.saturating_sub(loss.at_ms)));
-            Times::of(times.collect())
-        };
+        let waits: Vec<Wait> = losses.iter().map(|loss| loss.wait()).collect();
+        let times =
+            |pick: fn(&Wait) -> Option<u64>| Times::of(waits.iter().filter_map(pick).collect());
         let count = |is: fn(&Loss) -> bool| losses.iter().filter(|loss| is(loss)).count();
         Report {
             seed: ended.seed,
@@ -291,8 +315,9 @@ impl Account {
             lost: losses.len(),
             healed: count(|loss| loss.healed_ms.is_some()),
             returned: count(|loss| loss.returned && loss.healed_ms.is_none()),
-            time_to_order: since(|loss| loss.ordered_ms),
-            time_to_heal: since(|loss| loss.healed_ms),
+            time_to_order: times(|wait| wait.to_order_ms),
+            time_to_heal: times(|wait| wait.to_heal_ms),
+            waits,
             timeline: self.lines,
             more_lines: self.more_lines,
             holds: self
@@ -365,7 +390,7 @@ mod tests {
     fn a_loss_is_healed_by_the_last_of_its_successors() {
         let id = |number| MachineId::new(number).expect("not zero");
         let mut account = Account::default();
-        account.lost(1000, id(1));
+        account.lost(1000, id(1), None);
         account.ordered(2000, id(1), id(2));
         account.ordered(9000, id(2), id(3));
         account.joined(9500, id(2));

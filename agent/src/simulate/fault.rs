@@ -120,6 +120,11 @@ impl FaultKind {
         matches!(self, Self::Order { .. } | Self::Cordon)
     }
 
+    /// Whether it never ends: a machine that is gone stays so, and what a person asks for has its own end.
+    pub fn is_for_good(self) -> bool {
+        matches!(self, Self::Kill | Self::Leave | Self::Order { .. })
+    }
+
     /// How long it lasts where that is not said: for ever, except for what would otherwise be another fault.
     pub fn lasts_by_default(self) -> Option<Duration> {
         match self {

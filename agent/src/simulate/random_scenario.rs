@@ -27,7 +27,19 @@ pub fn random_scenario(seed: u64) -> Scenario {
         &mut scenario,
         &mut Random::new(seed ^ 0x0c10_cc0c_10cc_0c10),
     );
+    within_reach(&mut scenario);
     scenario
+}
+
+/// No fault is to befall more machines than there are.
+fn within_reach(scenario: &mut Scenario) {
+    let machines = scenario.specs.iter().map(GroupSpec::desired).sum::<usize>();
+    let most = u32::try_from(machines).unwrap_or(u32::MAX);
+    for fault in &mut scenario.faults {
+        if let Target::Any(count) = &mut fault.target {
+            *count = (*count).min(most);
+        }
+    }
 }
 
 /// The same without what [`more`] adds: what seeds stood for before there was that.
@@ -81,13 +93,15 @@ pub(super) fn plain_scenario(seed: u64) -> Scenario {
         hardware: random.chance(0.25),
         ..cloud
     };
-    Scenario {
+    let mut scenario = Scenario {
         length: Duration::from_secs(TROUBLE_S + REST_S),
         loss,
         cloud,
         faults,
         ..Scenario::new(seed, specs)
-    }
+    };
+    within_reach(&mut scenario);
+    scenario
 }
 
 fn number(value: u64) -> u32 {

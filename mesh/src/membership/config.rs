@@ -112,7 +112,7 @@ impl Default for Safeguards {
 ///
 /// memberlist's `4 * ceil(log10(n + 1))`, at least 8: 8, 12, 16 and 20 for 10, 100, 1000 and 10,000 members.
 pub(super) fn retransmits(members: usize, rounded: bool) -> u8 {
-    let magnitude = (members as f64 + 1.0).log10();
+    let magnitude = libm::log10(members as f64 + 1.0);
     let count = if rounded {
         (4.0 * magnitude.ceil()).max(8.0)
     } else {

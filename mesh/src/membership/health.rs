@@ -88,7 +88,9 @@ impl LocalHealth {
 
     /// How long a suspicion lasts among `members`.
     pub(super) fn suspicion(&self, config: &Config, members: usize) -> Duration {
-        let tenfolds = (members.max(10) as f32 / 10.0).log10();
+        // No logarithm of the standard library: what that comes to may differ from one computer to another, and then the same
+        // seed would not be the same simulation.
+        let tenfolds = libm::log10f(members.max(10) as f32 / 10.0);
         let calm = config.suspicion + config.suspicion_per_tenfold.mul_f32(tenfolds);
         // As many round trips as it takes to get one through.
         calm.mul_f32((1.0 / (1.0 - self.loss)).min(SUSPICION_STRETCH_MAX)) * self.stretch()
@@ -97,7 +99,7 @@ impl LocalHealth {
     /// How many pings make it unlikely that all are lost.
     fn tries(&self) -> u32 {
         let loss = self.loss.clamp(0.02, 0.9);
-        (FALSE_FAILURE.ln() / loss.ln()).ceil() as u32
+        (libm::logf(FALSE_FAILURE) / libm::logf(loss)).ceil() as u32
     }
 }
 

@@ -89,7 +89,7 @@ impl Heat {
         }
         // Told to m random machines by each, a rumour leaves out e^-m of all (Demers et al., 1987). With m = ln n - 1
         // these are about three, whom the ring reaches.
-        let least = ((others.max(1) as f32).ln().ceil() as u8)
+        let least = (libm::logf(others.max(1) as f32).ceil() as u8)
             .saturating_sub(1)
             .max(RANDOM_MIN);
         let lossy = f32::from(least) * (1.0 / (1.0 - self.loss)).min(LOSS_FACTOR_MAX);

@@ -57,10 +57,7 @@ impl Run<'_> {
         self.account
             .tell(self.elapsed_ms(), "fault", None, what, names);
         let ends = fault.lasts;
-        let lost = matches!(
-            kind,
-            FaultKind::Kill | FaultKind::Leave | FaultKind::Order { .. }
-        ) || kind == FaultKind::Silence && ends.is_none();
+        let lost = kind.is_for_good() || kind == FaultKind::Silence && ends.is_none();
         if !lost {
             self.active.insert(number, Active { machines, cut });
         }
@@ -83,7 +80,7 @@ impl Run<'_> {
     fn befall(&mut self, machine: MachineId, kind: FaultKind) {
         match kind {
             FaultKind::Kill => {
-                self.account.lost(self.elapsed_ms(), machine);
+                self.lose(machine);
                 self.stop_instance(machine);
                 // The host of a process stays, and says that nothing listens.
                 if self.provisioner(machine) == muster_provisioners::process::NAME {
@@ -93,7 +90,7 @@ impl Run<'_> {
                 }
             }
             FaultKind::Silence => {
-                self.account.lost(self.elapsed_ms(), machine);
+                self.lose(machine);
                 self.mesh.power_off(machine);
             }
             FaultKind::Crash => self.mesh.kill(machine),
@@ -141,6 +138,40 @@ impl Run<'_> {
             | FaultKind::ProviderSlow(_)
             | FaultKind::ProviderLate
             | FaultKind::ProviderErrors(_) => {}
+        }
+    }
+
+    fn lose(&mut self, machine: MachineId) {
+        let at_ms = self.elapsed_ms();
+        let known = self.state.machines.get(&machine);
+        let group = known.and_then(Machine::group);
+        self.account.lost(at_ms, machine, group);
+    }
+
+    /// A bad check is part of what its group, zone or fleet is given: whoever joins that has it, too.
+    pub(super) fn inherit_checks(&mut self, machine: MachineId) {
+        let Some(known) = self.state.machines.get(&machine) else {
+            return;
+        };
+        let has = |target: &Target| match target {
+            Target::All => true,
+            Target::Zone(zone) => known.known_zone() == Some(zone.as_str()),
+            Target::Group(group) => known.group().map(GroupId::as_str) == Some(group),
+            _ => false,
+        };
+        let inherited = |number: &usize| {
+            let fault = self.scenario.faults.get(*number);
+            fault.is_some_and(|fault| fault.kind == FaultKind::HealthCheck && has(&fault.target))
+        };
+        let numbers: Vec<usize> = self.active.keys().copied().filter(inherited).collect();
+        let at_ms = self.elapsed_ms();
+        for number in numbers {
+            if let Some(active) = self.active.get_mut(&number) {
+                active.machines.push(machine);
+            }
+            let course = &mut self.account.course;
+            course.note_fault(at_ms, number, &[machine]);
+            self.befall(machine, FaultKind::HealthCheck);
         }
     }
 

@@ -487,6 +487,7 @@ impl Run<'_> {
         let admit = self.admission(machine);
         if let Reply::Admitted(_) = self.commit(leader, Command::Admit(Box::new(admit))) {
             self.mesh.start(machine);
+            self.inherit_checks(machine);
         }
     }
 }
