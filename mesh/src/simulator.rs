@@ -25,7 +25,7 @@ pub use self::history::{Failure, History, Step};
 pub use self::network::{Network, Traffic, Way};
 pub use self::node::Condition;
 
-use self::engine::Happening;
+use self::engine::Happenings;
 use self::node::Node;
 use crate::identity::{MachineId, Peer};
 use crate::membership::{self, Membership, Status};
@@ -71,8 +71,8 @@ pub struct Simulation {
     rng: Xoshiro256PlusPlus,
     nodes: Vec<Node>,
     index: BTreeMap<MachineId, usize>,
-    queue: BinaryHeap<Reverse<(Duration, u64)>>,
-    happenings: BTreeMap<u64, Happening>,
+    queue: BinaryHeap<Reverse<(Duration, u64, usize)>>,
+    happenings: Happenings,
     sequence: u64,
     network: Network,
     findings: Findings,
@@ -102,7 +102,7 @@ impl Simulation {
             nodes,
             index,
             queue: BinaryHeap::new(),
-            happenings: BTreeMap::new(),
+            happenings: Happenings::default(),
             sequence: 0,
             findings: Findings::default(),
             trace: 0,
@@ -354,13 +354,13 @@ impl Simulation {
     /// Lets `duration` pass.
     pub fn run_for(&mut self, duration: Duration) {
         let until = self.now + duration;
-        while let Some(Reverse((at, sequence))) = self.queue.peek().copied() {
+        while let Some(Reverse((at, _, place))) = self.queue.peek().copied() {
             if at > until {
                 break;
             }
             self.queue.pop();
             self.now = at;
-            if let Some(happening) = self.happenings.remove(&sequence) {
+            if let Some(happening) = self.happenings.take(place) {
                 self.happen(happening);
             }
         }

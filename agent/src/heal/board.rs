@@ -1,5 +1,6 @@
 //! Everything that one round of deciding looks at, worked out once.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use muster_mesh::identity::MachineId;
@@ -31,6 +32,8 @@ pub(super) struct Board<'a> {
     members: BTreeMap<GroupId, Vec<MachineId>>,
     pub(super) mandate: Mandate,
     pub(super) quorum: Gate,
+    /// What `settled` says, once asked: the same of all.
+    pub(super) settled: OnceCell<Gate>,
 }
 
 /// A machine that something is the matter with, and what it may have in common with others.
@@ -71,6 +74,7 @@ impl<'a> Board<'a> {
             members,
             mandate,
             quorum: gate,
+            settled: OnceCell::new(),
         }
     }
 

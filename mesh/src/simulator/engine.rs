@@ -39,6 +39,34 @@ pub(super) enum Happening {
     },
 }
 
+/// What will happen, by the places that the queue has.
+#[derive(Debug, Default)]
+pub(super) struct Happenings {
+    kept: Vec<Option<Happening>>,
+    free: Vec<usize>,
+}
+
+impl Happenings {
+    fn keep(&mut self, happening: Happening) -> usize {
+        match self.free.pop() {
+            Some(place) => {
+                self.kept[place] = Some(happening);
+                place
+            }
+            None => {
+                self.kept.push(Some(happening));
+                self.kept.len() - 1
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, place: usize) -> Option<Happening> {
+        let taken = self.kept.get_mut(place)?.take()?;
+        self.free.push(place);
+        Some(taken)
+    }
+}
+
 /// What is asked on a stream.
 #[derive(Debug)]
 pub(super) enum Request {
@@ -79,8 +107,9 @@ impl Simulation {
 
     pub(super) fn schedule(&mut self, after: Duration, happening: Happening) {
         self.sequence += 1;
-        self.queue.push(Reverse((self.now + after, self.sequence)));
-        self.happenings.insert(self.sequence, happening);
+        let place = self.happenings.keep(happening);
+        self.queue
+            .push(Reverse((self.now + after, self.sequence, place)));
     }
 
     /// Adds to the fingerprint.

@@ -15,6 +15,11 @@ const MOVING_SHARE: usize = 100;
 const MISSING_SHARE: usize = 4;
 
 pub(super) fn settled(question: &Question<'_>) -> Gate {
+    let known = &question.board.settled;
+    known.get_or_init(|| judge(question)).clone()
+}
+
+fn judge(question: &Question<'_>) -> Gate {
     let board = question.board;
     let situation = board.situation;
     let (now_ms, since_ms) = (board.now_ms, situation.leader_since_ms);
