@@ -46,6 +46,8 @@ pub enum Safeguard {
     Proof,
     /// That the provider knows an operation again.
     OperationId,
+    /// Waiting until a lease is over where nothing proves that its machine is off.
+    Lease,
 }
 
 impl Scenario {

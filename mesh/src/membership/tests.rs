@@ -1,5 +1,6 @@
 //! The membership, input by input. Whole meshes run in `crate::simulator`.
 
+mod doubt;
 mod rubbish;
 mod wave;
 mod wire;

@@ -304,6 +304,9 @@ impl Run<'_> {
         leader: MachineId,
         (machine, terms): (MachineId, LeaseTerms),
     ) -> StepResult {
+        if self.scenario.left_out == Some(Safeguard::Lease) {
+            return StepResult::LeaseOver;
+        }
         match self.lease_left_ms(leader, machine, terms) {
             0 => StepResult::LeaseOver,
             _ => StepResult::Held {

@@ -3,7 +3,7 @@
 
 use super::{fault, scenario};
 use crate::fleet::testing::{cattle, pets};
-use crate::fleet::{BudgetPolicy, GroupSpec, Rule};
+use crate::fleet::{BudgetPolicy, GroupSpec, LeaseTerms, Rule};
 use crate::simulate::{Fault, FaultKind, Safeguard, Scenario, simulate};
 
 /// Seeds that are tried until one shows it.
@@ -12,7 +12,7 @@ const SEEDS: u64 = 40;
 /// A safeguard, the histories that need it, and the invariant that is broken without it.
 type Cell = (Safeguard, fn(u64) -> Scenario, &'static str);
 
-const CELLS: [Cell; 6] = [
+const CELLS: [Cell; 7] = [
     (
         Safeguard::Rule(Rule::Evidence),
         one_that_loses_nearly_all,
@@ -42,6 +42,11 @@ const CELLS: [Cell; 6] = [
         Safeguard::OperationId,
         lying_provider,
         "one failure, one action",
+    ),
+    (
+        Safeguard::Lease,
+        silent_under_a_lease,
+        "two copies of a pet never run",
     ),
 ];
 
@@ -117,6 +122,17 @@ fn pets_or_cattle(seed: u64) -> GroupSpec {
 fn silent_pets(seed: u64) -> Scenario {
     let silence = fault(FaultKind::Silence, "any:1@1m");
     history(seed, pets("db", &["db-1", "db-2", "db-3"]), vec![silence])
+}
+
+/// A pet falls silent, and nothing can prove it off.
+fn silent_under_a_lease(seed: u64) -> Scenario {
+    let mut scenario = silent_pets(seed);
+    scenario.cloud.blind = true;
+    scenario.specs[0].heal.lease = Some(LeaseTerms {
+        lease_ms: 12_000,
+        stop_ms: 3_000,
+    });
+    scenario
 }
 
 fn lying_provider(seed: u64) -> Scenario {

@@ -54,9 +54,9 @@ fn deaths_not_heard_of(safeguards: Safeguards, loss: f64) -> usize {
         mesh.run_for(SECOND);
         let knows = |node| mesh.status(node, victim) == Some(Status::Down);
         incomplete += usize::from(!mesh.running().all(knows));
-        // Of the one knock after each comparison, a third gets lost with its answer.
+        // Of the one knock after each comparison, a half gets lost with its answer.
         mesh.start(victim);
-        // Of the one knock after each comparison, a third gets lost with its answer.
+        // Of the one knock after each comparison, a half gets lost with its answer.
         settle(&mut mesh, 600 * SECOND);
         mesh.run_for(2 * SECOND);
     }
@@ -72,7 +72,7 @@ fn retransmissions_are_not_truncated() {
             ring_gossip: false,
             ..Safeguards::default()
         };
-        deaths_not_heard_of(safeguards, 0.2)
+        deaths_not_heard_of(safeguards, 0.3)
     };
     let (with, without) = (incomplete(true), incomplete(false));
     assert!(with + 2 < without, "{with} of 20 deaths against {without}");
