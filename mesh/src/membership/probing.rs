@@ -29,8 +29,11 @@ const ROUND_EVERY: u32 = 4;
 pub(super) const ALONE: Range<f64> = 1.0..1.1;
 /// The same, of a member that went along with the one before it: later than that one will ping again.
 const ALONG: Range<f64> = 1.2..1.3;
-/// The part of the period that a member rests between two probes, whoever pings it.
-const REST: f64 = 0.25;
+/// The part of the period that a member rests between two probes, whoever pings it: almost all of it, or a wave that has come
+/// round the ring would go round again.
+const REST: f64 = 0.9;
+/// The same, of a member whose last probe was no part of a wave, so that it falls in with the others soon.
+const REST_ALONE: f64 = 0.5;
 /// One machine is looked into this often at most because the runtime could not reach it.
 const HINT_EVERY: Duration = Duration::from_secs(2);
 
@@ -45,6 +48,8 @@ pub(super) struct Rounds {
     watched_in_a_row: u32,
     number: u8,
     pub(super) probed_at: Duration,
+    /// Whether we probed last because we were pinged.
+    along: bool,
 }
 
 impl Rounds {
@@ -107,6 +112,7 @@ impl Membership {
         let until_next = period.mul_f64(self.rng.random_range(pause));
         self.timers.set(Timer::Probe, now + until_next);
         self.rounds.probed_at = now;
+        self.rounds.along = false;
 
         let [next, _] = self.neighbours();
         let watched = next.filter(|machine| !self.inquiries.contains_key(machine));
@@ -133,10 +139,12 @@ impl Membership {
     /// probes of a ring follow each other as a wave, whose pace is that of its most hurried member. A member that has
     /// reason to doubt itself keeps its own, slower time.
     pub(super) fn probe_along(&mut self, now: Duration, from: MachineId) {
-        let rested = now >= self.rounds.probed_at + self.config.probe_period.mul_f64(REST);
+        let rest = if self.rounds.along { REST } else { REST_ALONE };
+        let rested = now >= self.rounds.probed_at + self.config.probe_period.mul_f64(rest);
         let [_, before] = self.neighbours();
         if rested && before == Some(from) && self.health.stretch() == 1 {
             self.probe_next(now, ALONG);
+            self.rounds.along = true;
         }
     }
 

@@ -163,3 +163,26 @@ fn a_busy_mesh_stays_below_its_budget() {
         assert!(spent.datagrams / 50 < 8, "{spent:?}");
     }
 }
+
+#[test]
+fn a_wave_that_takes_long_round_the_ring_is_no_reason_to_probe_more_often() {
+    for way in [2, 6, 10, 14, 18, 25, 40] {
+        let mut setup = Setup::new(1, 50);
+        let way = Duration::from_millis(way);
+        setup.network.latency = Some((way, way.mul_f64(1.2)));
+        let mut mesh = mesh_of(setup);
+        mesh.run_for(60 * SECOND);
+        let probes = |mesh: &Simulation| -> u64 {
+            let lives = mesh.nodes.iter().filter_map(|node| node.life.as_ref());
+            lives.map(|life| life.membership.stats().probes).sum()
+        };
+        let before = probes(&mesh);
+        mesh.run_for(120 * SECOND);
+        let probes = (probes(&mesh) - before) / 50;
+        // 1.25 in 1.08 s, nine tenths of the period, are 138.
+        assert!(
+            (90..=140).contains(&probes),
+            "{way:?} a hop: {probes} probes each in two minutes"
+        );
+    }
+}
