@@ -23,8 +23,8 @@ const APART: Duration = Duration::from_secs(180);
 const FIRST: Duration = Duration::from_secs(60);
 
 fn main() {
-    let given = std::env::args().filter_map(|argument| argument.parse().ok());
-    let seeds = given.last().unwrap_or(SEEDS).max(10);
+    let mut given = std::env::args().filter_map(|argument| argument.parse().ok());
+    let seeds = given.next_back().unwrap_or(SEEDS).max(10);
     println!(
         "{:<58} {:>6} {:>7} {:>7} {:>7} {:>7}  target",
         "", "count", "p50", "p90", "p99", "most"

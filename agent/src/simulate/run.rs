@@ -435,7 +435,10 @@ impl Run<'_> {
         let trace = data_encoding::HEXLOWER.encode(&self.trace.clone().finalize()[..8]);
         let holding = said.filter(|_| self.leaderless_ms().is_some());
         let groups = self.groups(holding.as_ref());
-        let nobody_leads = holding.and_then(|said| Some(said.holds.first()?.detail.clone()));
+        let nobody_leads = self.leaderless_ms().is_some().then(|| {
+            let hold = holding.as_ref().and_then(|said| said.holds.first());
+            hold.map_or_else(|| "no machine runs".to_owned(), |hold| hold.detail.clone())
+        });
         self.account.close(Ended {
             seed: self.scenario.seed,
             trace,
