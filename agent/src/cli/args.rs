@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{ConfigFlags, Seed};
 use crate::replay::Change;
 
+mod agent;
 mod dev;
 mod group;
 mod hand;
@@ -17,6 +17,7 @@ mod pause;
 mod secrets;
 mod simulate;
 
+pub(crate) use agent::{AgentArgs, ConfigArgs, InitArgs, JoinArgs};
 pub(crate) use dev::{DevArgs, DevCommand};
 pub(crate) use group::GroupCommand;
 pub(crate) use hand::HandArgs;
@@ -25,7 +26,7 @@ pub(crate) use pause::{PauseArgs, PauseCommand, ResumeArgs};
 pub(crate) use secrets::{OperatorCommand, TokenCommand};
 pub(crate) use simulate::SimulateArgs;
 
-use parsers::{cluster_name, duration, order};
+use parsers::{duration, order};
 
 /// How long a question waits for its answer when nothing else is said.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -441,69 +442,6 @@ pub(crate) enum Command {
     /// What the agent runs itself.
     #[command(flatten)]
     Hidden(HiddenCommand),
-}
-
-/// `muster init`.
-#[derive(Debug, Args)]
-pub(crate) struct InitArgs {
-    /// What people call the mesh.
-    #[arg(long, value_name = "NAME", default_value = "muster", value_parser = cluster_name)]
-    pub(crate) cluster_name: String,
-    /// Go on as the agent, in place of `muster agent` afterwards.
-    #[arg(long)]
-    pub(crate) run: bool,
-    /// The agent's configuration.
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-}
-
-/// `muster join`.
-#[derive(Debug, Args)]
-pub(crate) struct JoinArgs {
-    /// Machines of the mesh; one that answers is enough. Without a port the default one is meant.
-    #[arg(required = true, value_name = "ADDR")]
-    pub(crate) addresses: Vec<Seed>,
-    /// The token from `muster token create`; `-` reads it from standard input, so that no process list shows it.
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "MUSTER_TOKEN",
-        hide_env_values = true
-    )]
-    pub(crate) token: String,
-    /// Go on as the agent, in place of `muster agent` afterwards.
-    #[arg(long)]
-    pub(crate) run: bool,
-    /// The agent's configuration.
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-}
-
-/// `muster agent`.
-#[derive(Debug, Args)]
-pub(crate) struct AgentArgs {
-    /// Print the configuration that results, every key explained, and exit.
-    #[arg(long)]
-    pub(crate) print_config: bool,
-    /// The configuration.
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-}
-
-/// Where an agent's configuration comes from.
-#[derive(Debug, Args)]
-pub(crate) struct ConfigArgs {
-    /// The configuration file (TOML).
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "MUSTER_CONFIG",
-        hide_env_values = true
-    )]
-    pub(crate) config: Option<PathBuf>,
-    /// Single keys, which outrank the file.
-    #[command(flatten)]
-    pub(crate) flags: ConfigFlags,
 }
 
 /// `muster apply`.

@@ -5,6 +5,7 @@ mod correlation;
 mod diagnosis;
 mod drains;
 mod evidence;
+mod fencing;
 mod hand;
 mod healing;
 mod histories;
