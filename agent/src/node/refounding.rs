@@ -4,7 +4,8 @@
 //! find the coordinators lost, has them promise it the next generation of the log, waits until no old leader can hold
 //! an acknowledgement any more, takes the longest copy that any of them has, and goes on from there as the only
 //! coordinator. The seats are then filled as always. Old coordinators that come back find that most machines have
-//! promised a later log, and stand down.
+//! promised a later log, and stand down. Where they come back after the promises and before the new log, it comes all the
+//! same: those that have promised it stand behind no leader of the old one any more.
 //!
 //! [`ballots`] decides; this task asks, waits and does. Where that can't be safe, it holds, and an operator who knows more
 //! may have it done: [`recover`].
@@ -19,10 +20,11 @@ use tokio::time::Instant;
 
 use self::answers::Circle;
 use self::assess::is_ordered_after;
-use self::ballots::{Hold, outlived};
+use self::ballots::{Hold, is_abandoned, outlived};
 use self::founding::attempt;
 use self::lost::{orphaned, turn};
 use super::authority::{ACKNOWLEDGEMENT_LEASE, Ballot};
+use super::council::ca_path;
 use super::services::stored_promise;
 use super::shared::Shared;
 use crate::fleet::Recovered;
@@ -86,6 +88,8 @@ pub(super) struct Refounding {
     founded: watch::Sender<LogGeneration>,
     /// The later log that was promised last, and when.
     promised: std::sync::Mutex<Option<(Ballot, Instant)>>,
+    /// The latest log that somebody had promised who refused to stand behind this machine.
+    refused: watch::Sender<LogGeneration>,
     /// The latest log that anybody spoke of, believed or not.
     rumours: watch::Sender<LogGeneration>,
     /// The latest rumour that was looked into.
@@ -112,6 +116,7 @@ impl Refounding {
             stored_seats: std::sync::Mutex::default(),
             founded: watch::Sender::default(),
             promised: std::sync::Mutex::new(promised.map(|ballot| (ballot, Instant::now()))),
+            refused: watch::Sender::default(),
             rumours: watch::Sender::default(),
             looked_into: watch::Sender::default(),
             accepted: std::sync::Mutex::new(proof::accepted(state_dir)),
@@ -123,8 +128,10 @@ impl Refounding {
         self.rumours.clone()
     }
 
-    /// Takes down that somebody has promised a later log than `ours`, where an operator may have ordered it.
-    pub(super) fn note_order(&self, ours: LogGeneration, later: LogGeneration) {
+    /// Takes down that somebody stands behind no leader of `ours`, having promised a later log. An operator may have
+    /// ordered that.
+    pub(super) fn note_refusal(&self, ours: LogGeneration, later: LogGeneration) {
+        raise(&self.refused, later);
         if is_ordered_after(ours, later) {
             raise(&self.rumours, later);
         }
@@ -197,11 +204,12 @@ pub(super) async fn run(shared: Arc<Shared>, network: Arc<dyn Network>) {
 
 async fn watch_coordinators(shared: &Arc<Shared>, network: Arc<dyn Network>) {
     let mut since = None;
+    let mut abandoned = Abandoned::default();
     let mut world = shared.mesh.world();
     loop {
         shared.transport.doze(LOOK).await;
         world.mark_unchanged();
-        if !orphaned(shared) {
+        if !orphaned(shared) && !abandoned.look(shared).await {
             since = None;
             shared
                 .refounding
@@ -245,6 +253,31 @@ async fn watch_coordinators(shared: &Arc<Shared>, network: Arc<dyn Network>) {
                 tokio::time::sleep(pause.mul_f64(jitter())).await;
             }
         }
+    }
+}
+
+/// Whether more than half of the roster have given this machine's log up for a later one that never came.
+#[derive(Default)]
+struct Abandoned {
+    is: bool,
+    look_at: Option<Instant>,
+}
+
+impl Abandoned {
+    /// Asks the others, now and then, if it may be so and this machine could do something about it. Most machines have no
+    /// reason to: here nobody has promised a later log, or heard that somebody has, or they have not got the CA's key.
+    async fn look(&mut self, shared: &Arc<Shared>) -> bool {
+        let known = &shared.refounding;
+        let ours = shared.replica.generation();
+        let doubtful = shared.council.is_superseded(ours) || *known.refused.borrow() > ours;
+        if ours == LogGeneration::default() || !doubtful || !ca_path(&shared.state_dir).is_file() {
+            self.is = false;
+        } else if self.look_at.is_none_or(|at| at <= Instant::now()) {
+            let stands = asking::look(shared, Circle::Electors).await;
+            self.is = is_abandoned(ours, &answers::roster(shared), &stands);
+            self.look_at = Some(Instant::now() + LOOK_CALM);
+        }
+        self.is
     }
 }
 

@@ -113,7 +113,7 @@ impl Support {
             }
             // A later log acts only with more than half of the roster, and then this one has not got it. Where it was
             // tried and came to nothing, this one goes on. One that an operator ordered may act with fewer.
-            shared.refounding.note_order(
+            shared.refounding.note_refusal(
                 LogGeneration(ballot.generation),
                 LogGeneration(rival.generation),
             );

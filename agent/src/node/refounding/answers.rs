@@ -127,14 +127,14 @@ pub(in crate::node) async fn answer(
     match question {
         Question::Look => Ok(Said::Stand(stand(shared).await?)),
         Question::Roster => Ok(Said::Roster(roster(shared).into_iter().collect())),
-        Question::Would(ballot) => match why_not(shared, from, ballot) {
+        Question::Would(ballot) => match why_not(shared, from, ballot).await? {
             Some(why) => Ok(Said::Refused(why)),
             None => match would_acknowledge(shared, ballot).await? {
                 Answer::Refused { promised } => Ok(already_promised(shared, promised)),
                 Answer::Granted => Ok(Said::Stand(stand(shared).await?)),
             },
         },
-        Question::Promise(ballot) => match why_not(shared, from, ballot) {
+        Question::Promise(ballot) => match why_not(shared, from, ballot).await? {
             Some(why) => Ok(Said::Refused(why)),
             None => promise(shared, ballot).await,
         },
@@ -147,7 +147,34 @@ pub(super) async fn ask_self(shared: &Arc<Shared>, question: Question) -> Result
 }
 
 /// Why a promise is not even considered.
-fn why_not(shared: &Shared, from: MachineId, ballot: Ballot) -> Option<String> {
+///
+/// # Errors
+/// When what was promised before can't be read.
+async fn why_not(
+    shared: &Shared,
+    from: MachineId,
+    ballot: Ballot,
+) -> Result<Option<String>, String> {
+    let ours = shared.replica.generation();
+    let before = promised(shared).await?;
+    let ends = ends_here(ours, before, ballot) || orphaned(shared);
+    Ok(refusal(shared, from, ballot).or_else(|| {
+        let there = "most coordinators are there, as far as it can tell";
+        (!ends).then(|| there.to_owned())
+    }))
+}
+
+/// Whether a machine that follows the log `ours` has given that log up already, so that it need not find the coordinators
+/// lost to promise `ballot`.
+///
+/// Whoever promised it, or another later log, stands behind no leader of `ours` any more, whether the coordinators come
+/// back or not: to promise it once more takes nothing from the old log that it still has, and to refuse it would leave the
+/// fleet with neither.
+fn ends_here(ours: LogGeneration, before: Option<Ballot>, ballot: Ballot) -> bool {
+    before.is_some_and(|before| before == ballot || before.generation > ours.0)
+}
+
+fn refusal(shared: &Shared, from: MachineId, ballot: Ballot) -> Option<String> {
     if ballot.leader != from || ballot.term != 0 {
         return Some("a machine can ask only for itself, and for a log without terms".to_owned());
     }
@@ -166,9 +193,6 @@ fn why_not(shared: &Shared, from: MachineId, ballot: Ballot) -> Option<String> {
     };
     if !circle.machines(shared).contains(&from) {
         return Some("it is not on the roster, or is unaccounted for".to_owned());
-    }
-    if !orphaned(shared) {
-        return Some("most coordinators are there, as far as it can tell".to_owned());
     }
     let last = *shared
         .refounding
@@ -264,4 +288,26 @@ pub(in crate::node) async fn serve_copy(shared: &Shared, mut responder: Responde
         }
     }
     responder.finish();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_promised_a_later_log_promises_on_when_the_coordinators_return() {
+        let ours = LogGeneration(1);
+        let ballot = |generation, leader| Ballot {
+            generation,
+            term: 0,
+            leader: MachineId::new(leader).expect("not zero"),
+        };
+        let asked = ballot(2, 3);
+        assert!(!ends_here(ours, None, asked));
+        let of_the_old_leader = Some(ballot(1, 1));
+        assert!(!ends_here(ours, of_the_old_leader, asked));
+        assert!(ends_here(ours, Some(asked), asked), "the second round");
+        let came_to_nothing = Some(ballot(2, 4));
+        assert!(ends_here(ours, came_to_nothing, ballot(3, 3)));
+    }
 }

@@ -45,6 +45,13 @@ impl Stand {
         (self.generation, self.at.map(|at| (at.term, at.index)))
     }
 
+    /// Whether the log `ours` may end as far as this machine goes: most coordinators are lost, or it has promised a later
+    /// log, and stands behind no leader of this one even when they come back.
+    fn lets_go(&self, ours: LogGeneration) -> bool {
+        let promised = self.promised.map_or(0, |ballot| ballot.generation);
+        self.orphaned || promised > ours.0
+    }
+
     /// The latest log that it knows to have been tried.
     pub(super) fn latest(&self) -> LogGeneration {
         let promised = self.promised.map_or(0, |ballot| ballot.generation);
@@ -128,9 +135,7 @@ pub(crate) fn next_generation(
     rosters: &Rosters,
     stands: &Stands,
 ) -> Result<LogGeneration, Hold> {
-    if let Some(later) = stands.values().map(|stand| stand.generation).max()
-        && later > ours
-    {
+    if let Some(later) = there_is_later(ours, stands) {
         return Err(Hold::Outlived(later));
     }
     if stands
@@ -139,10 +144,29 @@ pub(crate) fn next_generation(
     {
         return Err(Hold::UnknownRoster);
     }
-    let orphaned = stands.iter().filter(|(_, stand)| stand.orphaned);
-    majority(rosters, &orphaned.map(|(machine, _)| *machine).collect())?;
+    let agreeing = stands.iter().filter(|(_, stand)| stand.lets_go(ours));
+    majority(rosters, &agreeing.map(|(machine, _)| *machine).collect())?;
     let latest = stands.values().map(Stand::latest).max().unwrap_or(ours);
     Ok(LogGeneration(latest.max(ours).0.saturating_add(1)))
+}
+
+/// The latest log after `ours` that somebody has, or shows that an operator had it founded.
+fn there_is_later(ours: LogGeneration, stands: &Stands) -> Option<LogGeneration> {
+    let known = stands.values().map(|stand| {
+        let ordered = stand.recovered.as_ref().map_or(0, |one| one.generation);
+        stand.generation.max(LogGeneration(ordered))
+    });
+    known.max().filter(|later| *later > ours)
+}
+
+/// Whether the log `ours` can't act any more although its coordinators may all be there: more than half of the roster have
+/// promised a later one, and that one never came.
+pub(in crate::node) fn is_abandoned(
+    ours: LogGeneration,
+    roster: &BTreeSet<MachineId>,
+    stands: &Stands,
+) -> bool {
+    outlived(ours, roster, stands).is_some() && there_is_later(ours, stands).is_none()
 }
 
 /// The machine with most of the log; `me` where another has no more.

@@ -146,6 +146,44 @@ fn a_log_is_outlived_when_most_of_its_roster_has_promised_a_later_one() {
     assert_eq!(outlived(ours, &roster(4), &strangers), None);
 }
 
+#[test]
+fn a_log_that_most_have_given_up_for_one_that_never_came_is_gone_on_from() {
+    let ours = LogGeneration::FIRST;
+    let rosters = Rosters::from([(MARK, roster(5))]);
+    let promised = |generation| {
+        Some(Ballot {
+            generation,
+            term: 0,
+            leader: machine(3),
+        })
+    };
+    // Two coordinators were lost for a moment: the third one asked, the others promised, and then they came back.
+    let mut stands = stands(5);
+    for (number, stand) in (1..).zip(stands.values_mut()) {
+        stand.orphaned = false;
+        stand.promised = promised(if number < 4 { 1 } else { 2 });
+    }
+    assert!(!is_abandoned(ours, &roster(5), &stands), "two of five");
+    let few = Err(Hold::TooFew { have: 2, of: 5 });
+    assert_eq!(next_generation(ours, &rosters, &stands), few);
+    stands.get_mut(&machine(3)).expect("there").promised = promised(2);
+    assert!(is_abandoned(ours, &roster(5), &stands), "three of five");
+    let next = next_generation(ours, &rosters, &stands);
+    assert_eq!(next, Ok(LogGeneration(3)));
+    let mut founded = stands.clone();
+    founded.get_mut(&machine(5)).expect("there").generation = LogGeneration(2);
+    assert!(!is_abandoned(ours, &roster(5), &founded));
+    // What an operator had founded acts with fewer, and is not to be passed over because nobody sees it.
+    stands.get_mut(&machine(5)).expect("there").recovered = Some(Recovered {
+        generation: 1_000_007,
+        machine: machine(9),
+        signature: Vec::new(),
+    });
+    assert!(!is_abandoned(ours, &roster(5), &stands));
+    let later = Err(Hold::Outlived(LogGeneration(1_000_007)));
+    assert_eq!(next_generation(ours, &rosters, &stands), later);
+}
+
 /// How far a machine is with founding.
 #[derive(Debug, Clone)]
 struct Attempt {
