@@ -241,6 +241,20 @@ pub(super) fn store_seat(
     Ok(())
 }
 
+/// Remembers the seat again that was remembered before one that came to nothing; none where there was none.
+pub(super) fn restore_seat(
+    state_dir: &StateDir,
+    before: Option<(Seat, LogGeneration)>,
+) -> anyhow::Result<()> {
+    if let Some((seat, generation)) = before {
+        return store_seat(state_dir, seat, generation);
+    }
+    match std::fs::remove_file(state_dir.file("seat")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// The seat that this machine had when it stopped, and the generation of its log.
 pub(super) fn stored_seat(state_dir: &StateDir) -> anyhow::Result<Option<(Seat, LogGeneration)>> {
     let path = state_dir.file("seat");

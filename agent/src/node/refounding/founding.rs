@@ -19,7 +19,7 @@ use super::{LEASE_WAIT, answers, asking, disk, proof};
 use crate::fleet::{Command, Envelope, FleetState, Recovery};
 use crate::node::authority::Ballot;
 use crate::node::council;
-use crate::node::services::COPY;
+use crate::node::services::{COPY, promised};
 use crate::node::shared::Shared;
 
 /// A machine whose own log failed lets others found the log anew for so long, if its disk takes writes again.
@@ -30,6 +30,10 @@ const COPY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long all of it may take: the largest that there can be, at the pace of a slow network.
 const COPY_WITHIN: Duration = Duration::from_secs(120);
+
+/// How often those that have promised are asked again while the copy is taken: each time they keep to it for
+/// [`answers::FOUNDING_GRACE`] more, in which no one else gets the promise of a later log.
+const RENEW_EVERY: Duration = Duration::from_secs(answers::FOUNDING_GRACE.as_secs() / 3);
 
 /// How long the first command of the new log may take.
 const RECORD_DEADLINE: Duration = Duration::from_secs(10);
@@ -77,14 +81,33 @@ pub(super) async fn attempt(
     // Whoever was promised a later one meanwhile goes on instead.
     let granted = promises(shared, Circle::Electors, ballot).await;
     majority(&rosters, &granted.keys().copied().collect())?;
-    take_longest(shared, &granted).await.map_err(failed)?;
-    let coordinator = found(shared, generation, network).await.map_err(failed)?;
+    take_longest(shared, &granted, (Circle::Electors, ballot))
+        .await
+        .map_err(failed)?;
+    let coordinator = found(shared, ballot, network).await.map_err(failed)?;
     shared.council.seat(coordinator, Arc::new(ca));
     Ok(generation)
 }
 
-/// Makes this machine's copy the longest one that is left.
-pub(super) async fn take_longest(shared: &Arc<Shared>, granted: &Stands) -> anyhow::Result<()> {
+/// Makes this machine's copy the longest one that is left. Those that were asked keep to their promise until then.
+pub(super) async fn take_longest(
+    shared: &Arc<Shared>,
+    granted: &Stands,
+    (circle, ballot): (Circle, Ballot),
+) -> anyhow::Result<()> {
+    let renew = async {
+        loop {
+            tokio::time::sleep(RENEW_EVERY).await;
+            promises(shared, circle, ballot).await;
+        }
+    };
+    tokio::select! {
+        taken = take(shared, granted) => taken,
+        never = renew => never,
+    }
+}
+
+async fn take(shared: &Arc<Shared>, granted: &Stands) -> anyhow::Result<()> {
     let furthest = furthest(shared.me, granted).context("nobody has a copy")?;
     let image = if furthest == shared.me {
         let own = answers::longest(shared).await;
@@ -132,12 +155,16 @@ async fn fetch_pieces(shared: &Shared, from: Peer) -> anyhow::Result<Image> {
     Ok(Image::from_bytes(&bytes)?)
 }
 
-/// Begins the new log on a seat that no log has had. The leader in it has the state say so.
+/// Begins the log of `ballot` on a seat that no log has had. The leader in it has the state say so.
+///
+/// # Errors
+/// When this machine has promised another log since, which goes on instead; or the new one can't be written.
 pub(super) async fn found(
     shared: &Arc<Shared>,
-    generation: LogGeneration,
+    ballot: Ballot,
     network: Arc<dyn Network>,
 ) -> anyhow::Result<Coordinator<FleetState>> {
+    let generation = LogGeneration(ballot.generation);
     let given = shared.replica.read(|state, _| state.last_seat);
     let seat = Seat(
         given
@@ -154,9 +181,33 @@ pub(super) async fn found(
         addr: shared.here().addr,
     };
     let replica = shared.replica.clone();
-    let coordinator = Coordinator::found_anew(config, node, replica, network).await?;
-    council::store_seat(&shared.state_dir, seat, generation)?;
-    Ok(coordinator)
+    let before = council::stored_seat(&shared.state_dir).unwrap_or_default();
+    let remember = || council::store_seat(&shared.state_dir, seat, generation);
+    keeps_to(ballot, promised(shared).await.map_err(anyhow::Error::msg)?)?;
+    let founded = Coordinator::found_anew(config, node, replica, network, || {
+        remember().map_err(|error| format!("{error:#}"))
+    });
+    let founded = founded.await;
+    if founded.is_err() {
+        // The next try goes on from the old seat's log again.
+        council::restore_seat(&shared.state_dir, before)?;
+    }
+    Ok(founded?)
+}
+
+/// Whether the founder's own promise still is the log that it is about to found: copying may take minutes, and whoever
+/// promised a later one meanwhile must not coordinate an earlier one.
+fn keeps_to(ballot: Ballot, promised: Option<Ballot>) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        promised == Some(ballot),
+        "generation {} of the log is not founded: this machine has promised {} since",
+        ballot.generation,
+        promised.map_or_else(
+            || "nothing".to_owned(),
+            |other| format!("generation {}", other.generation)
+        )
+    );
+    Ok(())
 }
 
 /// Has the state of a new log say who its only coordinator is, if it does not yet. False while it does not.
@@ -252,6 +303,20 @@ fn promised_to(
 mod tests {
     use super::*;
     use crate::node::refounding::ballots::{RosterMark, Stand};
+
+    #[test]
+    fn who_has_promised_another_log_meanwhile_founds_none() {
+        let ballot = |generation, leader| Ballot {
+            generation,
+            term: 0,
+            leader: MachineId::new(leader).expect("not zero"),
+        };
+        let mine = ballot(2, 1);
+        assert!(keeps_to(mine, Some(mine)).is_ok());
+        assert!(keeps_to(mine, None).is_err(), "its promise is gone");
+        let error = keeps_to(mine, Some(ballot(3, 2))).expect_err("a later one");
+        assert!(error.to_string().contains("generation 3"), "{error}");
+    }
 
     #[test]
     fn of_an_order_that_can_not_be_read_those_were_there_that_have_promised_its_log() {

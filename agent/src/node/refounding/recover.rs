@@ -87,11 +87,18 @@ async fn carry_out(
     let ca = ca.ok_or_else(|| ApiError::internal("the CA's key is gone"))?;
     let new = generation(shared.replica.generation(), &stock.stands, rand::random());
     tracing::warn!(generation = %new, %by, "founding the log anew by an operator's order");
-    let granted = promised_by_all(shared, new, &stock.found.present).await?;
+    let ballot = Ballot {
+        generation: new.0,
+        term: 0,
+        leader: shared.me,
+    };
+    let granted = promised_by_all(shared, ballot, &stock.found.present).await?;
     keep_order(shared, &ca, new, by, &granted)?;
-    take_longest(shared, &granted).await.map_err(failed)?;
+    take_longest(shared, &granted, (Circle::Members, ballot))
+        .await
+        .map_err(failed)?;
     let network = MeshNetwork::of(&shared.transport, &shared.mesh);
-    let coordinator = found(shared, new, network).await.map_err(failed)?;
+    let coordinator = found(shared, ballot, network).await.map_err(failed)?;
     shared.council.seat(coordinator, Arc::new(ca));
     recorded(shared, new).await?;
     stock.answer.founded = Some(new.0);
@@ -122,14 +129,9 @@ fn permit(found: &RecoveryAnswer, order: &RecoverOrder) -> Result<(), ApiError> 
 /// Has every machine that is there promise the new log, and waits until no old leader can hold their acknowledgement.
 async fn promised_by_all(
     shared: &Arc<Shared>,
-    new: LogGeneration,
+    ballot: Ballot,
     present: &BTreeSet<MachineId>,
 ) -> Result<Stands, ApiError> {
-    let ballot = Ballot {
-        generation: new.0,
-        term: 0,
-        leader: shared.me,
-    };
     let all = async || {
         let granted = asking::promises(shared, Circle::Members, ballot).await;
         let missing = present.iter().filter(|one| !granted.contains_key(one));

@@ -73,6 +73,9 @@ pub enum StartError {
     /// A new store for a seat that has been voting: its votes were lost, and it could vote twice.
     #[error("seat {0} is in use already; a machine that lost its store needs a new seat")]
     SeatInUse(Seat),
+    /// A seat that is forgotten could be taken a second time.
+    #[error("the seat could not be remembered: {0}")]
+    Unremembered(String),
 }
 
 /// A log could not be founded.
@@ -116,13 +119,18 @@ impl<S: StateMachine> Coordinator<S> {
     /// ones any more is for the caller to make sure of; should they come back, they and the new one don't listen to
     /// each other, and machines that know the new generation don't go back to the old.
     ///
+    /// `remember` keeps the seat for the next start. It is called once the new log is on disk, and before `replica` is of it:
+    /// a machine whose copy is of a log that it coordinates must find that log again.
+    ///
     /// # Errors
-    /// When `config.generation` does not come after the replica's, or the replica has nothing.
+    /// When `config.generation` does not come after the replica's, the replica has nothing, or the seat can't be
+    /// remembered.
     pub async fn found_anew(
         config: CoordinatorConfig,
         node: SeatNode,
         replica: Replica<S>,
         network: Arc<dyn Network>,
+        remember: impl FnOnce() -> Result<(), String>,
     ) -> Result<Self, StartError> {
         let mut image = replica.image();
         let Some(at) = image.at.filter(|_| image.generation < config.generation) else {
@@ -142,6 +150,7 @@ impl<S: StateMachine> Coordinator<S> {
             image: bytes,
         };
         let store = Store::create(config.path.clone(), about(&config), Some(seed)).await?;
+        remember().map_err(StartError::Unremembered)?;
         Self::start(config, store, replica, network).await
     }
 

@@ -155,15 +155,29 @@ async fn the_next_generation_goes_on_from_a_copy() {
     config.path = cluster.folder.path().join("1/next.redb");
     config.seat = Seat(4);
     let network = cluster.wires.from(machine(1));
-    let early = Coordinator::found_anew(config.clone(), node(1), replica.clone(), network.clone());
+    let found = |config, remembered: Result<(), String>| {
+        let (replica, network) = (replica.clone(), network.clone());
+        // Whoever remembers the seat only after its copy is of the new log may be cut off between the two.
+        let known = replica.generation();
+        let copy = replica.clone();
+        Coordinator::found_anew(config, node(1), replica, network, move || {
+            assert_eq!(copy.generation(), known, "the seat is remembered too late");
+            remembered
+        })
+    };
+    let early = found(config.clone(), Ok(()));
     let error = early.await.expect_err("the same generation is no next one");
     assert!(
         matches!(error, StartError::NothingToGoOnFrom { .. }),
         "{error}"
     );
     config.generation = LogGeneration(2);
-    let anew = Coordinator::found_anew(config, node(1), replica.clone(), network).await;
-    let anew = anew.expect("founded");
+    let forgotten = found(config.clone(), Err("the disk is full".to_owned())).await;
+    let error = forgotten.expect_err("its seat would be unknown after a restart");
+    assert!(matches!(error, StartError::Unremembered(_)), "{error}");
+    assert_eq!(replica.generation(), LogGeneration::FIRST);
+    std::fs::remove_file(&config.path).expect("it is there");
+    let anew = found(config, Ok(())).await.expect("founded");
     cluster.keep(1, anew.clone());
     let proposed = cluster
         .leader()
