@@ -25,7 +25,7 @@ use self::founding::attempt;
 use self::lost::{orphaned, turn};
 use super::authority::{ACKNOWLEDGEMENT_LEASE, Ballot};
 use super::council::ca_path;
-use super::services::stored_promise;
+use super::services::{promised, stored_promise};
 use super::shared::Shared;
 use crate::fleet::Recovered;
 
@@ -68,10 +68,6 @@ const RETRY_FAILED: Duration = Duration::from_secs(2 * answers::FOUNDING_GRACE.a
 
 /// How long a leader waits until talk of a later log was looked into, before it says that it can't act.
 const LOOKED_INTO: Duration = Duration::from_secs(2);
-
-/// For how long a machine that has promised a log that an operator ordered takes no lease of an older one. By then it
-/// follows the new one, or nothing came of it.
-const ORDERED_SOON: Duration = Duration::from_secs(40);
 
 /// What this machine knows of founding the log anew, for all its tasks.
 pub(super) struct Refounding {
@@ -137,6 +133,19 @@ impl Refounding {
         }
     }
 
+    /// The later log that was promised last in this life, or is known to have been ordered, and when.
+    fn noted(&self) -> Option<(Ballot, Instant)> {
+        *self.promised.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes down what is promised.
+    fn note_promise(&self, ballot: Ballot) {
+        let mut noted = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.is_none_or(|(before, _)| before.generation <= ballot.generation) {
+            *noted = Some((ballot, Instant::now()));
+        }
+    }
+
     /// Why the log is not founded anew; `None` while the coordinators are not lost.
     pub(super) fn hold(&self) -> Option<String> {
         self.hold.borrow().clone()
@@ -173,23 +182,22 @@ pub(super) async fn is_unrivalled(shared: &Shared) -> bool {
     !shared.council.is_superseded(ours)
 }
 
-/// The log whose leader may grant this machine a lease: whoever has just promised a log that an operator ordered must not
-/// go on under an older one's.
-pub(super) fn granting_log(shared: &Shared) -> LogGeneration {
+/// The log whose leader may grant this machine a lease: whoever has promised a log that an operator ordered must not go on
+/// under an older one's, however long the new one is in coming. It may act elsewhere, with fewer than half of the roster.
+pub(super) async fn granting_log(shared: &Shared) -> LogGeneration {
     let ours = shared.replica.generation();
-    let promised = *shared
-        .refounding
-        .promised
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    granting_of(ours, promised.map(|(ballot, at)| (ballot, at.elapsed())))
+    let noted = shared.refounding.noted().map(|(ballot, _)| ballot);
+    // One that can't be read holds nobody back that it did not hold back before.
+    let stored = promised(shared).await.unwrap_or_default();
+    granting_of(ours, noted.into_iter().chain(stored))
 }
 
-fn granting_of(ours: LogGeneration, promised: Option<(Ballot, Duration)>) -> LogGeneration {
-    let later = promised.filter(|(ballot, ago)| {
-        *ago < ORDERED_SOON && is_ordered_after(ours, LogGeneration(ballot.generation))
-    });
-    later.map_or(ours, |(ballot, _)| LogGeneration(ballot.generation))
+fn granting_of(ours: LogGeneration, promised: impl IntoIterator<Item = Ballot>) -> LogGeneration {
+    let logs = promised
+        .into_iter()
+        .map(|ballot| LogGeneration(ballot.generation));
+    let ordered = logs.filter(|log| is_ordered_after(ours, *log));
+    ordered.max().unwrap_or(ours)
 }
 
 /// Watches over the coordinators until the agent stops.
@@ -324,19 +332,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_just_promised_an_ordered_log_takes_no_lease_of_an_older_one() {
+    fn who_has_promised_an_ordered_log_takes_no_lease_of_an_older_one() {
         let ours = LogGeneration(3);
-        let promised = |generation, seconds| {
-            let ballot = Ballot {
-                generation,
-                term: 0,
-                leader: MachineId::new(1).expect("not zero"),
-            };
-            granting_of(ours, Some((ballot, Duration::from_secs(seconds))))
+        let ballot = |generation| Ballot {
+            generation,
+            term: 0,
+            leader: MachineId::new(1).expect("not zero"),
         };
-        assert_eq!(granting_of(ours, None), ours);
-        assert_eq!(promised(1_000_007, 39), LogGeneration(1_000_007));
-        assert_eq!(promised(1_000_007, 40), ours, "nothing came of it");
-        assert_eq!(promised(4, 1), ours, "most of the roster decides by itself");
+        let granting = |promised: &[u64]| granting_of(ours, promised.iter().copied().map(ballot));
+        assert_eq!(granting(&[]), ours);
+        assert_eq!(granting(&[1_000_007]), LogGeneration(1_000_007));
+        assert_eq!(granting(&[4]), ours, "most of the roster decides by itself");
+        let stored_only = granting(&[4, 1_000_007]);
+        assert_eq!(stored_only, LogGeneration(1_000_007));
+    }
+
+    #[test]
+    fn what_was_ordered_is_not_forgotten_for_an_earlier_promise_nor_after_a_while() {
+        let directory = tempfile::tempdir().expect("made");
+        let state_dir = StateDir::open(directory.path()).expect("opened");
+        let known = Refounding::load(&state_dir, LogGeneration(3)).expect("readable");
+        let ballot = |generation| Ballot {
+            generation,
+            term: 0,
+            leader: MachineId::new(1).expect("not zero"),
+        };
+        for generation in [1_000_007, 4] {
+            known.note_promise(ballot(generation));
+            let noted = known.noted().map(|(ballot, _)| ballot.generation);
+            assert_eq!(noted, Some(1_000_007));
+        }
     }
 }

@@ -201,7 +201,7 @@ impl Keeper {
             }
         }
         let sent_ms = boot_ms();
-        let log = granting_log(&self.shared);
+        let log = granting_log(&self.shared).await;
         let request = LeaseRequest {
             terms,
             log,

@@ -1,7 +1,7 @@
 //! What a machine answers to one that wants to found the log anew.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_mesh::consensus::{At, Coordinator, Image, LogGeneration};
@@ -9,7 +9,6 @@ use muster_mesh::identity::MachineId;
 use muster_mesh::transport::Responder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
 
 use super::assess::is_ordered_after;
 use super::ballots::{RosterMark, Stand};
@@ -194,12 +193,7 @@ fn refusal(shared: &Shared, from: MachineId, ballot: Ballot) -> Option<String> {
     if !circle.machines(shared).contains(&from) {
         return Some("it is not on the roster, or is unaccounted for".to_owned());
     }
-    let last = *shared
-        .refounding
-        .promised
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    let busy = last.filter(|(last, at)| {
+    let busy = shared.refounding.noted().filter(|(last, at)| {
         last.leader != from
             && at.elapsed() < FOUNDING_GRACE
             && shared.mesh.look().is_active(last.leader)
@@ -220,11 +214,7 @@ async fn promise(shared: &Arc<Shared>, ballot: Ballot) -> Result<Said, String> {
     match acknowledge(shared, ballot).await? {
         Answer::Refused { promised } => Ok(already_promised(shared, promised)),
         Answer::Granted => {
-            *shared
-                .refounding
-                .promised
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some((ballot, Instant::now()));
+            shared.refounding.note_promise(ballot);
             shared.council.supersede(LogGeneration(ballot.generation));
             shared.council.stood_down().await;
             salvage(shared).await;

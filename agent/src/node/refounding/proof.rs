@@ -73,13 +73,14 @@ pub(super) fn shown(shared: &Shared) -> Option<Recovered> {
 }
 
 /// Believes for good that an operator had a later log founded: this machine stands behind no leader of an older one any
-/// more, also after a restart, and shows the proof to others.
+/// more and takes no lease of one, also after a restart, and shows the proof to others.
 pub(super) async fn accept(shared: &Shared, order: &Recovered) {
     let ballot = Ballot {
         generation: order.generation,
         term: 0,
         leader: order.machine,
     };
+    shared.refounding.note_promise(ballot);
     if let Err(error) = acknowledge(shared, ballot).await {
         tracing::error!(%error, "that there is a later log could not be stored; a restart forgets it");
     }
