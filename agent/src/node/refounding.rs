@@ -23,6 +23,7 @@ use self::assess::is_ordered_after;
 use self::ballots::{Hold, is_abandoned, outlived};
 use self::founding::attempt;
 use self::lost::{orphaned, turn};
+use self::rumours::{Looked, Pause};
 use super::authority::{ACKNOWLEDGEMENT_LEASE, Ballot};
 use super::council::ca_path;
 use super::services::{promised, stored_promise};
@@ -40,6 +41,7 @@ mod founding;
 mod lost;
 mod proof;
 pub(super) mod recover;
+mod rumours;
 
 /// How far apart looks are at least that are due to news of the mesh, and while the coordinators are lost.
 const LOOK: Duration = Duration::from_secs(1);
@@ -86,10 +88,10 @@ pub(super) struct Refounding {
     promised: std::sync::Mutex<Option<(Ballot, Instant)>>,
     /// The latest log that somebody had promised who refused to stand behind this machine.
     refused: watch::Sender<LogGeneration>,
-    /// The latest log that anybody spoke of, believed or not.
+    /// The latest log that anybody spoke of since the last look, believed or not.
     rumours: watch::Sender<LogGeneration>,
-    /// The latest rumour that was looked into.
-    looked_into: watch::Sender<LogGeneration>,
+    /// What was looked into.
+    looked_into: watch::Sender<Looked>,
     /// The latest order to recover that this machine has seen proof of, to be shown to others.
     accepted: std::sync::Mutex<Option<Recovered>>,
 }
@@ -124,13 +126,9 @@ impl Refounding {
         self.rumours.clone()
     }
 
-    /// Takes down that somebody stands behind no leader of `ours`, having promised a later log. An operator may have
-    /// ordered that.
-    pub(super) fn note_refusal(&self, ours: LogGeneration, later: LogGeneration) {
+    /// Takes down that somebody stands behind this machine no more, having promised a later log.
+    pub(super) fn note_refusal(&self, later: LogGeneration) {
         raise(&self.refused, later);
-        if is_ordered_after(ours, later) {
-            raise(&self.rumours, later);
-        }
     }
 
     /// The later log that was promised last in this life, or is known to have been ordered, and when.
@@ -170,14 +168,13 @@ fn raise(known: &watch::Sender<LogGeneration>, news: LogGeneration) -> bool {
 /// by one, or it was looked into and there is nothing to it. Most of the roster may stand behind the old log all the same, so
 /// that alone does not show.
 pub(super) async fn is_unrivalled(shared: &Shared) -> bool {
+    let known = &shared.refounding;
     let ours = shared.replica.generation();
-    let rumour = *shared.refounding.rumours.borrow();
-    if is_ordered_after(ours, rumour) {
-        let mut looked_into = shared.refounding.looked_into.subscribe();
-        let done = looked_into.wait_for(|until| *until >= rumour);
-        if !matches!(tokio::time::timeout(LOOKED_INTO, done).await, Ok(Ok(_))) {
-            return false;
-        }
+    let (rumour, refused) = (*known.rumours.borrow(), *known.refused.borrow());
+    let mut looked_into = known.looked_into.subscribe();
+    let done = looked_into.wait_for(|looked| looked.settles(ours, rumour, refused, Instant::now()));
+    if !matches!(tokio::time::timeout(LOOKED_INTO, done).await, Ok(Ok(_))) {
+        return false;
     }
     !shared.council.is_superseded(ours)
 }
@@ -299,29 +296,65 @@ fn jitter() -> f64 {
 async fn follow_rumours(shared: &Arc<Shared>) {
     let known = &shared.refounding;
     let mut rumours = known.rumours.subscribe();
+    let mut refusals = known.refused.subscribe();
+    let mut pause = Pause::default();
     loop {
         let rumour = *rumours.borrow_and_update();
+        let refused = *refusals.borrow_and_update();
         let ours = shared.replica.generation();
-        if rumour <= ours || ours == LogGeneration::default() {
-            if rumours.changed().await.is_err() {
+        let looked = *known.looked_into.borrow();
+        let heard = rumour > ours || looked.calls_for_a_look(ours, refused);
+        if !heard || ours == LogGeneration::default() {
+            let changed = tokio::select! {
+                changed = rumours.changed() => changed,
+                changed = refusals.changed() => changed,
+            };
+            if changed.is_err() {
                 return;
             }
             continue;
         }
-        let stands = asking::look(shared, Circle::Members).await;
-        let ordered = proof::latest(shared, ours, &stands);
-        if let Some(order) = &ordered {
-            proof::accept(shared, order).await;
-        }
-        let later = outlived(ours, &answers::roster(shared), &stands);
-        if let Some(later) = later.max(ordered.map(|one| LogGeneration(one.generation))) {
-            tracing::warn!(%ours, %later, "there is a later log, by an operator's order or because most machines have promised it; this one is given up");
-            shared.council.supersede(later);
-            raise(&known.founded, later);
-        }
-        raise(&known.looked_into, rumour);
+        let active = shared.mesh.look().active().count();
+        look_into_it(shared, ours).await;
+        let wait = pause.after_look(ours, active).mul_f64(jitter());
+        // If there is anything to it, it is said again.
+        known.rumours.send_replace(LogGeneration::default());
+        let looked = Looked::at(Instant::now(), refused, wait);
+        known.looked_into.send_replace(looked);
+        let least = wait.min(RETRY);
         // So that a thousand machines don't ask a thousand machines at one moment.
-        tokio::time::sleep(RETRY.mul_f64(jitter())).await;
+        tokio::time::sleep(least).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait - least) => {}
+            _ = refusals.wait_for(|refused| looked.calls_for_a_look(ours, *refused)) => {}
+            () = more_are_there(shared, &pause) => {}
+        }
+    }
+}
+
+/// Asks everybody, and believes what most have promised or somebody has proof of.
+async fn look_into_it(shared: &Arc<Shared>, ours: LogGeneration) {
+    let stands = asking::look(shared, Circle::Members).await;
+    let ordered = proof::latest(shared, ours, &stands);
+    if let Some(order) = &ordered {
+        proof::accept(shared, order).await;
+    }
+    let later = outlived(ours, &answers::roster(shared), &stands);
+    if let Some(later) = later.max(ordered.map(|one| LogGeneration(one.generation))) {
+        tracing::warn!(%ours, %later, "there is a later log, by an operator's order or because most machines have promised it; this one is given up");
+        shared.council.supersede(later);
+        raise(&shared.refounding.founded, later);
+    }
+}
+
+/// Waits until looking again is worth it before the pause is over.
+async fn more_are_there(shared: &Shared, pause: &Pause) {
+    let mut world = shared.mesh.world();
+    while !pause.is_over_for(shared.mesh.look().active().count()) {
+        // An error is the end of the mesh's task, and so of the agent.
+        if world.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -112,11 +112,10 @@ impl Support {
                 return None;
             }
             // A later log acts only with more than half of the roster, and then this one has not got it. Where it was
-            // tried and came to nothing, this one goes on. One that an operator ordered may act with fewer.
-            shared.refounding.note_refusal(
-                LogGeneration(ballot.generation),
-                LogGeneration(rival.generation),
-            );
+            // tried and came to nothing, this one goes on. One that an operator ordered may act with fewer, and is looked into.
+            shared
+                .refounding
+                .note_refusal(LogGeneration(rival.generation));
         }
         if !refounding::is_unrivalled(shared).await {
             return None;
