@@ -51,11 +51,9 @@ pub(super) fn workload_quorum(question: &Question<'_>) -> Gate {
     }
 }
 
-/// Whether a machine is well and has not handed over its duties.
+/// Whether a machine is well, does its work and has not handed over its duties.
 pub(super) fn serves(question: &Question<'_>, machine: &Machine) -> bool {
-    let finding = question.board.findings.get(&machine.id);
-    finding.is_some_and(|finding| finding.diagnosis == Diagnosis::Healthy)
-        && !question.state.is_drained(machine.id)
+    question.board.does_its_work(machine.id) && !question.state.is_drained(machine.id)
 }
 
 /// Whether a workload that has failed is mended in its place, with what is on the machine left there.

@@ -414,6 +414,33 @@ fn the_last_good_machine_is_kept_while_others_are_not_well() {
 }
 
 #[test]
+fn what_is_stopped_for_want_of_a_lease_is_no_good_replica() {
+    let mut world = World::new(&[pets("db", &["db-1", "db-2", "db-3"])]);
+    let unleased = ["db-2", "db-3"].map(|name| world.ail(name));
+    for id in unleased {
+        let record = world.seen.get_mut(&id).unwrap().record.as_mut().unwrap();
+        record.health = Health::Ok;
+        record.workload = Some(Workload::Unleased);
+    }
+    world.fleet.declare(pets("db", &["db-2", "db-3"]));
+    world.settle();
+    assert_eq!(world.fleet.phase(world.id("db-1")), Some(Phase::Joined));
+    let concern = &world.fleet.state.concerns[&Subject::Group(group("db"))];
+    let Outcome::Hold { rule, detail, .. } = &concern.outcome else {
+        panic!("{concern:?}")
+    };
+    assert_eq!(
+        (*rule, &**detail),
+        (Rule::LastGoodReplica, "none of the 2 others is well")
+    );
+    for id in unleased {
+        world.revive(id);
+    }
+    world.heal();
+    assert_eq!(world.running("db"), ["db-2", "db-3"]);
+}
+
+#[test]
 fn a_holds_words_are_renewed_ever_more_rarely_and_without_an_event() {
     let mut world = World::new(&[cattle("web", 4)]);
     let id = world.id("web-1");
