@@ -48,7 +48,7 @@ impl<'a> End<'a> {
         helpers: &dyn Helpers,
         instance: &InstanceId,
         deadline: Deadline,
-    ) -> Result<(), ProvisionError> {
+    ) -> Result<(), Stop> {
         if let Some(why) = self.failed.filter(|_| provisioner.capabilities().hardware) {
             match provisioner.quarantine(instance, why, deadline).await {
                 Ok(hardware) => {
@@ -63,12 +63,14 @@ impl<'a> End<'a> {
                     put.map_err(ProvisionError::Unavailable)?;
                 }
                 Err(ProvisionError::NotFound(_)) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
+            // That took a while: the permission from before it is old.
+            helpers.permit().await?;
         }
         match provisioner.destroy(instance, self.op, deadline).await {
             Ok(_) | Err(ProvisionError::NotFound(_)) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 }

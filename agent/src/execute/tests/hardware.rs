@@ -127,6 +127,23 @@ async fn hardware_that_failed_is_left_out_before_it_is_free_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_lost_its_permission_while_hardware_was_put_aside_destroys_nothing() {
+    for spec in [cattle("web", 1), pets("web", &["web-1"])] {
+        let mut scene = Scene::on(&[spec], rack());
+        let old = scene.fleet.act(scene.fleet.provision(&group("web")));
+        scene.carry_on(old).await;
+        scene.fleet.join(old);
+        let new = scene
+            .fleet
+            .act(scene.fleet.replace(old, Diagnosis::Unreachable));
+        let held = scene.attempt_with(new, &super::Losing(1.into())).await;
+        assert!(matches!(held.result, StepResult::Held { .. }), "{held:?}");
+        assert_eq!(quarantine(&scene).await.len(), 1);
+        assert_eq!(scene.cloud.calls(Call::Destroy), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn hardware_that_nobody_needs_any_more_is_free_again() {
     let mut scene = Scene::on(&[cattle("web", 1)], rack());
     let old = scene.fleet.act(scene.fleet.provision(&group("web")));
