@@ -226,9 +226,12 @@ fn failure(job: &Job, error: &ProvisionError) -> StepResult {
         _ => back_off(job.attempt),
     };
     let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    // That this call did nothing says nothing of one before it.
-    let begun_before = matches!(job.work, Work::Reimage { begun: true, .. });
-    if begun_before || error.is_outcome_unknown() {
+    let is_unknown = match job.work {
+        // That this call did nothing says nothing of one before it.
+        Work::Reimage { begun, .. } => begun || !did_nothing(error),
+        _ => error.is_outcome_unknown(),
+    };
+    if is_unknown {
         return StepResult::Unknown {
             error: text,
             retry_ms,
@@ -237,6 +240,22 @@ fn failure(job: &Job, error: &ProvisionError) -> StepResult {
     StepResult::Error {
         error: text,
         retry_ms,
+    }
+}
+
+/// Whether an error says that nothing was done. Half of a reimage may be done where a call has failed.
+fn did_nothing(error: &ProvisionError) -> bool {
+    match error {
+        ProvisionError::Invalid(_)
+        | ProvisionError::Denied(_)
+        | ProvisionError::Throttled { .. }
+        | ProvisionError::Unavailable(_)
+        | ProvisionError::Capacity(_)
+        | ProvisionError::Unsupported(_) => true,
+        ProvisionError::NotFound(_)
+        | ProvisionError::Timeout(_)
+        | ProvisionError::Held { .. }
+        | ProvisionError::Failed(_) => false,
     }
 }
 

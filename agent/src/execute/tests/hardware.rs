@@ -236,6 +236,28 @@ async fn a_reimage_is_on_record_before_it_begins_and_only_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reimage_that_failed_may_have_begun_unless_its_error_says_that_nothing_was_done() {
+    for (error, may_have_begun) in [
+        (ProvisionError::Failed("the disk is full".into()), true),
+        (ProvisionError::Denied("not yours".into()), false),
+    ] {
+        let mut scene = Scene::on(&[cattle("web", 1)], rack());
+        let old = scene.fleet.act(scene.fleet.provision(&group("web")));
+        scene.carry_on(old).await;
+        scene.fleet.join(old);
+        let new = scene
+            .fleet
+            .act(scene.fleet.reimage(old, Diagnosis::AgentDown));
+        scene.cloud.inject(Call::Reimage, [Fault::Refuse(error)]);
+        let failed = scene.attempt(new).await;
+        scene.fleet.report(new, StepResult::Begun);
+        scene.fleet.ok(Command::Progress(failed));
+        let record = scene.fleet.intent_of(new).current().expect("open");
+        assert_eq!(record.begun.is_some(), may_have_begun, "{record:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn hardware_that_failed_is_left_out_whoever_had_its_machine_replaced() {
     for fails in [true, false] {
         let mut scene = Scene::on(&[cattle("web", 1)], rack());

@@ -175,16 +175,7 @@ impl Orders {
                 // What the state doesn't take now it won't take in a moment either: wait like after any failure.
                 tracing::warn!(%op, %step, %refusal, "the step's result was refused");
                 let error = Text::from(format!("its result was refused: {refusal}"));
-                let result = StepResult::Error {
-                    error,
-                    retry_ms: UNWORKABLE_RETRY_MS,
-                };
-                let progress = Progress {
-                    op,
-                    step,
-                    attempt,
-                    result,
-                };
+                let progress = unclear((op, step, attempt), error);
                 if let Err(error) = propose(shared, None, Command::Progress(progress)).await {
                     tracing::warn!(%step, %error, "a step's failure was not committed");
                 }
@@ -250,18 +241,22 @@ fn work_out(
         let (step, attempt) = intent.current().map_or((Step::Provision, 0), |record| {
             (record.step, record.attempts)
         });
-        let error = Text::from(error.to_string());
-        let result = StepResult::Error {
-            error,
-            retry_ms: UNWORKABLE_RETRY_MS,
-        };
-        Progress {
-            op: intent.op.clone(),
-            step,
-            attempt,
-            result,
-        }
+        unclear((intent.op.clone(), step, attempt), error.to_string().into())
     })
+}
+
+/// A step that does not get on, which says nothing of whether its call was made, by this leader or another one.
+fn unclear((op, step, attempt): (OperationId, Step, u32), error: Text) -> Progress {
+    let result = StepResult::Unknown {
+        error,
+        retry_ms: UNWORKABLE_RETRY_MS,
+    };
+    Progress {
+        op,
+        step,
+        attempt,
+        result,
+    }
 }
 
 /// The join token of an ordered machine: derived from the CA's key, so that each successor of a leader makes the same.
