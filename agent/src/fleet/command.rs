@@ -16,7 +16,7 @@ use super::machine::Instance;
 use super::names::{GroupId, MachineName, Member};
 use super::orphan::Orphan;
 use super::pause::PauseScope;
-use super::quarantine::ListedHardware;
+use super::quarantine::{ListedHardware, Quarantine};
 use super::recovery::Recovery;
 use super::rule::Rule;
 use super::spec::{GroupSpec, HealMode, Labels, SpecRevision};
@@ -392,8 +392,10 @@ pub struct PutAside {
 pub struct QuarantineListing {
     /// The provisioner's name.
     pub provisioner: String,
-    /// All of it.
+    /// All of it, or as much as there is room for.
     pub listed: Vec<ListedHardware>,
+    /// What is out of it, as it was on record before the provisioner was asked. What has changed since stays.
+    pub gone: Vec<Quarantine>,
 }
 
 /// What a person asks for.

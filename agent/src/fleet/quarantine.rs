@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::InstanceId;
+use super::command::QuarantineListing;
 use super::names::{GroupId, MachineName};
 use super::text::Text;
 
@@ -45,6 +46,17 @@ impl Quarantine {
         let by_machine =
             |failed: &FailedOn| failed.machine.as_str() == name || failed.instance.as_str() == name;
         self.hardware == name || self.failed.as_ref().is_some_and(by_machine)
+    }
+}
+
+impl QuarantineListing {
+    /// Whether by this list hardware is out of quarantine: it is as it was before the provisioner was asked, which does not
+    /// name it.
+    pub fn ends(&self, known: &Quarantine) -> bool {
+        let mut listed = self.listed.iter();
+        known.provisioner == self.provisioner
+            && self.gone.contains(known)
+            && !listed.any(|one| one.hardware == known.hardware)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_mesh::consensus::Seat;
 use muster_mesh::identity::{ClusterId, MachineId};
 
+use super::command::QuarantineListing;
 use super::decision::{Decision, DecisionId, Outcome, Subject};
 use super::demand::{Demand, DemandId};
 use super::intent::{Intent, Step};
@@ -12,7 +13,6 @@ use super::limits::APPROVAL_MS;
 use super::machine::{Machine, Phase, Place};
 use super::names::{GroupId, MachineName, Member};
 use super::pause::{Pause, PauseKey};
-use super::quarantine::ListedHardware;
 use super::spec::{HealMode, Template};
 use super::state::{Approval, Cluster, Concern, FleetState};
 use super::{Group, OperationId};
@@ -329,12 +329,13 @@ impl FleetState {
     }
 
     /// Whether a provisioner has other hardware in quarantine than is on record.
-    pub fn quarantine_differs(&self, provisioner: &str, listed: &[ListedHardware]) -> bool {
+    pub fn quarantine_differs(&self, listing: &QuarantineListing) -> bool {
         let known = self.quarantine.iter();
-        let known = known.filter(|known| known.provisioner == provisioner);
+        let known = known.filter(|known| known.provisioner == listing.provisioner);
         let known: BTreeSet<_> = known.map(|known| known.hardware.as_str()).collect();
-        let listed: BTreeSet<_> = listed.iter().map(|one| one.hardware.as_str()).collect();
-        known != listed
+        let mut listed = listing.listed.iter();
+        listed.any(|one| !known.contains(one.hardware.as_str()))
+            || self.quarantine.iter().any(|known| listing.ends(known))
     }
 
     /// The group of this name.

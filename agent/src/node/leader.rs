@@ -95,10 +95,11 @@ async fn lead_when_elected(shared: &Arc<Shared>, coordinator: &Coordinator<Fleet
             let mut reign = Reign::new(shared, coordinator.clone(), term);
             clock::begin(shared).await;
             let leases = Arc::clone(&reign.leases);
+            let backing = Arc::clone(&reign.backing);
             tokio::select! {
                 () = reign.run(&mut status) => {}
                 () = patrol::run(shared, term) => {}
-                () = quarantine::run(shared, term) => {}
+                () = quarantine::run(shared, (&backing, &leases), term) => {}
                 () = rehearsal::run(shared, &leases, term) => {}
                 () = clock::keep(shared) => {}
             }

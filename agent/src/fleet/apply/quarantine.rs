@@ -96,25 +96,24 @@ impl FleetState {
         Ok(Reply::Done)
     }
 
-    /// Puts on record what a provisioner has in quarantine, all of it.
+    /// Puts on record what a provisioner has in quarantine.
     fn record_quarantine(&mut self, context: &Context<'_>, listing: QuarantineListing) -> Applied {
-        let QuarantineListing {
-            provisioner,
-            listed,
-        } = listing;
-        at_most("pieces of hardware", listed.len(), QUARANTINE_MAX)?;
-        for one in &listed {
-            check_words(&provisioner, &one.hardware)?;
+        let longest = listing.listed.len().max(listing.gone.len());
+        at_most("pieces of hardware", longest, QUARANTINE_MAX)?;
+        for one in &listing.listed {
+            check_words(&listing.provisioner, &one.hardware)?;
         }
-        if !self.quarantine_differs(&provisioner, &listed) {
+        if !self.quarantine_differs(&listing) {
             return Err(invalid("that is on record already"));
         }
         let (gone, mut kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.quarantine)
             .into_iter()
-            .partition(|known| {
-                known.provisioner == provisioner
-                    && !listed.iter().any(|one| one.hardware == known.hardware)
-            });
+            .partition(|known| listing.ends(known));
+        let QuarantineListing {
+            provisioner,
+            listed,
+            ..
+        } = listing;
         let stayed = kept.len();
         for one in listed {
             let key = (provisioner.as_str(), one.hardware.as_str());

@@ -8,7 +8,8 @@ fn change(change: QuarantineChange) -> Command {
     Command::Quarantine(Box::new(change))
 }
 
-fn listed(names: &[&str]) -> Command {
+/// What the rack says, asked when this was on record.
+fn listed(known: &[Quarantine], names: &[&str]) -> Command {
     let one = |name: &&str| ListedHardware {
         hardware: (*name).to_owned(),
         why: "it fails to boot".into(),
@@ -16,6 +17,7 @@ fn listed(names: &[&str]) -> Command {
     change(QuarantineChange::Listed(QuarantineListing {
         provisioner: "rack".to_owned(),
         listed: names.iter().map(one).collect(),
+        gone: known.to_vec(),
     }))
 }
 
@@ -66,7 +68,7 @@ fn hardware_that_failed_is_on_record_with_its_machine_until_it_is_released() {
     assert_eq!(fleet.state.quarantine[0].released_ms, Some(fleet.now_ms));
     assert_eq!(events(&fleet, EventKind::Releasing).len(), 1);
     // It is out once its provisioner says so.
-    fleet.ok(listed(&[]));
+    fleet.ok(listed(&fleet.state.quarantine, &[]));
     assert!(fleet.state.quarantine.is_empty());
     assert_eq!(events(&fleet, EventKind::Released).len(), 1);
 }
@@ -74,9 +76,9 @@ fn hardware_that_failed_is_on_record_with_its_machine_until_it_is_released() {
 #[test]
 fn what_a_provisioner_says_is_taken_as_it_is_and_once() {
     let (mut fleet, _) = put_aside();
-    let refusal = fleet.refused(listed(&["node-3"]));
+    let refusal = fleet.refused(listed(&fleet.state.quarantine, &["node-3"]));
     assert!(refusal.to_string().contains("already"), "{refusal}");
-    fleet.ok(listed(&["node-3", "node-7"]));
+    fleet.ok(listed(&fleet.state.quarantine, &["node-3", "node-7"]));
     let [known, other] = &fleet.state.quarantine[..] else {
         panic!("{:?}", fleet.state.quarantine);
     };
@@ -84,6 +86,25 @@ fn what_a_provisioner_says_is_taken_as_it_is_and_once() {
     assert_eq!(other.hardware, "node-7");
     let many: Vec<_> = (0..=QUARANTINE_MAX).map(|n| format!("node-{n}")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
-    let refusal = fleet.refused(listed(&many));
+    let refusal = fleet.refused(listed(&fleet.state.quarantine, &many));
     assert!(matches!(refusal, Refusal::TooMany { .. }), "{refusal}");
+}
+
+#[test]
+fn what_was_put_aside_while_a_provisioner_was_asked_stays_on_record() {
+    let (mut fleet, aside) = put_aside();
+    fleet.refused(listed(&[], &[]));
+    fleet.ok(change(QuarantineChange::Release {
+        provisioner: "rack".to_owned(),
+        hardware: "node-3".to_owned(),
+    }));
+    let before = fleet.state.quarantine.clone();
+    // Another machine fails on it before the answer is on record.
+    fleet.ok(change(QuarantineChange::PutAside(aside)));
+    fleet.ok(listed(&before, &["node-7"]));
+    let [known, other] = &fleet.state.quarantine[..] else {
+        panic!("{:?}", fleet.state.quarantine);
+    };
+    assert!(known.failed.is_some() && known.released_ms.is_none());
+    assert_eq!(other.hardware, "node-7");
 }

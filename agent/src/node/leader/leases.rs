@@ -243,11 +243,15 @@ pub(super) async fn keep(
     }
 }
 
-/// Whether leases may be granted at this moment, by what this machine's copy says.
+/// Whether leases may be granted, or anything else changed, at this moment, by what this machine's copy says.
 ///
 /// # Errors
 /// Why not.
-async fn permit(shared: &Shared, backing: &Backing, leases: &Leases) -> Result<(), String> {
+pub(super) async fn permit(
+    shared: &Shared,
+    backing: &Backing,
+    leases: &Leases,
+) -> Result<(), String> {
     let proven_gone = lock(&leases.book).proven_gone.clone();
     let permitted = backing.permit(proven_gone).await;
     let index = permitted.map_err(|check| check.margin.to_string())?;
