@@ -473,5 +473,7 @@ pub enum IntentState {
         step: Step,
         /// Why.
         error: Text,
+        /// Whether it was given up with its machine untouched: that was back, or a rule had held it for too long.
+        spared: bool,
     },
 }

@@ -72,6 +72,10 @@ fn judge_action(
             format!("it came to nothing ({error}), and the machine was well again without it"),
         ),
         (Some(proof), _, _) => (Mark::Right, proof_words(proof)),
+        (None, Some(_), Some(IntentState::Failed { error, spared: true, .. })) => (
+            Mark::Wrong,
+            format!("nothing was done ({error}), and the machine was well again without it"),
+        ),
         (None, Some(_), Some(IntentState::Failed { at_ms, .. }))
             if !takes_away && was_ill(snapshot, case, *at_ms) =>
         {

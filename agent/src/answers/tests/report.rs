@@ -218,6 +218,24 @@ fn a_machine_that_was_back_before_it_was_taken_away_was_to_be_replaced_wrongly()
     }
 }
 
+#[test]
+fn a_machine_that_was_back_before_it_was_treated_was_to_be_treated_wrongly() {
+    let mut scene = Scene::new();
+    let id = scene.fleet.id("web-2");
+    let treat = scene
+        .fleet
+        .treat(id, Rung::RestartWorkload, Diagnosis::WorkloadFailed);
+    scene.fleet.act(treat);
+    let why = "it is back: it answers".into();
+    scene.fleet.report(id, StepResult::Spared { why });
+    scene.fleet.pass(1_000);
+    recover(&mut scene, "web-2");
+    let report = ask(&scene);
+    marks(&report, &[("web-2", Decided::Acted, Mark::Wrong)]);
+    let why = &report.cases[0].why;
+    assert!(why.contains("it is back"), "{why}");
+}
+
 /// A workload fails, and is restarted in vain.
 fn restarted_in_vain(scene: &mut Scene) {
     let id = scene.fleet.id("web-2");

@@ -411,6 +411,7 @@ impl FleetState {
             at_ms: now_ms,
             step,
             error: error.clone(),
+            spared: failure == Failure::Spared,
         };
         let intent = intent.clone();
         let (makes, removes) = (intent.action.makes(), intent.action.removes());
