@@ -84,6 +84,8 @@ pub trait Helpers: Send + Sync {
 #[derive(Debug)]
 enum Stop {
     Held(Check),
+    /// It is on record by this very job that the call may have been made, and it was not.
+    Uncalled(Check),
     Failed(ProvisionError),
 }
 
@@ -104,6 +106,10 @@ pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Hel
     let result = attempt(job, provisioners, helpers).await;
     let result = result.unwrap_or_else(|stop| match stop {
         Stop::Held(Check { rule, margin, .. }) => StepResult::Held {
+            rule,
+            detail: margin,
+        },
+        Stop::Uncalled(Check { rule, margin, .. }) => StepResult::Uncalled {
             rule,
             detail: margin,
         },
@@ -179,7 +185,10 @@ async fn attempt(
                 begin(job, helpers).await?;
             }
             let order = (provisioner.as_str(), &**spec, &job.op);
-            call::reimage(built, helpers, instance, order, deadline).await
+            match call::reimage(built, helpers, instance, order, deadline).await {
+                Err(Stop::Held(check)) if !begun => Err(Stop::Uncalled(check)),
+                called => called,
+            }
         }
         Work::Nothing => Ok(StepResult::Done),
         Work::Provision { provisioner, spec } => {

@@ -461,6 +461,13 @@ pub enum StepResult {
         /// Why, in plain words with numbers.
         detail: Text,
     },
+    /// Put on record as begun, and then not called, because a rule forbade it at that moment; else as `Held`. For `Reimage`.
+    Uncalled {
+        /// The rule.
+        rule: Rule,
+        /// Why, in plain words with numbers.
+        detail: Text,
+    },
     /// Wrong for good, or not in time: the intent fails.
     GiveUp {
         /// Why.

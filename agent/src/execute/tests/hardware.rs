@@ -258,6 +258,40 @@ async fn a_reimage_that_failed_may_have_begun_unless_its_error_says_that_nothing
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reimage_that_was_not_called_has_not_begun() {
+    for begun_before in [false, true] {
+        let mut scene = Scene::on(&[cattle("web", 1)], rack());
+        let old = scene.fleet.act(scene.fleet.provision(&group("web")));
+        scene.carry_on(old).await;
+        scene.fleet.join(old);
+        let new = scene
+            .fleet
+            .act(scene.fleet.reimage(old, Diagnosis::AgentDown));
+        let held = if begun_before {
+            scene.fleet.report(new, StepResult::Begun);
+            scene.attempt_with(new, &super::Losing(0.into())).await
+        } else {
+            // Its permission ends while that it begins is put on record.
+            let held = scene.attempt_with(new, &super::Losing(1.into())).await;
+            scene.fleet.report(new, StepResult::Begun);
+            held
+        };
+        scene.fleet.ok(Command::Progress(held.clone()));
+        assert_eq!(scene.cloud.calls(Call::Reimage), 0);
+        let record = scene.fleet.intent_of(new).current().expect("open");
+        assert_eq!(record.begun.is_some(), begun_before, "{held:?}");
+        assert!(record.held.is_some(), "{record:?}");
+        // Once more, in the same words.
+        if !begun_before {
+            scene.fleet.report(new, StepResult::Begun);
+            scene.fleet.ok(Command::Progress(held));
+            let record = scene.fleet.intent_of(new).current().expect("open");
+            assert_eq!(record.begun, None);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn hardware_that_failed_is_left_out_whoever_had_its_machine_replaced() {
     for fails in [true, false] {
         let mut scene = Scene::on(&[cattle("web", 1)], rack());

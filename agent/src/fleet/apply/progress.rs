@@ -64,6 +64,16 @@ impl FleetState {
                 self.step_failed(context, &op, error, retry_ms)
             }
             StepResult::Held { rule, detail } => self.step_held(context, &op, rule, detail),
+            StepResult::Uncalled { rule, detail } => {
+                if step != Step::Reimage {
+                    return Err(invalid(format!("`{step}` is not put on record as begun")));
+                }
+                self.not_begun(&op);
+                match self.step_held(context, &op, rule, detail) {
+                    Err(Refusal::Unchanged(_)) => Ok(Reply::Done),
+                    held => held,
+                }
+            }
             StepResult::GiveUp { error } => {
                 self.check_time(context, &op)?;
                 self.fail(context, &op, error, Failure::Operation);

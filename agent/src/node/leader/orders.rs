@@ -155,11 +155,14 @@ impl Orders {
         (op, progress): (OperationId, Option<Progress>),
     ) {
         let Some(progress) = progress else { return };
-        if let StepResult::Held { rule, detail } = &progress.result {
+        if let StepResult::Held { rule, detail } | StepResult::Uncalled { rule, detail } =
+            &progress.result
+        {
             let wait =
                 lease_left(shared, leases, &op).map_or(HELD_RETRY, |left| left.min(HELD_RETRY));
             self.waiting.insert(op.clone(), Instant::now() + wait);
-            if !is_news(shared, &progress, *rule, detail) {
+            let says_more = matches!(progress.result, StepResult::Uncalled { .. });
+            if !says_more && !is_news(shared, &progress, *rule, detail) {
                 return;
             }
         }
