@@ -380,3 +380,31 @@ impl Helpers for MeshHelpers {
         permitted.map(|_| ())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use muster_provisioners::Secret;
+
+    use super::*;
+    use crate::fleet::Diagnosis;
+    use crate::fleet::testing::{Fleet, cattle};
+
+    #[test]
+    fn a_reimage_that_the_next_leader_cannot_make_has_begun_all_the_same() {
+        let mut fleet = Fleet::with(&[cattle("web", 2)]);
+        let new = fleet.act(fleet.reimage(fleet.id("web-1"), Diagnosis::AgentDown));
+        fleet.report(new, StepResult::Begun);
+        let token = |_: MachineId, _: &OperationId| Secret::new("muster1-token");
+        let surroundings = Surroundings {
+            seeds: Vec::new(),
+            token: &token,
+        };
+        let mut unknown = fleet.state.clone();
+        unknown.groups.clear();
+        let stuck = work_out(&unknown, fleet.intent_of(new), &surroundings);
+        fleet.ok(Command::Progress(stuck.expect_err("its group is missing")));
+        let record = fleet.intent_of(new).current().expect("open");
+        assert_eq!(record.attempts, 1);
+        assert!(record.begun.is_some(), "{record:?}");
+    }
+}
