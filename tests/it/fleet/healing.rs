@@ -150,11 +150,8 @@ fn everything_is_explained_after_the_decider_and_half_of_the_coordinators_died()
                 "{rule} in {rules:?}"
             );
         }
-        acted["checks"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .for_each(says_what_would_turn_it);
+        let checks = acted["checks"].as_array().expect("a list");
+        checks.iter().for_each(says_what_would_turn_it);
         fleet
             .ask(machine.api(), &["explain", &victim.name])
             .ok()
