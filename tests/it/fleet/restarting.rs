@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use muster_tests::{Fleet, MachineRow};
+use muster_tests::fleet::PATIENCE;
+use muster_tests::{Fleet, MachineRow, wait};
+
+use super::wait_replaced;
 
 #[test]
 fn a_fleet_that_was_stopped_comes_back_as_itself() {
@@ -89,4 +92,36 @@ fn damage_log(machine: &MachineRow, damage: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     let log = logs.next().expect("a coordinator has a log");
     let whole = fs::read(&log).expect("readable");
     fs::write(&log, damage(whole)).expect("the directory is ours");
+}
+
+#[test]
+fn coordinators_that_return_while_the_log_is_founded_anew_keep_nobody_from_it() {
+    let fleet = Fleet::start();
+    let before = fleet.wait_whole();
+    let (founder, others) = before.coordinators.split_first().expect("three of them");
+    for name in others {
+        fleet.kill(before.machine(name));
+    }
+    // From then on most of the roster stand behind no leader of the old log, whoever comes back.
+    let log = before.machine(founder).dir().join("agent.log");
+    wait::until("promises are asked for", PATIENCE, || {
+        let lines = fs::read_to_string(&log).map_err(|error| error.to_string())?;
+        let asks = lines.contains("asking for promises to found the log anew");
+        asks.then_some(()).ok_or(lines)
+    });
+    for name in others {
+        fleet.run_dev(&["start", name]).ok();
+    }
+    wait::until("the log is founded anew all the same", PATIENCE, || {
+        let founded = fleet.events_of("refounded");
+        (founded.len() == 1)
+            .then_some(())
+            .ok_or_else(|| format!("{founded:?}"))
+    });
+    let after = fleet.wait_whole();
+    assert_eq!(after.identities(), before.identities());
+    // It has somebody who may act.
+    let victim = after.machine(&others[0]).clone();
+    fleet.kill(&victim);
+    wait_replaced(&fleet, &victim);
 }
