@@ -21,6 +21,7 @@ mod error;
 #[cfg(feature = "conformance")]
 pub mod fake;
 mod fields;
+pub mod http;
 mod machine;
 mod operation;
 mod problem;
