@@ -18,11 +18,13 @@ use crate::{
     Properties, ProvisionError, Provisioner, Tags, tag,
 };
 
+mod counterpart;
 mod faults;
 mod lifecycle;
 mod making;
 mod mending;
 
+pub use counterpart::Counterpart;
 pub use faults::*;
 pub use lifecycle::*;
 pub use making::*;
@@ -212,10 +214,19 @@ fn is_unsupported<T>(result: &Result<T, ProvisionError>) -> bool {
 
 /// Makes a test of every check of the suite. `$harness` is an expression, evaluated anew for each test within an
 /// asynchronous function, that gives a [`Harness`](crate::conformance::Harness).
+///
+/// Where a back end is slow to start, `conformance_suite!(shared: $harness)` makes one test of all checks, one after another
+/// against one harness; an expression that gives an `Option`, with `None` where the back end can't be had.
 #[macro_export]
 macro_rules! conformance_suite {
+    (shared: $harness:expr) => {
+        $crate::conformance_suite! { @checks shared $harness; }
+    };
     ($harness:expr) => {
-        $crate::conformance_suite! { @tests $harness;
+        $crate::conformance_suite! { @checks tests $harness; }
+    };
+    (@checks $way:ident $harness:expr;) => {
+        $crate::conformance_suite! { @$way $harness;
             one_operation_makes_one_instance
             simultaneous_calls_make_one_instance
             a_lost_answer_is_found_again
@@ -240,6 +251,16 @@ macro_rules! conformance_suite {
             throttling_is_told_and_retried
             a_back_end_that_hangs_is_cut_off_at_the_deadline
             bad_credentials_are_denied
+        }
+    };
+    (@shared $harness:expr; $($check:ident)*) => {
+        #[tokio::test]
+        async fn passes_the_conformance_suite() {
+            let Some(harness) = $harness else { return };
+            $(
+                eprintln!(stringify!($check));
+                $crate::conformance::$check(&harness).await;
+            )*
         }
     };
     (@tests $harness:expr; $($check:ident)*) => {
