@@ -17,7 +17,9 @@ pub use problem::{ConfigError, EXIT_BAD_CONFIGURATION, Place, Problem};
 pub use render::{render, render_defaults};
 pub use source::{FILE_BYTES_MAX, File, load, read};
 pub(crate) use validate::cluster_name_problem;
-pub use value::{DEFAULT_PORT, LogFormat, Percent, Seed, Threshold, TimingProfile};
+pub use value::{
+    DEFAULT_PORT, LogFormat, Percent, ProvisionerTables, Seed, Threshold, TimingProfile,
+};
 
 use setting::{Section, section};
 
@@ -73,12 +75,26 @@ impl AgentConfig {
             .unwrap_or_else(|| self.machine.data_dir.join("machines"))
     }
 
-    /// The settings of every provisioner that this machine can use, by the provisioner's name.
-    pub fn provisioner_settings(&self) -> Vec<(&'static str, Properties)> {
+    /// The settings of every provisioner that this machine can use, by the provisioner's name: `process`, and those that
+    /// have a table.
+    pub fn provisioner_settings(&self) -> ProvisionerTables {
+        let mut all = self.machine.provisioners.clone();
         let root = self.process_root().display().to_string();
-        let mut process = Properties::new();
-        process.set("root", root);
-        vec![("process", process)]
+        all.entry("process".to_owned())
+            .or_default()
+            .set("root", root);
+        all
+    }
+
+    /// What of this configuration a machine needs that is made by this one, and may lead one day.
+    pub fn handed_on(&self) -> Properties {
+        let mut settings = Properties::new();
+        if !self.machine.provisioners.is_empty() {
+            let tables = self.machine.provisioners.iter();
+            let tables = tables.map(|(name, table)| (name.clone(), table.to_value()));
+            settings.set("provisioners", serde_json::Map::from_iter(tables));
+        }
+        settings
     }
 
     /// The sections by name, in the order of the reference. The keys of the first stand before any header.
@@ -152,6 +168,10 @@ section! {
         /// A shell script that the agent runs once, when the machine first starts and before it joins. For machines
         /// without an init system of their own, such as those of the `process` provisioner.
         pub first_boot: Option<String> = None => "\"echo made on $(date) > first-boot\"",
+        /// What this machine can make machines with, apart from `process`: a table for each provisioner, such as
+        /// `[provisioners.lxd]`, with the keys of `docs/provisioners.md`. Machines that it makes get the same tables, so
+        /// credentials don't belong here.
+        pub provisioners: ProvisionerTables = BTreeMap::new() => "{}",
     }
 }
 

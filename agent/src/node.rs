@@ -407,10 +407,10 @@ async fn first_boot(config: &AgentConfig, state_dir: &StateDir) -> anyhow::Resul
 
 /// The provisioners that this machine could use if it led.
 async fn provisioners(config: &AgentConfig) -> anyhow::Result<Provisioners> {
-    let mut provisioners = Provisioners::new();
+    let mut provisioners = Provisioners::new().with_settings(config.handed_on());
     for (name, settings) in config.provisioner_settings() {
         let configured = Registry::builtin()
-            .configure(name, &settings)
+            .configure(&name, &settings)
             .map_err(|problems| {
                 let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
                 anyhow::anyhow!("provisioner {name}: {}", all.join("; "))

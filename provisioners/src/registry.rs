@@ -118,7 +118,10 @@ impl Registry {
 
 /// The provisioners that this agent has built, by name.
 #[derive(Debug, Clone, Default)]
-pub struct Provisioners(BTreeMap<String, Arc<dyn Provisioner>>);
+pub struct Provisioners {
+    built: BTreeMap<String, Arc<dyn Provisioner>>,
+    settings: Properties,
+}
 
 impl Provisioners {
     /// None yet.
@@ -128,24 +131,37 @@ impl Provisioners {
 
     /// Adds one, in place of one of the same name.
     pub fn insert(&mut self, name: impl Into<String>, provisioner: Arc<dyn Provisioner>) {
-        self.0.insert(name.into(), provisioner);
+        self.built.insert(name.into(), provisioner);
+    }
+
+    /// The keys of the agent's configuration from which these were built. Machines that are made get them, so that they can lead
+    /// one day: there are no secrets in them.
+    pub fn settings(&self) -> Properties {
+        self.settings.clone()
+    }
+
+    /// Sets the [`settings`](Self::settings).
+    #[must_use]
+    pub fn with_settings(mut self, settings: Properties) -> Self {
+        self.settings = settings;
+        self
     }
 
     /// The one of this name.
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Provisioner>> {
-        self.0.get(name)
+        self.built.get(name)
     }
 
     /// All of them in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn Provisioner>)> {
-        self.0
+        self.built
             .iter()
             .map(|(name, provisioner)| (name.as_str(), provisioner))
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.built.is_empty()
     }
 }
 

@@ -306,6 +306,37 @@ fn what_a_provisioner_writes_is_read() {
 }
 
 #[test]
+fn tables_of_provisioners_are_checked_and_handed_on() {
+    let problems =
+        problems_of("bind = \"0.0.0.0:1\"\n\n[provisioners.no-such-cloud]\nregion = \"x\"\n");
+    assert!(problems[0].contains("muster.toml:3"), "{problems:?}");
+    assert!(
+        problems[0].contains("there is no provisioner `no-such-cloud`"),
+        "{problems:?}"
+    );
+    let problems = problems_of("[provisioners.process]\nroot = \"/r\"\n");
+    assert!(problems[0].contains("[process]"), "{problems:?}");
+    assert!(problems_of("provisioners = 5")[0].contains("a table of tables"));
+
+    let mut config = AgentConfig::default();
+    assert!(config.handed_on().is_empty());
+    let table = r#"{"zone":"a","hosts":["h1"]}"#.parse().expect("properties");
+    config
+        .machine
+        .provisioners
+        .insert("cloud".to_owned(), table);
+    let mut spec = muster_provisioners::MachineSpec::new("web-1", Properties::new());
+    spec.boot.settings = config.handed_on();
+    let text =
+        muster_provisioners::agent_config(&spec, &muster_provisioners::AgentPlace::default());
+    let toml: toml::Table = text.parse().expect("TOML");
+    assert_eq!(
+        toml["provisioners"]["cloud"]["hosts"][0].as_str(),
+        Some("h1")
+    );
+}
+
+#[test]
 fn a_missing_or_oversized_file_is_a_problem_of_its_own() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let missing = dir.path().join("none.toml");

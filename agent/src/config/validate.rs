@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use muster_provisioners::Registry;
+
 use crate::observe::log::parse_filter;
 
 use super::problem::Problem;
@@ -61,6 +63,7 @@ pub(super) fn validate(config: &AgentConfig, origins: &Origins) -> Vec<Problem> 
     check.joining(config);
     check.paths(config);
     check.labels(config);
+    check.provisioners(config);
     check.health(config);
     check.observation(config);
     check.problems
@@ -272,6 +275,21 @@ impl Check<'_> {
                 socket.display()
             );
             self.problem(key, what, "set `api_socket` to a shorter path");
+        }
+    }
+
+    fn provisioners(&mut self, config: &AgentConfig) {
+        let registry = Registry::builtin();
+        for (name, settings) in &config.machine.provisioners {
+            if name == "process" {
+                let what = "`process` has a section of its own";
+                self.problem("provisioners", what, "write `[process]` for it");
+                continue;
+            }
+            for problem in registry.configure(name, settings).err().unwrap_or_default() {
+                let what = format!("`{name}`: {}: {}", problem.field, problem.reason);
+                self.problem("provisioners", what, problem.remedy);
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use muster_provisioners::Properties;
 use toml::Value;
 
 use super::setting::Setting;
@@ -429,6 +430,43 @@ impl Setting for Vec<Seed> {
                 .map(|seed| Value::String(seed.to_string()))
                 .collect(),
         ))
+    }
+}
+
+/// The settings of provisioners, by the provisioner's name: tables that only they understand.
+pub type ProvisionerTables = BTreeMap<String, Properties>;
+
+impl Setting for ProvisionerTables {
+    const EXPECTS: &'static str = "a table of tables";
+
+    fn from_toml(value: Value) -> Result<Self, String> {
+        let Value::Table(tables) = value else {
+            return wrong_type(&value, Self::EXPECTS);
+        };
+        let table = |(name, value): (String, Value)| match value {
+            Value::Table(table) => match Properties::from_serialize(&table) {
+                Ok(properties) => Ok((name, properties)),
+                Err(error) => Err(format!("`{name}`: {error}")),
+            },
+            other => {
+                wrong_type(&other, "a table").map_err(|error: String| format!("`{name}`: {error}"))
+            }
+        };
+        tables.into_iter().map(table).collect()
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let whole: toml::Table = format!("it = {text}")
+            .parse()
+            .map_err(|error: toml::de::Error| error.message().to_owned())?;
+        match whole.into_iter().next() {
+            Some((_, value)) => Self::from_toml(value),
+            None => Ok(Self::new()),
+        }
+    }
+
+    fn to_toml(&self) -> Option<Value> {
+        Value::try_from(self).ok()
     }
 }
 

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use muster_flavors as flavors;
 use muster_mesh::identity::MachineId;
-use muster_provisioners::{BootConfig, InstanceId, MachineSpec, OperationId, Secret, Tags, tag};
+use muster_provisioners::{
+    BootConfig, InstanceId, MachineSpec, OperationId, Properties, Secret, Tags, tag,
+};
 
 use super::STEP_DEADLINE;
 use crate::fleet::{
@@ -124,6 +126,8 @@ pub struct Surroundings<'a> {
     pub seeds: Vec<SocketAddr>,
     /// The join token of an ordered machine.
     pub token: &'a dyn Fn(MachineId, &OperationId) -> Secret,
+    /// Keys of the agent's configuration that a new machine gets: what it needs to lead one day.
+    pub settings: Properties,
 }
 
 /// The state contradicts itself, or a flavor refuses: a step that can't be made into work.
@@ -356,7 +360,7 @@ fn machine_spec(
         join_token: (surroundings.token)(machine.id, &intent.op),
         group: place.group.to_string(),
         member: place.member.to_string(),
-        ..BootConfig::default()
+        settings: surroundings.settings.clone(),
     };
     spec
 }

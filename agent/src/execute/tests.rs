@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use muster_mesh::identity::MachineId;
 use muster_provisioners::fake::{Call, Fake, Fault};
-use muster_provisioners::{InstanceState, OperationId, ProvisionError, Provisioners, Secret};
+use muster_provisioners::{
+    InstanceState, OperationId, Properties, ProvisionError, Provisioners, Secret,
+};
 use proptest::prelude::*;
 
 use super::{Helpers, Surroundings, carry_out, job};
@@ -143,6 +145,7 @@ impl Scene {
         let surroundings = Surroundings {
             seeds: Vec::new(),
             token: &token,
+            settings: Properties::new(),
         };
         let job = job(&self.fleet.state, intent, &surroundings)
             .expect("the state makes sense")

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_mesh::identity::MachineId;
 use muster_provisioners::fake::{Act, Call, Fake, Fault};
-use muster_provisioners::{Deadline, OperationId, ProvisionError, Provisioner, Secret};
+use muster_provisioners::{Deadline, OperationId, Properties, ProvisionError, Provisioner, Secret};
 
 use super::super::Work;
 use super::{Scene, Surroundings, job};
@@ -80,6 +80,7 @@ async fn a_machine_is_not_told_to_ask_itself_for_admission() {
     let surroundings = Surroundings {
         seeds: vec![own, other],
         token: &token,
+        settings: Properties::new(),
     };
     let intent = scene.fleet.intent_of(new);
     let work = job(&scene.fleet.state, intent, &surroundings).expect("the state makes sense");

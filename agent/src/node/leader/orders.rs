@@ -70,6 +70,7 @@ impl Orders {
         let surroundings = Surroundings {
             seeds: seeds(shared),
             token: &token,
+            settings: shared.provisioners.settings(),
         };
         let now = Instant::now();
         self.waiting.retain(|_, until| *until > now);
@@ -383,7 +384,7 @@ impl Helpers for MeshHelpers {
 
 #[cfg(test)]
 mod tests {
-    use muster_provisioners::Secret;
+    use muster_provisioners::{Properties, Secret};
 
     use super::*;
     use crate::fleet::Diagnosis;
@@ -398,6 +399,7 @@ mod tests {
         let surroundings = Surroundings {
             seeds: Vec::new(),
             token: &token,
+            settings: Properties::new(),
         };
         let mut unknown = fleet.state.clone();
         unknown.groups.clear();

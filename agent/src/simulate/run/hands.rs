@@ -5,7 +5,7 @@
 
 use muster_mesh::identity::MachineId;
 use muster_mesh::simulator::Condition;
-use muster_provisioners::Secret;
+use muster_provisioners::{Properties, Secret};
 
 use super::{Happening, Run};
 use crate::execute::{Job, Surroundings, Target, Work, job};
@@ -126,6 +126,7 @@ impl Run<'_> {
         let surroundings = Surroundings {
             seeds: Vec::new(),
             token: &token,
+            settings: Properties::new(),
         };
         let work = job(&self.state, intent, &surroundings);
         let takes_ms = self.takes_ms();
