@@ -4,8 +4,11 @@
 //! find the coordinators lost, has them promise it the next generation of the log, waits until no old leader can hold
 //! an acknowledgement any more, takes the longest copy that any of them has, and goes on from there as the only
 //! coordinator. The seats are then filled as always. Old coordinators that come back find that most machines have
-//! promised a later log, and stand down. Where they come back after the promises and before the new log, it comes all the
-//! same: those that have promised it stand behind no leader of the old one any more.
+//! promised a later log, and stand down.
+//!
+//! Where they come back after the promises and before the new log, it comes all the same, and with what they committed
+//! meanwhile: those that have promised it stand behind no leader of the old one any more, so the old coordinators find it
+//! abandoned ([`abandoned`]) and promise too. If the founder is lost then, one of them goes on from there.
 //!
 //! [`ballots`] decides; this task asks, waits and does. Where that can't be safe, it holds, and an operator who knows more
 //! may have it done: [`recover`].
@@ -18,20 +21,21 @@ use muster_mesh::state_dir::{StateDir, StateError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use self::abandoned::Abandoned;
 use self::answers::Circle;
 use self::assess::is_ordered_after;
-use self::ballots::{Hold, is_abandoned, outlived};
+use self::ballots::{Hold, outlived};
 use self::founding::attempt;
 use self::lost::{orphaned, turn};
 use self::rumours::{Looked, Pause};
 use super::authority::{ACKNOWLEDGEMENT_LEASE, Ballot};
-use super::council::ca_path;
 use super::services::{promised, stored_promise};
 use super::shared::Shared;
 use crate::fleet::Recovered;
 
 pub(super) use founding::record;
 
+mod abandoned;
 pub(super) mod answers;
 mod asking;
 mod assess;
@@ -88,6 +92,8 @@ pub(super) struct Refounding {
     promised: std::sync::Mutex<Option<(Ballot, Instant)>>,
     /// The latest log that somebody had promised who refused to stand behind this machine.
     refused: watch::Sender<LogGeneration>,
+    /// Whether no leader of this machine's log can act any more.
+    abandoned: Abandoned,
     /// The latest log that anybody spoke of since the last look, believed or not.
     rumours: watch::Sender<LogGeneration>,
     /// What was looked into.
@@ -115,6 +121,7 @@ impl Refounding {
             founded: watch::Sender::default(),
             promised: std::sync::Mutex::new(promised.map(|ballot| (ballot, Instant::now()))),
             refused: watch::Sender::default(),
+            abandoned: Abandoned::default(),
             rumours: watch::Sender::default(),
             looked_into: watch::Sender::default(),
             accepted: std::sync::Mutex::new(proof::accepted(state_dir)),
@@ -136,12 +143,14 @@ impl Refounding {
         *self.promised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes down what is promised.
-    fn note_promise(&self, ballot: Ballot) {
+    /// Takes down what is promised; whether it is news, and not promised once more.
+    fn note_promise(&self, ballot: Ballot) -> bool {
         let mut noted = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.is_none_or(|(before, _)| before.generation <= ballot.generation) {
+        let before = noted.map(|(before, _)| before);
+        if before.is_none_or(|before| before.generation <= ballot.generation) {
             *noted = Some((ballot, Instant::now()));
         }
+        before != Some(ballot)
     }
 
     /// Why the log is not founded anew; `None` while the coordinators are not lost.
@@ -209,12 +218,13 @@ pub(super) async fn run(shared: Arc<Shared>, network: Arc<dyn Network>) {
 
 async fn watch_coordinators(shared: &Arc<Shared>, network: Arc<dyn Network>) {
     let mut since = None;
-    let mut abandoned = Abandoned::default();
+    let mut refusals = shared.refounding.refused.subscribe();
     let mut world = shared.mesh.world();
     loop {
         shared.transport.doze(LOOK).await;
         world.mark_unchanged();
-        if !orphaned(shared) && !abandoned.look(shared).await {
+        refusals.mark_unchanged();
+        if !orphaned(shared) && !shared.refounding.abandoned.look(shared).await {
             since = None;
             shared
                 .refounding
@@ -223,6 +233,7 @@ async fn watch_coordinators(shared: &Arc<Shared>, network: Arc<dyn Network>) {
             // An error is the end of the mesh's task, and so of the agent: the time-out bounds that too.
             tokio::select! {
                 changed = world.changed() => if changed.is_err() { return },
+                changed = refusals.changed() => if changed.is_err() { return },
                 () = shared.transport.doze(LOOK_CALM) => {}
             }
             continue;
@@ -258,31 +269,6 @@ async fn watch_coordinators(shared: &Arc<Shared>, network: Arc<dyn Network>) {
                 tokio::time::sleep(pause.mul_f64(jitter())).await;
             }
         }
-    }
-}
-
-/// Whether more than half of the roster have given this machine's log up for a later one that never came.
-#[derive(Default)]
-struct Abandoned {
-    is: bool,
-    look_at: Option<Instant>,
-}
-
-impl Abandoned {
-    /// Asks the others, now and then, if it may be so and this machine could do something about it. Most machines have no
-    /// reason to: here nobody has promised a later log, or heard that somebody has, or they have not got the CA's key.
-    async fn look(&mut self, shared: &Arc<Shared>) -> bool {
-        let known = &shared.refounding;
-        let ours = shared.replica.generation();
-        let doubtful = shared.council.is_superseded(ours) || *known.refused.borrow() > ours;
-        if ours == LogGeneration::default() || !doubtful || !ca_path(&shared.state_dir).is_file() {
-            self.is = false;
-        } else if self.look_at.is_none_or(|at| at <= Instant::now()) {
-            let stands = asking::look(shared, Circle::Electors).await;
-            self.is = is_abandoned(ours, &answers::roster(shared), &stands);
-            self.look_at = Some(Instant::now() + LOOK_CALM);
-        }
-        self.is
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fs;
 
 use muster_tests::fleet::PATIENCE;
-use muster_tests::{Fleet, MachineRow, wait};
+use muster_tests::{Fleet, MachineRow, Status, wait};
+use rustix::process::Signal;
 
 use super::wait_replaced;
 
@@ -94,34 +95,118 @@ fn damage_log(machine: &MachineRow, damage: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     fs::write(&log, damage(whole)).expect("the directory is ours");
 }
 
+/// A fleet that has lost two of its three coordinators, as it is founded anew.
+struct HalfFounded {
+    fleet: Fleet,
+    before: Status,
+    /// Who founds it. It stands still, so that the others have all the time they need.
+    founder: MachineRow,
+    /// The coordinators that were lost, and are back.
+    returned: Vec<MachineRow>,
+}
+
+impl HalfFounded {
+    /// All that were left have promised to stand behind no leader of the old log. Then the coordinators that were lost come
+    /// back and have a leader, while the founder stands still.
+    #[track_caller]
+    fn new() -> Self {
+        let fleet = Fleet::start();
+        let before = fleet.wait_whole();
+        let coordinators = before.coordinators.iter();
+        let mut coordinators = coordinators.map(|name| before.machine(name).clone());
+        let founder = coordinators.next().expect("three of them");
+        let lost: Vec<_> = coordinators.collect();
+        for machine in &lost {
+            fleet.kill(machine);
+        }
+        let is_lost = |machine: &&MachineRow| lost.iter().any(|lost| lost.name == machine.name);
+        for machine in before.machines.iter().filter(|one| !is_lost(one)) {
+            wait::until("it has promised", PATIENCE, || {
+                let log = machine.dir().join("agent.log");
+                let lines = fs::read_to_string(log).map_err(|error| error.to_string())?;
+                let promised = lines.contains("has promised to stand behind no leader");
+                promised.then_some(()).ok_or(lines)
+            });
+        }
+        let process = fleet.process(&founder).expect("it runs");
+        process.signal(Signal::STOP);
+        for machine in &lost {
+            fleet.run_dev(&["start", &machine.name]).ok();
+        }
+        let half = Self {
+            fleet,
+            before,
+            founder,
+            returned: lost,
+        };
+        // They take the founder for lost, and so does it take them: it has not heard of their return.
+        half.wait_returned("they lead", |status| {
+            let is_one = |name: &String| half.returned.iter().any(|machine| machine.name == *name);
+            let leads = status.leader.as_ref().is_some_and(is_one);
+            (leads && status.members.down > 0)
+                .then_some(())
+                .ok_or_else(|| format!("{status:?}"))
+        });
+        half
+    }
+
+    /// Waits for a condition as one of the coordinators sees it that are back.
+    #[track_caller]
+    fn wait_returned(&self, what: &str, mut condition: impl FnMut(&Status) -> Result<(), String>) {
+        wait::until(what, PATIENCE, || {
+            let status = self.fleet.status_of(self.returned[0].api())?;
+            condition(&status)
+        });
+    }
+}
+
 #[test]
-fn coordinators_that_return_while_the_log_is_founded_anew_keep_nobody_from_it() {
-    let fleet = Fleet::start();
-    let before = fleet.wait_whole();
-    let (founder, others) = before.coordinators.split_first().expect("three of them");
-    for name in others {
-        fleet.kill(before.machine(name));
-    }
-    // From then on most of the roster stand behind no leader of the old log, whoever comes back.
-    let log = before.machine(founder).dir().join("agent.log");
-    wait::until("promises are asked for", PATIENCE, || {
-        let lines = fs::read_to_string(&log).map_err(|error| error.to_string())?;
-        let asks = lines.contains("asking for promises to found the log anew");
-        asks.then_some(()).ok_or(lines)
+fn what_coordinators_commit_that_return_while_the_log_is_founded_anew_is_kept() {
+    let half = HalfFounded::new();
+    let HalfFounded { fleet, before, .. } = &half;
+    wait::until("they accept a command", PATIENCE, || {
+        let scale = ["group", "scale", "web", "4", "--yes"];
+        let answer = fleet.ask(half.returned[0].api(), &scale);
+        let accepted = answer.code == Some(0);
+        accepted.then_some(()).ok_or_else(|| answer.to_string())
     });
-    for name in others {
-        fleet.run_dev(&["start", name]).ok();
-    }
+    let founder = fleet.process(&half.founder).expect("it runs");
+    founder.signal(Signal::CONT);
     wait::until("the log is founded anew all the same", PATIENCE, || {
         let founded = fleet.events_of("refounded");
         (founded.len() == 1)
             .then_some(())
             .ok_or_else(|| format!("{founded:?}"))
     });
-    let after = fleet.wait_whole();
-    assert_eq!(after.identities(), before.identities());
-    // It has somebody who may act.
-    let victim = after.machine(&others[0]).clone();
-    fleet.kill(&victim);
-    wait_replaced(&fleet, &victim);
+    // Somebody may act, and does what was asked for.
+    let after = fleet.wait_for("there are four", |status| {
+        status.whole()?;
+        let four = status.machines_of("web").len() == 4;
+        four.then(|| status.clone())
+            .ok_or_else(|| format!("{:#?}", status.groups))
+    });
+    expect_kept(before, &after, &[]);
+}
+
+#[test]
+fn a_founder_that_dies_once_the_old_coordinators_are_back_leaves_somebody_who_may_act() {
+    let half = HalfFounded::new();
+    half.fleet.kill(&half.founder);
+    let after = wait_replaced(&half.fleet, &half.founder);
+    expect_kept(&half.before, &after, &[&half.founder]);
+}
+
+/// Fails unless every machine that was not lost is still there.
+#[track_caller]
+fn expect_kept(before: &Status, after: &Status, lost: &[&MachineRow]) {
+    for machine in &before.machines {
+        let is_lost = lost.iter().any(|lost| lost.name == machine.name);
+        let mut now = after.machines.iter();
+        let kept = now.any(|now| now.machine_id == machine.machine_id);
+        assert!(
+            kept || is_lost,
+            "{} was replaced for no reason",
+            machine.name
+        );
+    }
 }

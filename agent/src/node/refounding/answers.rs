@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use muster_mesh::consensus::{At, Coordinator, Image, LogGeneration};
 use muster_mesh::identity::MachineId;
 use muster_mesh::transport::Responder;
@@ -141,8 +143,12 @@ pub(in crate::node) async fn answer(
 }
 
 /// Answers the machine's own question.
-pub(super) async fn ask_self(shared: &Arc<Shared>, question: Question) -> Result<Said, String> {
-    answer(shared, shared.me, question).await
+pub(super) fn ask_self(
+    shared: &Arc<Shared>,
+    question: Question,
+) -> BoxFuture<'_, Result<Said, String>> {
+    // Boxed, because an answer may need what all say, this machine included.
+    answer(shared, shared.me, question).boxed()
 }
 
 /// Why a promise is not even considered.
@@ -150,17 +156,20 @@ pub(super) async fn ask_self(shared: &Arc<Shared>, question: Question) -> Result
 /// # Errors
 /// When what was promised before can't be read.
 async fn why_not(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     from: MachineId,
     ballot: Ballot,
 ) -> Result<Option<String>, String> {
     let ours = shared.replica.generation();
     let before = promised(shared).await?;
-    let ends = ends_here(ours, before, ballot) || orphaned(shared);
-    Ok(refusal(shared, from, ballot).or_else(|| {
-        let there = "most coordinators are there, as far as it can tell";
-        (!ends).then(|| there.to_owned())
-    }))
+    if let Some(why) = refusal(shared, from, ballot) {
+        return Ok(Some(why));
+    }
+    let ends = ends_here(ours, before, ballot)
+        || orphaned(shared)
+        || shared.refounding.abandoned.is_here(shared).await;
+    let there = "most coordinators are there, as far as it can tell";
+    Ok((!ends).then(|| there.to_owned()))
 }
 
 /// Whether a machine that follows the log `ours` has given that log up already, so that it need not find the coordinators
@@ -214,7 +223,10 @@ async fn promise(shared: &Arc<Shared>, ballot: Ballot) -> Result<Said, String> {
     match acknowledge(shared, ballot).await? {
         Answer::Refused { promised } => Ok(already_promised(shared, promised)),
         Answer::Granted => {
-            shared.refounding.note_promise(ballot);
+            let to = shared.name(ballot.leader);
+            if shared.refounding.note_promise(ballot) {
+                tracing::warn!(generation = ballot.generation, %to, "has promised to stand behind no leader of an earlier log");
+            }
             shared.council.supersede(LogGeneration(ballot.generation));
             shared.council.stood_down().await;
             salvage(shared).await;

@@ -18,6 +18,9 @@ use crate::node::shared::Shared;
 /// How long one machine has for an answer.
 const ANSWER_DEADLINE: Duration = Duration::from_millis(1500);
 
+/// How long it has where the asking machine's own answer waits for it: less.
+const QUICK_DEADLINE: Duration = Duration::from_secs(1);
+
 /// A machine that promises may have a coordinator to stop first, and a log to read.
 const PROMISE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -27,6 +30,11 @@ const ASKED_AT_ONCE: usize = 64;
 /// What all machines of the roster that answer say.
 pub(super) async fn look(shared: &Arc<Shared>, circle: Circle) -> Stands {
     ask_roster(shared, circle, Question::Look, ANSWER_DEADLINE).await
+}
+
+/// The same, soon enough for one who waits for an answer of this machine's in turn.
+pub(super) async fn look_quickly(shared: &Arc<Shared>, circle: Circle) -> Stands {
+    ask_roster(shared, circle, Question::Look, QUICK_DEADLINE).await
 }
 
 /// Those that would promise.

@@ -125,8 +125,8 @@ pub(crate) fn majority(rosters: &Rosters, agreeing: &BTreeSet<MachineId>) -> Res
     }
 }
 
-/// The generation to ask promises for, if most machines find that the coordinators are lost. `ours` is the log that
-/// would be gone on from.
+/// The generation to ask promises for, if most machines find that the coordinators are lost, or the log can't act any more.
+/// `ours` is the log that would be gone on from.
 ///
 /// # Errors
 /// Why it must not be tried.
@@ -145,7 +145,10 @@ pub(crate) fn next_generation(
         return Err(Hold::UnknownRoster);
     }
     let agreeing = stands.iter().filter(|(_, stand)| stand.lets_go(ours));
-    majority(rosters, &agreeing.map(|(machine, _)| *machine).collect())?;
+    let mut abandoned = rosters.values();
+    if !abandoned.any(|roster| is_abandoned(ours, roster, stands)) {
+        majority(rosters, &agreeing.map(|(machine, _)| *machine).collect())?;
+    }
     let latest = stands.values().map(Stand::latest).max().unwrap_or(ours);
     Ok(LogGeneration(latest.max(ours).0.saturating_add(1)))
 }
@@ -159,14 +162,30 @@ fn there_is_later(ours: LogGeneration, stands: &Stands) -> Option<LogGeneration>
     known.max().filter(|later| *later > ours)
 }
 
-/// Whether the log `ours` can't act any more although its coordinators may all be there: more than half of the roster have
-/// promised a later one, and that one never came.
+/// Whether no leader of the log `ours` can act any more although its coordinators may all be there: somebody has promised a
+/// later log, which nobody has, and those that are left to stand behind `ours` are no more than half of the roster.
 pub(in crate::node) fn is_abandoned(
     ours: LogGeneration,
     roster: &BTreeSet<MachineId>,
     stands: &Stands,
 ) -> bool {
-    outlived(ours, roster, stands).is_some() && there_is_later(ours, stands).is_none()
+    let of_roster = || {
+        stands
+            .iter()
+            .filter(|(machine, _)| roster.contains(machine))
+            .map(|(_, stand)| stand.latest())
+    };
+    let left = of_roster().filter(|latest| *latest <= ours).count();
+    let promised = of_roster().any(|latest| latest > ours);
+    promised && left * 2 <= roster.len() && there_is_later(ours, stands).is_none()
+}
+
+/// Whether coordinators that have not promised may go on from the old log without those that have: there are enough of them,
+/// and somebody takes them for there.
+pub(super) fn may_go_on(voters: &[MachineId], granted: &Stands) -> bool {
+    let others = voters.iter().filter(|voter| !granted.contains_key(voter));
+    let are_seen = granted.values().any(|stand| !stand.orphaned);
+    are_seen && others.count() * 2 > voters.len()
 }
 
 /// The machine with most of the log; `me` where another has no more.

@@ -96,6 +96,30 @@ fn a_generation_that_somebody_promised_is_not_asked_for_again() {
 }
 
 #[test]
+fn coordinators_that_are_back_and_enough_to_commit_have_to_promise() {
+    let voters = [1, 2, 3].map(machine);
+    let granted = |machines: &[u64], seen_by: u64| -> Stands {
+        let stand = |number: &u64| Stand {
+            orphaned: *number != seen_by,
+            ..stand(1)
+        };
+        let all = machines.iter();
+        all.map(|number| (machine(*number), stand(number)))
+            .collect()
+    };
+    assert!(
+        !may_go_on(&voters, &granted(&[1, 4, 5], 0)),
+        "nobody sees them"
+    );
+    assert!(may_go_on(&voters, &granted(&[1, 4, 5], 5)));
+    assert!(
+        !may_go_on(&voters, &granted(&[1, 2, 4, 5], 5)),
+        "one alone commits nothing"
+    );
+    assert!(!may_go_on(&[], &granted(&[1, 4, 5], 5)));
+}
+
+#[test]
 fn the_longest_copy_is_found_and_ones_own_preferred() {
     let mut stands = stands(3);
     assert_eq!(furthest(machine(1), &stands), Some(machine(3)));
@@ -166,6 +190,17 @@ fn a_log_that_most_have_given_up_for_one_that_never_came_is_gone_on_from() {
     assert!(!is_abandoned(ours, &roster(5), &stands), "two of five");
     let few = Err(Hold::TooFew { have: 2, of: 5 });
     assert_eq!(next_generation(ours, &rosters, &stands), few);
+    // With another one dead, those that are left are too few for any leader.
+    let mut fewer = stands.clone();
+    fewer.remove(&machine(3));
+    assert!(
+        is_abandoned(ours, &roster(5), &fewer),
+        "two of five are left"
+    );
+    let next = next_generation(ours, &rosters, &fewer);
+    assert_eq!(next, Ok(LogGeneration(3)));
+    fewer.values_mut().for_each(|stand| stand.promised = None);
+    assert!(!is_abandoned(ours, &roster(5), &fewer), "nobody promised");
     stands.get_mut(&machine(3)).expect("there").promised = promised(2);
     assert!(is_abandoned(ours, &roster(5), &stands), "three of five");
     let next = next_generation(ours, &rosters, &stands);

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::answers::Circle;
 use super::asking::{look, promises, rosters, willing};
-use super::ballots::{Hold, Stands, furthest, majority, next_generation};
+use super::ballots::{Hold, Rosters, Stands, furthest, majority, may_go_on, next_generation};
 use super::{LEASE_WAIT, answers, asking, disk, proof};
 use crate::fleet::{Command, Envelope, FleetState, Recovery};
 use crate::node::authority::Ballot;
@@ -34,6 +34,12 @@ const COPY_WITHIN: Duration = Duration::from_secs(120);
 /// How often those that have promised are asked again while the copy is taken: each time they keep to it for
 /// [`answers::FOUNDING_GRACE`] more, in which no one else gets the promise of a later log.
 const RENEW_EVERY: Duration = Duration::from_secs(answers::FOUNDING_GRACE.as_secs() / 3);
+
+/// For how long coordinators that came back are asked for their promise.
+const RETURNING: Duration = Duration::from_secs(10);
+
+/// And how often.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long the first command of the new log may take.
 const RECORD_DEADLINE: Duration = Duration::from_secs(10);
@@ -78,15 +84,37 @@ pub(super) async fn attempt(
     let behind: BTreeSet<_> = granted.keys().copied().collect();
     majority(&rosters, &behind)?;
     tokio::time::sleep(LEASE_WAIT).await;
-    // Whoever was promised a later one meanwhile goes on instead.
-    let granted = promises(shared, Circle::Electors, ballot).await;
-    majority(&rosters, &granted.keys().copied().collect())?;
+    let granted = promises_again(shared, &rosters, ballot).await?;
     take_longest(shared, &granted, (Circle::Electors, ballot))
         .await
         .map_err(failed)?;
     let coordinator = found(shared, ballot, network).await.map_err(failed)?;
     shared.council.seat(coordinator, Arc::new(ca));
     Ok(generation)
+}
+
+/// The promises once more, after the wait: whoever was promised a later log meanwhile goes on instead.
+///
+/// Where coordinators came back that are enough to commit, one of them has to be among those that promise, or what they commit
+/// until they hear of the new log would be lost. This machine may be the last to hear of them, so they are given some time; one
+/// that others reach and this machine does not is not waited for longer.
+async fn promises_again(
+    shared: &Arc<Shared>,
+    rosters: &Rosters,
+    ballot: Ballot,
+) -> Result<Stands, Hold> {
+    let end = Instant::now() + RETURNING;
+    loop {
+        let granted = promises(shared, Circle::Electors, ballot).await;
+        majority(rosters, &granted.keys().copied().collect())?;
+        let seats = shared.replica.seats();
+        let voters: Vec<_> = seats.voters.values().map(|node| node.machine).collect();
+        if !may_go_on(&voters, &granted) || Instant::now() >= end {
+            return Ok(granted);
+        }
+        tracing::info!("coordinators are back that have not promised yet; asking once more");
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
 }
 
 /// Makes this machine's copy the longest one that is left. Those that were asked keep to their promise until then.
