@@ -98,7 +98,7 @@ impl Counterpart {
 impl Drop for Counterpart {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        let (ended, wait) = mpsc::channel();
+        let (ended, wait) = mpsc::sync_channel(1);
         let pid = self.child.id();
         thread::scope(|scope| {
             let child = &mut self.child;
@@ -143,7 +143,7 @@ fn is_installed(script: &Path, name: &str) -> bool {
 /// The first line that it prints; the rest is read and thrown away, so that it never waits for us.
 fn first_line(child: &mut Child) -> Option<String> {
     let stdout = child.stdout.take()?;
-    let (said, wait) = mpsc::channel();
+    let (said, wait) = mpsc::sync_channel(1);
     thread::spawn(move || {
         let mut reader = BufReader::new(stdout);
         let mut line = String::new();
