@@ -22,6 +22,8 @@ mod error;
 pub mod fake;
 mod fields;
 pub mod http;
+#[cfg(unix)]
+pub mod infrakit;
 mod machine;
 mod operation;
 mod problem;

@@ -180,6 +180,22 @@ pub trait Provisioner: fmt::Debug + Send + Sync {
         Err(ProvisionError::Unsupported("quarantine".to_owned()))
     }
 
+    /// Takes an instance over that another tool made: gives it these tags besides those that it has, so that it is found by
+    /// them. It goes on running as it is. Doing it again does nothing.
+    ///
+    /// # Errors
+    /// See [`ProvisionError`]; [`Unsupported`](ProvisionError::Unsupported) where tags can't be changed, which is the default.
+    async fn adopt(
+        &self,
+        _id: &InstanceId,
+        _tags: &Tags,
+        _deadline: Deadline,
+    ) -> Result<(), ProvisionError> {
+        Err(ProvisionError::Unsupported(
+            "give tags to an instance that it did not make".to_owned(),
+        ))
+    }
+
     /// Whether the back end can be asked: credentials, permissions, reachability. The health check of the
     /// provisioner itself, cheap enough to be asked every minute.
     ///

@@ -57,6 +57,8 @@ impl Registry {
         let mut registry = Self::empty();
         #[cfg(target_os = "linux")]
         registry.add(crate::process::KIND);
+        #[cfg(unix)]
+        registry.add(crate::infrakit::KIND);
         registry
     }
 

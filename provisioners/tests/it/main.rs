@@ -1,4 +1,5 @@
 //! Tests of the provisioners as a whole: the conformance suite against each, and what only `process` has to promise.
 
 mod fake;
+mod infrakit;
 mod process;
