@@ -29,6 +29,25 @@ pub trait Flavor: fmt::Debug + Send + Sync {
     /// What makes it impossible for this member, found only now.
     fn prepare(&self, spec: MachineSpec, place: &Place<'_>) -> Result<MachineSpec, Vec<Problem>>;
 
+    /// Whether [`complete`](Self::complete) does anything.
+    fn must_be_asked(&self) -> bool {
+        false
+    }
+
+    /// The part of preparing a machine that takes a call to something outside. The leader makes it right before the machine is
+    /// made; it changes nothing, so it may be repeated.
+    ///
+    /// # Errors
+    /// Why the machine can't be made now.
+    async fn complete(
+        &self,
+        spec: MachineSpec,
+        _place: &Place<'_>,
+        _deadline: Deadline,
+    ) -> Result<MachineSpec, FlavorError> {
+        Ok(spec)
+    }
+
     /// How the health of the workload is watched on its machine; `None` if it isn't.
     fn health_plan(&self) -> Option<HealthPlan>;
 

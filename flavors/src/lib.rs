@@ -11,6 +11,8 @@
 
 mod flavor;
 mod health;
+#[cfg(unix)]
+pub mod infrakit;
 mod registry;
 pub mod run;
 mod streak;

@@ -35,6 +35,8 @@ impl Registry {
     pub fn builtin() -> Self {
         let mut registry = Self::empty();
         registry.add(crate::vanilla::KIND);
+        #[cfg(unix)]
+        registry.add(crate::infrakit::KIND);
         registry
     }
 
