@@ -24,6 +24,7 @@ mod fields;
 pub mod http;
 #[cfg(unix)]
 pub mod infrakit;
+pub mod ledger;
 mod machine;
 mod operation;
 mod problem;
@@ -31,6 +32,8 @@ mod problem;
 pub mod process;
 mod properties;
 mod provisioner;
+#[cfg(unix)]
+pub mod redfish;
 mod registry;
 mod spec;
 
@@ -38,6 +41,7 @@ pub use boot::{AgentPlace, agent_config};
 pub use deadline::Deadline;
 pub use error::ProvisionError;
 pub use fields::Fields;
+pub use ledger::Table;
 pub use machine::{Attachment, Instance, InstanceId, InstanceState, Labels, Tags, tag};
 pub use operation::OperationId;
 pub use problem::Problem;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::ledger::Ledger;
 use crate::{Deadline, Problem, Properties, ProvisionError, Provisioner};
 
 /// The configuration of a provisioner, which is also what builds it.
@@ -23,6 +24,19 @@ pub trait ProvisionerConfig: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`ProvisionError::Invalid`] for what `validate` reports, and whatever the I/O meets.
     async fn build(&self, deadline: Deadline) -> Result<Arc<dyn Provisioner>, ProvisionError>;
+
+    /// [`build`](Self::build), with a table that all coordinators share: for a provisioner whose back end can't remember what
+    /// it made. The others need none.
+    ///
+    /// # Errors
+    /// See [`build`](Self::build).
+    async fn build_with(
+        &self,
+        _ledger: Arc<dyn Ledger>,
+        deadline: Deadline,
+    ) -> Result<Arc<dyn Provisioner>, ProvisionError> {
+        self.build(deadline).await
+    }
 }
 
 /// A configuration as it was read, or everything that is wrong with it.
@@ -59,6 +73,7 @@ impl Registry {
         registry.add(crate::process::KIND);
         #[cfg(unix)]
         registry.add(crate::infrakit::KIND);
+        registry.add(crate::redfish::KIND);
         registry
     }
 

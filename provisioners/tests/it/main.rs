@@ -3,3 +3,4 @@
 mod fake;
 mod infrakit;
 mod process;
+mod redfish;
