@@ -52,8 +52,8 @@ mod wire;
 
 pub use budget::Bucket;
 pub use command::{
-    Admit, Ask, COMMAND_VERSION, Command, Envelope, Found, Progress, PutAside, QuarantineChange,
-    QuarantineListing, SpecChange, StepResult, Undrained,
+    Admit, Ask, COMMAND_VERSION, Command, Envelope, Found, LedgerWrite, Progress, PutAside,
+    QuarantineChange, QuarantineListing, SpecChange, StepResult, Undrained,
 };
 pub use decision::{
     Cause, Decision, DecisionId, Mandate, Order, Outcome, Proposal, Subject, Would,

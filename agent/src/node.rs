@@ -57,6 +57,7 @@ mod joining;
 mod last_words;
 mod leader;
 mod lease;
+mod ledger;
 mod places;
 mod profile;
 mod propose;
@@ -256,9 +257,10 @@ async fn assemble(
         clock: Monotonic::start(),
     });
     let network = council::MeshNetwork::of(&transport, &mesh);
+    let ledgers = ledger::Ledgers::default();
     let shared = Arc::new(Shared {
         me: me.machine,
-        provisioners: provisioners(&config).await?,
+        provisioners: provisioners(&config, &ledgers).await?,
         config,
         state_dir,
         credentials,
@@ -279,6 +281,7 @@ async fn assemble(
         leave: CancellationToken::new(),
         stop,
     });
+    ledgers.open(&shared);
     Ok(Assembled {
         shared,
         task,
@@ -406,7 +409,10 @@ async fn first_boot(config: &AgentConfig, state_dir: &StateDir) -> anyhow::Resul
 }
 
 /// The provisioners that this machine could use if it led.
-async fn provisioners(config: &AgentConfig) -> anyhow::Result<Provisioners> {
+async fn provisioners(
+    config: &AgentConfig,
+    ledgers: &ledger::Ledgers,
+) -> anyhow::Result<Provisioners> {
     let mut provisioners = Provisioners::new().with_settings(config.handed_on());
     for (name, settings) in config.provisioner_settings() {
         let configured = Registry::builtin()
@@ -415,7 +421,8 @@ async fn provisioners(config: &AgentConfig) -> anyhow::Result<Provisioners> {
                 let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
                 anyhow::anyhow!("provisioner {name}: {}", all.join("; "))
             })?;
-        match configured.build(Deadline::after(BUILD_DEADLINE)).await {
+        let deadline = Deadline::after(BUILD_DEADLINE);
+        match configured.build_with(ledgers.of(&name), deadline).await {
             Ok(built) => provisioners.insert(name, built),
             // The rest of the agent works without it, and status says so when it is needed.
             Err(error) => tracing::error!(name, %error, "a provisioner can't be used"),

@@ -149,6 +149,24 @@ impl Http {
         &self.base
     }
 
+    /// A client of another back end that is known in the same way: it shares what was read of certificates, and the connections.
+    ///
+    /// # Errors
+    /// [`ProvisionError::Invalid`] for an address that can't be used; that of a Unix socket can't.
+    pub fn at(&self, base: &str) -> Result<Self, ProvisionError> {
+        let target = Target::read(base).and_then(|target| match target.socket {
+            None => Ok(target.base),
+            Some(_) => Err("a socket has a client of its own".to_owned()),
+        });
+        let base = target.map_err(|reason| {
+            ProvisionError::Invalid(vec![Problem::new("endpoint", reason, BASE_REMEDY)])
+        })?;
+        Ok(Self {
+            client: self.client.clone(),
+            base,
+        })
+    }
+
     /// Sends one request, once, and reads the answer whole, whatever its status.
     ///
     /// # Errors

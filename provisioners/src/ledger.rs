@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::{Deadline, ProvisionError};
 
@@ -44,7 +45,7 @@ pub trait Ledger: fmt::Debug + Send + Sync {
 pub type Changes = BTreeMap<String, Option<String>>;
 
 /// A provisioner's table as it was at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// How often it has been changed.
     pub revision: u64,

@@ -11,6 +11,7 @@ mod effect;
 mod found;
 mod groups;
 mod lease;
+mod ledger;
 mod operators;
 mod order;
 mod orders;
@@ -176,6 +177,7 @@ impl FleetState {
             Command::Expire { demand } => self.expire(context, demand),
             Command::Cordon { machine, reason } => self.cordon(context, machine, reason),
             Command::Uncordon { machine } => self.uncordon(context, machine),
+            Command::WriteLedger(write) => self.write_ledger(*write),
         }
     }
 

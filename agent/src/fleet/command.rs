@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use muster_mesh::consensus::Seat;
 use muster_mesh::identity::{ClusterId, Generation, MachineId};
+use muster_provisioners::ledger::Changes;
 use serde::{Deserialize, Serialize};
 
 use super::decision::{DecisionId, Proposal, Would};
@@ -254,6 +255,8 @@ pub enum Command {
         /// Which machine.
         machine: MachineId,
     },
+    /// A provisioner notes something in its ledger.
+    WriteLedger(Box<LedgerWrite>),
 }
 
 impl Command {
@@ -296,6 +299,7 @@ impl Command {
             Self::Uncordon { .. } => "uncordon",
             Self::Refound { .. } => "refound",
             Self::Account { .. } => "account",
+            Self::WriteLedger(_) => "write ledger",
         }
     }
 }
@@ -328,6 +332,17 @@ pub struct Found {
     pub place: Option<(GroupId, Member)>,
     /// What made it, so that it can be replaced like any other.
     pub instance: Option<Instance>,
+}
+
+/// What a provisioner notes in its ledger, all of it or nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerWrite {
+    /// Which provisioner.
+    pub provisioner: String,
+    /// The revision that the change was made from.
+    pub revision: u64,
+    /// The new values by key; `None` takes an entry away.
+    pub changes: Changes,
 }
 
 /// One group's new specification.

@@ -74,6 +74,9 @@ pub const LABEL_VALUE_BYTES_MAX: usize = 253;
 /// Zones of one group's placement.
 pub const ZONES_MAX: usize = 64;
 
+/// Provisioners that keep a ledger. How much is in each is limited by [`Table`](muster_provisioners::Table).
+pub const LEDGERS_MAX: usize = 8;
+
 /// Bytes of a zone's name, of a provisioner's and of a flavor's.
 pub const WORD_BYTES_MAX: usize = 253;
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use muster_mesh::consensus::Seat;
 use muster_mesh::identity::{ClusterId, MachineId};
+use muster_provisioners::Table;
 use serde::{Deserialize, Serialize};
 
 use super::OperationId;
@@ -81,6 +82,8 @@ pub struct FleetState {
     pub pools: Pools,
     /// Pauses in effect, and expired ones until the next change.
     pub pauses: BTreeMap<PauseKey, Pause>,
+    /// What provisioners have to remember, by their names.
+    pub ledgers: BTreeMap<String, Table>,
 }
 
 /// Which fleet.

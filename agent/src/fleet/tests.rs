@@ -4,6 +4,7 @@ mod admission;
 mod groups;
 mod healing;
 mod leases;
+mod ledgers;
 mod quarantine;
 mod records;
 mod recovery;

@@ -111,7 +111,10 @@ async fn pick(
                 Some(Ok(_)) if is_wiped => choice.count("being wiped"),
                 Some(Ok(_)) => choice.count("on although nothing of ours runs there"),
                 Some(Err(error)) => {
-                    choice.count("with a controller that does not answer");
+                    choice.count(match error {
+                        ProvisionError::Denied(_) => "with a controller that refuses us",
+                        _ => "with a controller that does not answer",
+                    });
                     silent = Some(error.clone());
                     continue;
                 }

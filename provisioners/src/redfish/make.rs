@@ -156,7 +156,19 @@ async fn prepare(
     };
     let controller = rack.controller(name)?;
     let set = controller.set_boot(&boot, deadline).await;
-    set.map_err(|error| of_node(name, error))
+    set.map_err(|error| without_key(order.op, of_node(name, error)))
+}
+
+/// The same error, without the key.
+fn without_key(op: &OperationId, error: ProvisionError) -> ProvisionError {
+    let clean = |why: String| store::without_key(&why, op);
+    match error {
+        ProvisionError::Denied(why) => ProvisionError::Denied(clean(why)),
+        ProvisionError::Unavailable(why) => ProvisionError::Unavailable(clean(why)),
+        ProvisionError::Timeout(why) => ProvisionError::Timeout(clean(why)),
+        ProvisionError::Failed(why) => ProvisionError::Failed(clean(why)),
+        other => other,
+    }
 }
 
 /// The agent's configuration, with the labels of the node that the group doesn't give itself.

@@ -8,7 +8,7 @@ use super::bmc::Bmc;
 use super::controller::{Controller, Credentials};
 use super::inventory::{Address, Inventory, Node};
 use super::ipmi::Ipmi;
-use crate::http::HttpConfig;
+use crate::http::{Http, HttpConfig, Trust};
 use crate::{Deadline, ProvisionError, Secret};
 
 /// The longest file that is read: an inventory of thousands of nodes takes about one MB.
@@ -44,7 +44,15 @@ pub(super) struct Rack {
     pub(super) inventory: Inventory,
     credentials: BTreeMap<PathBuf, Result<Credentials, String>>,
     ipmitool: String,
-    controllers: Mutex<BTreeMap<String, Arc<dyn Controller>>>,
+    made: Mutex<Made>,
+}
+
+/// What was made so far, each when it was first wanted.
+#[derive(Debug, Default)]
+struct Made {
+    controllers: BTreeMap<String, Arc<dyn Controller>>,
+    /// For each way of knowing a controller a client: to make one may mean to read all of the system's certificates.
+    clients: Vec<(Trust, Http)>,
 }
 
 // === impl Shelf ===
@@ -81,7 +89,9 @@ impl Shelf {
         let path = self.path.clone();
         let before = self.known();
         let work = async {
-            let read = tokio::task::spawn_blocking(move || Files::read(&path)).await;
+            let files = before.as_ref().map(|known| known.files.clone());
+            let read = move || Files::read(&path, files.as_ref());
+            let read = tokio::task::spawn_blocking(read).await;
             read.unwrap_or_else(|error| Err(error.to_string()))
                 .map_err(ProvisionError::unavailable)
         };
@@ -146,8 +156,19 @@ impl std::fmt::Debug for Files {
 }
 
 impl Files {
-    fn read(path: &Path) -> Result<Self, String> {
+    /// Reads them; which there are is known of an inventory that has not changed.
+    fn read(path: &Path, before: Option<&Self>) -> Result<Self, String> {
         let inventory = read(path)?;
+        if let Some(before) = before.filter(|before| before.inventory == inventory) {
+            let again = before
+                .credentials
+                .keys()
+                .map(|path| (path.clone(), read(path)));
+            return Ok(Self {
+                credentials: again.collect(),
+                inventory,
+            });
+        }
         let parsed = Inventory::read(&inventory);
         let nodes = parsed.as_ref().map(|inventory| inventory.nodes.values());
         let paths = nodes
@@ -199,7 +220,7 @@ impl Rack {
             inventory,
             credentials: files.credentials.iter().map(understood).collect(),
             ipmitool: ipmitool.to_owned(),
-            controllers: Mutex::default(),
+            made: Mutex::default(),
         })
     }
 
@@ -221,19 +242,21 @@ impl Rack {
     /// [`ProvisionError::Denied`] without usable credentials, and what is wrong with its address.
     pub(super) fn controller(&self, name: &str) -> Result<Arc<dyn Controller>, ProvisionError> {
         let node = self.node(name)?;
-        let mut controllers = self
-            .controllers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = controllers.get(name) {
-            return Ok(Arc::clone(made));
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(controller) = made.controllers.get(name) {
+            return Ok(Arc::clone(controller));
         }
-        let made = self.make_controller(node)?;
-        controllers.insert(name.to_owned(), Arc::clone(&made));
-        Ok(made)
+        let controller = self.make_controller(node, &mut made)?;
+        let key = name.to_owned();
+        made.controllers.insert(key, Arc::clone(&controller));
+        Ok(controller)
     }
 
-    fn make_controller(&self, node: &Node) -> Result<Arc<dyn Controller>, ProvisionError> {
+    fn make_controller(
+        &self,
+        node: &Node,
+        made: &mut Made,
+    ) -> Result<Arc<dyn Controller>, ProvisionError> {
         let credentials = match node.credentials.as_ref() {
             None => Credentials::default(),
             Some(path) => match self.credentials.get(path) {
@@ -254,11 +277,26 @@ impl Rack {
         };
         Ok(match &node.controller {
             Address::Redfish { http, system } => {
-                let http: &HttpConfig = http;
-                Arc::new(Bmc::new(http.build()?, credentials, system.clone()))
+                let http = made.client(http)?;
+                Arc::new(Bmc::new(http, credentials, system.clone()))
             }
             Address::Ipmi(way) => Arc::new(Ipmi::new(&self.ipmitool, way.clone(), credentials)),
         })
+    }
+}
+
+impl Made {
+    fn client(&mut self, config: &HttpConfig) -> Result<Http, ProvisionError> {
+        let known = self
+            .clients
+            .iter()
+            .find(|(trust, _)| *trust == config.trust);
+        if let Some((_, client)) = known {
+            return client.at(&config.base);
+        }
+        let client = config.build()?;
+        self.clients.push((config.trust.clone(), client.clone()));
+        Ok(client)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -131,6 +132,18 @@ fn secret_key(spec: &MachineSpec, op: &OperationId) -> String {
     beginning(op) + &secret
 }
 
+/// A text without the key of an operation, whole or cut, which a controller repeats from the address that it was told.
+pub(super) fn without_key(text: &str, op: &OperationId) -> String {
+    let beginning = beginning(op);
+    let mut parts = text.split(&beginning);
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|letter: char| letter.is_ascii_hexdigit());
+        clean = clean + &beginning + "***" + rest;
+    }
+    clean
+}
+
 impl Store {
     /// Puts a configuration there, in place of one that is there.
     pub(super) async fn put(
@@ -217,7 +230,10 @@ fn write(root: &Path, key: &str, text: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let new = directory.join(".new");
+    // Another call of the same operation may write it at the same moment.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let new = directory.join(format!(".{}-{number}", std::process::id()));
     let mut options = std::fs::OpenOptions::new();
     let mut file = options
         .write(true)
@@ -309,6 +325,10 @@ mod tests {
             address,
             format!("http://b/{one}/n1/52-54-00-00-00-01?op={}", op())
         );
+        let said = format!("can't fetch http://b/{one}/x, nor http://b/{}", &one[..50]);
+        let clean = without_key(&said, &op());
+        let expected = format!("can't fetch http://b/{0}-***/x, nor http://b/{0}-***", op());
+        assert_eq!(clean, expected);
         let bare = Node {
             mac: None,
             ..node()

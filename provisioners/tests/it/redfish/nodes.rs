@@ -286,6 +286,19 @@ async fn what_can_not_be_set_up_is_given_back_and_tried_last() {
         .provision(&bad, &op("a", "provision"), soon())
         .await;
     let error = made.expect_err("there is no image");
+    let key = std::fs::read_dir(rig.file("boot"))
+        .expect("readable")
+        .next()
+        .expect("stored");
+    let key = key
+        .expect("readable")
+        .file_name()
+        .into_string()
+        .expect("text");
+    assert!(
+        !error.to_string().contains(&key[30..]),
+        "the key is a secret: {error}"
+    );
     assert_eq!(
         rig.list().await.len(),
         usize::from(error.is_outcome_unknown()),
