@@ -17,6 +17,8 @@ mod boot;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod deadline;
+#[cfg(feature = "docker")]
+pub mod docker;
 mod error;
 #[cfg(feature = "conformance")]
 pub mod fake;

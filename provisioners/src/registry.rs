@@ -9,6 +9,9 @@ use async_trait::async_trait;
 use crate::ledger::Ledger;
 use crate::{Deadline, Problem, Properties, ProvisionError, Provisioner};
 
+/// The kinds that are Cargo features of their own name.
+const FEATURES: [&str; 1] = ["docker"];
+
 /// The configuration of a provisioner, which is also what builds it.
 ///
 /// Splitting `validate` (pure, on any machine, before anything is stored) from `build` (I/O, only where the
@@ -74,6 +77,8 @@ impl Registry {
         #[cfg(unix)]
         registry.add(crate::infrakit::KIND);
         registry.add(crate::redfish::KIND);
+        #[cfg(feature = "docker")]
+        registry.add(crate::docker::KIND);
         registry
     }
 
@@ -125,6 +130,14 @@ impl Registry {
     fn unknown(&self, name: &str) -> Problem {
         let names: Vec<_> = self.0.keys().copied().collect();
         let name: String = name.chars().take(64).collect();
+        if FEATURES.contains(&name.as_str()) {
+            let reason = format!("this program was built without the provisioner `{name}`");
+            let remedy = format!(
+                "build it with `--features {name}`, or write one of: {}",
+                names.join(", ")
+            );
+            return Problem::new("provisioner", reason, remedy);
+        }
         Problem::new(
             "provisioner",
             format!("there is no provisioner `{name}`"),
@@ -194,6 +207,12 @@ mod tests {
         assert_eq!(problems[0].field, "provisioner");
         assert!(problems[0].remedy.contains("process"), "{}", problems[0]);
         assert!(registry.configure("docker2", &Properties::new()).is_err());
+        let problems = Registry::empty().validate("docker", &Properties::new());
+        assert!(
+            problems[0].remedy.contains("--features docker"),
+            "{}",
+            problems[0]
+        );
     }
 
     #[test]

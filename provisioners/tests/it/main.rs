@@ -1,5 +1,6 @@
 //! Tests of the provisioners as a whole: the conformance suite against each, and what only `process` has to promise.
 
+mod docker;
 mod fake;
 mod infrakit;
 mod process;
