@@ -84,7 +84,9 @@ async fn ask(
     deadline: Duration,
 ) -> Option<Said> {
     if peer.machine == shared.me {
-        return ask_self(shared, question).await.ok();
+        // A disk that hangs must not hold whoever asks.
+        let asking = tokio::time::timeout(deadline, ask_self(shared, question));
+        return asking.await.ok()?.ok();
     }
     let body = Bytes::from(question.encode());
     let asking = shared.transport.request(peer, REFOUND, body, deadline);

@@ -2,19 +2,42 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::sync::Semaphore;
 
 /// Bytes that must fit: a new store with a copy of a small fleet's state in it.
 const ROOM_BYTES: usize = 2 << 20;
 
+/// How long that may take.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// Held by who writes.
+static PROBING: Semaphore = Semaphore::const_new(1);
+
 /// Writes a file as large as a small log, waits until the disk has it, and deletes it.
 ///
 /// # Errors
-/// What the disk says.
+/// What the disk says, or that it says nothing for 10 s.
 pub(super) async fn probe(directory: &Path) -> anyhow::Result<()> {
+    tokio::time::timeout(WITHIN, probe_in_turn(directory))
+        .await
+        .with_context(|| {
+            format!(
+                "the disk of {} did not take a file within {} s; see whether it hangs",
+                directory.display(),
+                WITHIN.as_secs()
+            )
+        })?
+}
+
+async fn probe_in_turn(directory: &Path) -> anyhow::Result<()> {
+    // A disk that hangs keeps one thread, however often it is tried.
+    let turn = PROBING.acquire().await?;
     let path = directory.join("room");
     let tried = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         let written = write(&path);
         let removed = std::fs::remove_file(&path);
         written.and(removed).with_context(|| {
