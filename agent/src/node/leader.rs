@@ -148,7 +148,7 @@ impl Reign {
         keepers.spawn(accounts::keep(
             Arc::clone(shared),
             Arc::clone(&leases),
-            term,
+            backing.ballot(),
         ));
         let now = Instant::now();
         Self {
@@ -240,7 +240,7 @@ impl Reign {
             let silent = status.quorum_silence() > 3 * HINT_PERIOD;
             let stuck = self.shared.council.stuck(&status).is_some();
             status.applied.filter(|_| !silent && !stuck).map(|at| Hint {
-                generation: self.shared.replica.generation().0,
+                generation: self.coordinator.generation().0,
                 term: self.term,
                 index: at.index,
                 leader_ms: self.shared.clock.right_ms(),

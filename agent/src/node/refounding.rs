@@ -17,6 +17,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use muster_mesh::consensus::{Image, LogGeneration, Network, Seats};
+use muster_mesh::identity::MachineId;
 use muster_mesh::state_dir::{StateDir, StateError};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -27,7 +28,7 @@ use self::assess::is_ordered_after;
 use self::ballots::{Hold, outlived};
 use self::founding::attempt;
 use self::lost::{orphaned, turn};
-use self::rumours::{Looked, Pause};
+use self::rumours::{Looked, Pause, Refusals};
 use super::authority::{ACKNOWLEDGEMENT_LEASE, Ballot};
 use super::services::{promised, stored_promise};
 use super::shared::Shared;
@@ -92,6 +93,8 @@ pub(super) struct Refounding {
     promised: std::sync::Mutex<Option<(Ballot, Instant)>>,
     /// The latest log that somebody had promised who refused to stand behind this machine.
     refused: watch::Sender<LogGeneration>,
+    /// Who refused for logs that operators may have ordered.
+    refusals: std::sync::Mutex<Refusals>,
     /// Whether no leader of this machine's log can act any more.
     abandoned: Abandoned,
     /// The latest log that anybody spoke of since the last look, believed or not.
@@ -121,6 +124,7 @@ impl Refounding {
             founded: watch::Sender::default(),
             promised: std::sync::Mutex::new(promised.map(|ballot| (ballot, Instant::now()))),
             refused: watch::Sender::default(),
+            refusals: std::sync::Mutex::default(),
             abandoned: Abandoned::default(),
             rumours: watch::Sender::default(),
             looked_into: watch::Sender::default(),
@@ -133,9 +137,15 @@ impl Refounding {
         self.rumours.clone()
     }
 
-    /// Takes down that somebody stands behind this machine no more, having promised a later log.
-    pub(super) fn note_refusal(&self, later: LogGeneration) {
-        raise(&self.refused, later);
+    /// Takes down that a machine does not stand behind this one and its `ballot`, having promised the log `later`.
+    pub(super) fn note_refusal(&self, machine: MachineId, ballot: Ballot, later: LogGeneration) {
+        let ours = LogGeneration(ballot.generation);
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts =
+            !is_ordered_after(ours, later) || refusals.counts(machine, later, Instant::now());
+        if later > ours && counts {
+            raise(&self.refused, later);
+        }
     }
 
     /// The later log that was promised last in this life, or is known to have been ordered, and when.
@@ -346,8 +356,6 @@ async fn more_are_there(shared: &Shared, pause: &Pause) {
 
 #[cfg(test)]
 mod tests {
-    use muster_mesh::identity::MachineId;
-
     use super::*;
 
     #[test]

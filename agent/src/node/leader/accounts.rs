@@ -10,6 +10,7 @@ use muster_mesh::identity::MachineId;
 use super::authority::ask_one;
 use super::leases::Leases;
 use crate::fleet::{Command, FleetState};
+use crate::node::authority::Ballot;
 use crate::node::propose::propose_in;
 use crate::node::shared::Shared;
 use crate::node::world::World;
@@ -23,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Has the state count those that are back, until dropped. Whoever acknowledges a leader of this log helps no leader of an
 /// older one any more; that a machine is alive in the mesh does not say that.
-pub(super) async fn keep(shared: Arc<Shared>, leases: Arc<Leases>, term: u64) {
+pub(super) async fn keep(shared: Arc<Shared>, leases: Arc<Leases>, ballot: Ballot) {
     let mut applied = shared.replica.watch();
     let mut world = shared.mesh.world();
     loop {
@@ -36,8 +37,13 @@ pub(super) async fn keep(shared: Arc<Shared>, leases: Arc<Leases>, term: u64) {
         });
         let waits = !back.is_empty();
         let asked = stream::iter(back).map(|machine| {
-            let stands = ask_one(&shared, term, machine);
-            count(&leases, machine, stands, account(&shared, term, machine))
+            let stands = ask_one(&shared, ballot, machine);
+            count(
+                &leases,
+                machine,
+                stands,
+                account(&shared, ballot.term, machine),
+            )
         });
         asked
             .buffer_unordered(ASKED_AT_ONCE)

@@ -60,14 +60,9 @@ impl Support {
     pub(super) async fn gather(
         &mut self,
         shared: &Shared,
-        term: u64,
+        ballot: Ballot,
         electors: &BTreeSet<MachineId>,
     ) -> Option<BTreeSet<MachineId>> {
-        let ballot = Ballot {
-            generation: shared.replica.generation().0,
-            term,
-            leader: shared.me,
-        };
         self.tally.open(ballot);
         let mut poll = self
             .tally
@@ -99,6 +94,13 @@ impl Support {
         }
         for (machine, answer, asked) in heard {
             self.tally.record(ballot, machine, answer, asked);
+            if let Answer::Refused { promised } = answer {
+                // A later log acts only with more than half of the roster, and then this one has not got it. Where it was
+                // tried and came to nothing, this one goes on. One that an operator ordered may act with fewer, and is looked
+                // into.
+                let later = LogGeneration(promised.generation);
+                shared.refounding.note_refusal(machine, ballot, later);
+            }
         }
         if let Some(rival) = self.tally.superseded_by() {
             tracing::warn!(
@@ -111,11 +113,6 @@ impl Support {
                 // This log has another leader: this one must not act, however many still stand behind it.
                 return None;
             }
-            // A later log acts only with more than half of the roster, and then this one has not got it. Where it was
-            // tried and came to nothing, this one goes on. One that an operator ordered may act with fewer, and is looked into.
-            shared
-                .refounding
-                .note_refusal(LogGeneration(rival.generation));
         }
         if !refounding::is_unrivalled(shared).await {
             return None;
@@ -135,12 +132,7 @@ impl Support {
 }
 
 /// Whether one machine stands behind this leader, whether it counts or not.
-pub(super) async fn ask_one(shared: &Shared, term: u64, machine: MachineId) -> bool {
-    let ballot = Ballot {
-        generation: shared.replica.generation().0,
-        term,
-        leader: shared.me,
-    };
+pub(super) async fn ask_one(shared: &Shared, ballot: Ballot, machine: MachineId) -> bool {
     let Some(peer) = shared.mesh.look().peer(machine) else {
         return false;
     };

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use super::authority::Support;
 use crate::fleet::{Check, FleetState};
 use crate::heal;
+use crate::node::authority::Ballot;
 use crate::node::shared::Shared;
 
 /// How long the confirmation by a quorum of coordinators may take.
@@ -47,6 +48,16 @@ impl Backing {
         self.term
     }
 
+    /// What the leader claims to be. Its log is the one that it coordinates: this machine's copy may be of a later one before
+    /// the reign is over.
+    pub(super) fn ballot(&self) -> Ballot {
+        Ballot {
+            generation: self.coordinator.generation().0,
+            term: self.term,
+            leader: self.shared.me,
+        }
+    }
+
     /// Asks the roster for its acknowledgement where that is not fresh, then the coordinators. Takes a few seconds at
     /// most. `proven_gone` are the machines that their provisioners prove gone, with since when by the mesh's steady clock.
     pub(super) async fn authority(&self, proven_gone: BTreeMap<MachineId, u64>) -> heal::Authority {
@@ -59,7 +70,7 @@ impl Backing {
         let (acknowledged, contested, confirmed) = loop {
             let (acknowledged, contested) = {
                 let mut support = self.support.lock().await;
-                let acknowledged = support.gather(&self.shared, self.term, &electors).await;
+                let acknowledged = support.gather(&self.shared, self.ballot(), &electors).await;
                 (acknowledged, support.is_contested())
             };
             let confirmed = self.coordinator.confirm(CONFIRM_DEADLINE).await.ok();

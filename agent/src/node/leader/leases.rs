@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use muster_mesh::consensus::{Replica, StateMachine};
+use muster_mesh::consensus::{LogGeneration, Replica, StateMachine};
 use muster_mesh::identity::MachineId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -215,7 +215,7 @@ pub(super) async fn keep(
             leases.prune(state);
         }
         let permitted = permit(&shared, &backing, &leases).await;
-        let ours = shared.replica.generation();
+        let ours = LogGeneration(backing.ballot().generation);
         for asked in asked {
             if asked.request.log != ours {
                 asked.say(refused(
@@ -364,7 +364,6 @@ mod histories;
 
 #[cfg(test)]
 mod tests {
-    use muster_mesh::consensus::LogGeneration;
 
     use super::*;
     use crate::fleet::testing::{Fleet, pets};

@@ -2,11 +2,14 @@
 //!
 //! Any member may speak of any log in the hints that it spreads, so talk costs the fleet one look now and then and no more:
 //! what one look found no proof of is ignored for a while. A machine that refuses to stand behind the leader is another
-//! matter, since whoever founds a log by order has such promises: each such log is looked into.
+//! matter, since whoever founds a log by order has such promises: each such log is looked into, but for a machine that goes
+//! on naming others.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_mesh::consensus::LogGeneration;
+use muster_mesh::identity::MachineId;
 use tokio::time::Instant;
 
 use super::assess::is_ordered_after;
@@ -19,6 +22,47 @@ const PAUSE_MIN: Duration = Duration::from_secs(4);
 
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// For how many logs one machine may refuse the leader within [`REFUSALS_WITHIN`], each of which holds the leader until it was
+/// looked into. Operators don't order more, so whoever names more has invented them.
+const REFUSALS_MAX: u32 = 3;
+
+/// How long such a refusal counts.
+const REFUSALS_WITHIN: Duration = Duration::from_secs(3600);
+
+/// Who refused to stand behind the leader for which log that an operator may have ordered. As large as the roster at most.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(BTreeMap<MachineId, Refusal>);
+
+#[derive(Debug)]
+struct Refusal {
+    since: Instant,
+    latest: LogGeneration,
+    logs: u32,
+}
+
+impl Refusals {
+    /// Takes down that a machine refuses for the log `later`; whether it is to be believed that somebody had it promised.
+    pub(super) fn counts(
+        &mut self,
+        machine: MachineId,
+        later: LogGeneration,
+        now: Instant,
+    ) -> bool {
+        self.0
+            .retain(|_, one| now.duration_since(one.since) < REFUSALS_WITHIN);
+        let known = self.0.entry(machine).or_insert(Refusal {
+            since: now,
+            latest: LogGeneration::default(),
+            logs: 0,
+        });
+        if later > known.latest {
+            known.latest = later;
+            known.logs = known.logs.saturating_add(1);
+        }
+        known.logs <= REFUSALS_MAX
+    }
+}
 
 /// What has been looked into.
 #[derive(Debug, Clone, Copy, Default)]
@@ -122,6 +166,21 @@ mod tests {
         assert!(!Looked::at(now, NONE, PAUSE_MIN).settles(OURS, NONE, ORDERED, now));
         let by_itself = LogGeneration(4);
         assert!(Looked::default().settles(OURS, NONE, by_itself, now));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_refuses_for_ever_other_logs_holds_the_leader_a_few_times_an_hour() {
+        let (now, mut refusals) = (Instant::now(), Refusals::default());
+        let [liar, other] = [1, 2].map(|id| MachineId::new(id).expect("not zero"));
+        let mut counts = |machine, later, now| refusals.counts(machine, LogGeneration(later), now);
+        for later in 1_000_000..1_000_003 {
+            assert!(counts(liar, later, now));
+            assert!(counts(liar, later, now), "the same once more");
+        }
+        assert!(!counts(liar, 1_000_003, now));
+        assert!(counts(other, 1_000_004, now), "each for itself");
+        assert!(!counts(liar, 1_000_005, now + REFUSALS_WITHIN / 2));
+        assert!(counts(liar, 1_000_006, now + REFUSALS_WITHIN));
     }
 
     #[test]
