@@ -41,6 +41,7 @@ pub(super) mod answers;
 mod asking;
 mod assess;
 pub(crate) mod ballots;
+mod consent;
 mod disk;
 mod founding;
 mod lost;

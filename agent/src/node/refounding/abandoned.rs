@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::answers::{self, Circle};
 use super::asking;
 use super::ballots::is_abandoned;
+use super::consent::have_let_go;
 use crate::node::council::ca_path;
 use crate::node::shared::Shared;
 
@@ -55,11 +56,29 @@ impl Abandoned {
         .await
     }
 
-    /// Whether it is so for a coordinator of this log. It has to let go before the copies are compared, or what it commits
-    /// until it hears of the new log would be lost. Only coordinators ask, who are few: otherwise whoever asks everybody for
-    /// promises would have everybody ask everybody.
-    pub(super) async fn is_here(&self, shared: &Arc<Shared>) -> bool {
-        shared.council.coordinator().is_some() && self.find(shared, |_, _| RECENT).await
+    /// Whether it is so for a machine that is asked for its promise.
+    ///
+    /// A coordinator asks all: it has to let go before the copies are compared, or what it commits until it hears of the new
+    /// log would be lost. The others ask the coordinators, who are few: otherwise whoever asks everybody for promises would
+    /// have everybody ask everybody.
+    pub(super) async fn is_told(&self, shared: &Arc<Shared>) -> bool {
+        if shared.council.coordinator().is_some() {
+            return self.find(shared, |_, _| RECENT).await;
+        }
+        let seats = shared.replica.seats();
+        let voters = seats.voters.values().map(|node| node.machine);
+        let world = shared.mesh.look();
+        let there: Vec<_> = voters.filter(|voter| world.is_active(*voter)).collect();
+        let stands = asking::look_at(shared, &there).await;
+        let ours = shared.replica.generation();
+        have_let_go(ours, (&there, seats.voters.len()), &stands)
+    }
+
+    /// Whether it was so when somebody here asked, not long ago. Asks nobody.
+    pub(super) fn is_known(&self, shared: &Shared) -> bool {
+        let ours = shared.replica.generation();
+        let found = self.0.try_lock().ok().and_then(|found| *found);
+        found.is_some_and(|found| found.is && found.ours == ours && found.at.elapsed() < CALM)
     }
 
     /// What the others say, or said not longer ago than `good_for`.

@@ -12,8 +12,8 @@ use muster_mesh::transport::Responder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::assess::is_ordered_after;
 use super::ballots::{RosterMark, Stand};
+use super::consent::{Objection, Situation, objection};
 use super::lost::orphaned;
 use super::proof;
 use crate::fleet::FleetState;
@@ -160,54 +160,28 @@ async fn why_not(
     from: MachineId,
     ballot: Ballot,
 ) -> Result<Option<String>, String> {
-    let ours = shared.replica.generation();
-    let before = promised(shared).await?;
-    if let Some(why) = refusal(shared, from, ballot) {
-        return Ok(Some(why));
-    }
-    let ends = ends_here(ours, before, ballot)
-        || orphaned(shared)
-        || shared.refounding.abandoned.is_here(shared).await;
-    let there = "most coordinators are there, as far as it can tell";
-    Ok((!ends).then(|| there.to_owned()))
-}
-
-/// Whether a machine that follows the log `ours` has given that log up already, so that it need not find the coordinators
-/// lost to promise `ballot`.
-///
-/// Whoever promised it, or another later log, stands behind no leader of `ours` any more, whether the coordinators come
-/// back or not: to promise it once more takes nothing from the old log that it still has, and to refuse it would leave the
-/// fleet with neither.
-fn ends_here(ours: LogGeneration, before: Option<Ballot>, ballot: Ballot) -> bool {
-    before.is_some_and(|before| before == ballot || before.generation > ours.0)
-}
-
-fn refusal(shared: &Shared, from: MachineId, ballot: Ballot) -> Option<String> {
-    if ballot.leader != from || ballot.term != 0 {
-        return Some("a machine can ask only for itself, and for a log without terms".to_owned());
-    }
-    if ballot.generation <= shared.replica.generation().0 {
-        return Some("there is a log of that generation, or a later one".to_owned());
-    }
-    // A person who orders it vouches for those that are there, also for one that was unaccounted for.
-    let ordered = is_ordered_after(
-        shared.replica.generation(),
-        LogGeneration(ballot.generation),
-    );
-    let circle = if ordered {
-        Circle::Members
-    } else {
-        Circle::Electors
+    let busy = shared
+        .refounding
+        .noted()
+        .filter(|(_, at)| at.elapsed() < FOUNDING_GRACE)
+        .map(|(last, _)| last.leader)
+        .filter(|leader| shared.mesh.look().is_active(*leader));
+    let situation = Situation {
+        ours: shared.replica.generation(),
+        before: promised(shared).await?,
+        busy_with: busy,
+        is_elector: roster(shared).contains(&from),
+        belongs: Circle::Members.machines(shared).contains(&from),
+        orphaned: orphaned(shared),
+        given_up: shared.council.is_superseded(shared.replica.generation()),
     };
-    if !circle.machines(shared).contains(&from) {
-        return Some("it is not on the roster, or is unaccounted for".to_owned());
-    }
-    let busy = shared.refounding.noted().filter(|(last, at)| {
-        last.leader != from
-            && at.elapsed() < FOUNDING_GRACE
-            && shared.mesh.look().is_active(last.leader)
-    });
-    busy.map(|(last, _)| format!("it has just promised {}", shared.name(last.leader)))
+    Ok(match objection(&situation, from, ballot) {
+        Some(Objection::NotLost) if shared.refounding.abandoned.is_told(shared).await => None,
+        Some(Objection::Busy(other)) => {
+            Some(format!("it has just promised {}", shared.name(other)))
+        }
+        other => other.map(|why| why.to_string()),
+    })
 }
 
 fn already_promised(shared: &Shared, promised: Ballot) -> Said {
@@ -273,6 +247,9 @@ async fn stand(shared: &Shared) -> Result<Stand, String> {
         roster: mark(&roster(shared)),
         has_key: council::ca_path(&shared.state_dir).is_file(),
         recovered: proof::shown(shared),
+        given_up: shared.council.is_superseded(shared.replica.generation())
+            || shared.refounding.abandoned.is_known(shared),
+        unbacked_ms: u64::try_from(shared.promised.unbacked_for().as_millis()).unwrap_or(u64::MAX),
     })
 }
 
@@ -290,26 +267,4 @@ pub(in crate::node) async fn serve_copy(shared: &Shared, mut responder: Responde
         }
     }
     responder.finish();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_has_promised_a_later_log_promises_on_when_the_coordinators_return() {
-        let ours = LogGeneration(1);
-        let ballot = |generation, leader| Ballot {
-            generation,
-            term: 0,
-            leader: MachineId::new(leader).expect("not zero"),
-        };
-        let asked = ballot(2, 3);
-        assert!(!ends_here(ours, None, asked));
-        let of_the_old_leader = Some(ballot(1, 1));
-        assert!(!ends_here(ours, of_the_old_leader, asked));
-        assert!(ends_here(ours, Some(asked), asked), "the second round");
-        let came_to_nothing = Some(ballot(2, 4));
-        assert!(ends_here(ours, came_to_nothing, ballot(3, 3)));
-    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
-use muster_mesh::identity::Peer;
+use muster_mesh::identity::{MachineId, Peer};
 
 use super::answers::{self, Circle, Question, Said, ask_self};
 use super::ballots::{Hold, Rosters, Stands};
@@ -37,6 +37,12 @@ pub(super) async fn look_quickly(shared: &Arc<Shared>, circle: Circle) -> Stands
     ask_roster(shared, circle, Question::Look, QUICK_DEADLINE).await
 }
 
+/// What these machines say, as soon.
+pub(super) async fn look_at(shared: &Arc<Shared>, machines: &[MachineId]) -> Stands {
+    let machines = machines.iter().copied().collect();
+    ask_machines(shared, &machines, Question::Look, QUICK_DEADLINE).await
+}
+
 /// Those that would promise.
 pub(super) async fn willing(shared: &Arc<Shared>, circle: Circle, ballot: Ballot) -> Stands {
     ask_roster(shared, circle, Question::Would(ballot), ANSWER_DEADLINE).await
@@ -53,11 +59,19 @@ async fn ask_roster(
     question: Question,
     deadline: Duration,
 ) -> Stands {
-    let roster = circle.machines(shared);
+    ask_machines(shared, &circle.machines(shared), question, deadline).await
+}
+
+async fn ask_machines(
+    shared: &Arc<Shared>,
+    machines: &BTreeSet<MachineId>,
+    question: Question,
+    deadline: Duration,
+) -> Stands {
     let world = shared.mesh.look();
     let peers: Vec<Peer> = world
         .active()
-        .filter(|peer| roster.contains(&peer.machine))
+        .filter(|peer| machines.contains(&peer.machine))
         .collect();
     let asked = stream::iter(peers).map(|peer| {
         let question = question.clone();

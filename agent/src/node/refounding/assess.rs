@@ -16,6 +16,9 @@ use crate::fleet::{MemberStatus, span};
 /// place that is drawn: whatever the rest of the fleet founds meanwhile, or is ordered to, is another log.
 const BLOCK: u64 = 1_000_000;
 
+/// So many blocks further than one's own log an honest machine may be, which knows of orders that came to nothing.
+const BLOCKS_AHEAD: u64 = 100;
+
 /// A machine that has been missing for less may be starting, in milliseconds.
 const RECENT_MS: u64 = 120_000;
 
@@ -165,9 +168,16 @@ pub(super) fn is_ordered_after(ours: LogGeneration, later: LogGeneration) -> boo
     later.0 / BLOCK > ours.0 / BLOCK
 }
 
+/// Whether a machine that follows `ours` may have come to know of `later`: one order is given before the next is, and whoever
+/// names a log that is further off has invented it. If it were believed there would soon be no number left.
+pub(super) fn is_plausible_after(ours: LogGeneration, later: LogGeneration) -> bool {
+    later.0 / BLOCK <= (ours.0 / BLOCK).saturating_add(BLOCKS_AHEAD)
+}
+
 /// The generation of a log that is founded by order. `drawn` is any number; that of a rival order is another one.
 pub(super) fn generation(ours: LogGeneration, stands: &Stands, drawn: u64) -> LogGeneration {
-    let latest = stands.values().map(super::ballots::Stand::latest).max();
+    let known = stands.values().map(super::ballots::Stand::latest);
+    let latest = known.filter(|later| is_plausible_after(ours, *later)).max();
     let latest = latest.unwrap_or(ours).max(ours).0;
     let block = (latest / BLOCK).saturating_add(1).saturating_mul(BLOCK);
     // The upper part of a block is left for what follows without an order.

@@ -28,6 +28,7 @@ fn stand(index: u64, has_key: bool) -> Stand {
         roster: MARK,
         has_key,
         recovered: None,
+        given_up: false,
     }
 }
 

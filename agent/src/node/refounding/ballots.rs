@@ -13,6 +13,7 @@ use muster_mesh::consensus::{At, LogGeneration};
 use muster_mesh::identity::MachineId;
 use serde::{Deserialize, Serialize};
 
+use super::assess::is_plausible_after;
 use crate::fleet::Recovered;
 use crate::node::authority::Ballot;
 
@@ -37,6 +38,8 @@ pub(crate) struct Stand {
     pub has_key: bool,
     /// What shows that the log that it follows was founded by an operator's order, if one of its logs was.
     pub recovered: Option<Recovered>,
+    /// Whether it helps no leader of its log any more, or knows that none can act.
+    pub given_up: bool,
 }
 
 impl Stand {
@@ -45,11 +48,11 @@ impl Stand {
         (self.generation, self.at.map(|at| (at.term, at.index)))
     }
 
-    /// Whether the log `ours` may end as far as this machine goes: most coordinators are lost, or it has promised a later
-    /// log, and stands behind no leader of this one even when they come back.
+    /// Whether the log `ours` may end as far as this machine goes: most coordinators are lost, or it has given the log up, or
+    /// promised a later one, and stands behind no leader of this one even when they come back.
     fn lets_go(&self, ours: LogGeneration) -> bool {
         let promised = self.promised.map_or(0, |ballot| ballot.generation);
-        self.orphaned || promised > ours.0
+        self.orphaned || self.given_up || promised > ours.0
     }
 
     /// The latest log that it knows to have been tried.
@@ -77,6 +80,8 @@ pub(crate) enum Hold {
     NoKey,
     /// This machine's own log can't be read or written; others go first.
     OwnLog,
+    /// This machine itself would not promise the new log yet.
+    Unwilling,
     /// It was tried, and failed.
     Failed(String),
 }
@@ -97,6 +102,7 @@ impl fmt::Display for Hold {
                 f.write_str("only a machine that was a coordinator, and has the CA's key, can; see `muster recover` there")
             }
             Self::OwnLog => f.write_str("its own log can't be read or written, so others go first"),
+            Self::Unwilling => f.write_str("this machine has promised another one, or finds most coordinators there by now"),
             Self::Failed(why) => f.write_str(why),
         }
     }
@@ -149,7 +155,9 @@ pub(crate) fn next_generation(
     if !abandoned.any(|roster| is_abandoned(ours, roster, stands)) {
         majority(rosters, &agreeing.map(|(machine, _)| *machine).collect())?;
     }
-    let latest = stands.values().map(Stand::latest).max().unwrap_or(ours);
+    let known = stands.values().map(Stand::latest);
+    let known = known.filter(|later| is_plausible_after(ours, *later));
+    let latest = known.max().unwrap_or(ours);
     Ok(LogGeneration(latest.max(ours).0.saturating_add(1)))
 }
 
@@ -194,21 +202,29 @@ pub(in crate::node) fn furthest(me: MachineId, stands: &Stands) -> Option<Machin
     stands.iter().max_by_key(rank).map(|(machine, _)| *machine)
 }
 
-/// Which later log than `ours` has been founded, as far as this can be told without seeing it: the latest one of which more
-/// than half of the roster have promised it or a later one, so that no leader of an earlier log can ever act again. What
-/// fewer have promised may come to nothing, and keeps nobody from following the log that is there.
+/// Which later log than `ours` has been founded, as far as this can be told: the latest one of which more than half of the
+/// roster have promised it or a later one, so that no leader of an earlier log can ever act again. Or one that somebody
+/// follows, where those that are left to stand behind `ours` are no more than half of the roster: then no leader of `ours` can
+/// act now, and those of the later one may need this very machine. What fewer have promised and nobody has may come to nothing,
+/// and keeps nobody from following the log that is there.
 pub(in crate::node) fn outlived(
     ours: LogGeneration,
     roster: &BTreeSet<MachineId>,
     stands: &Stands,
 ) -> Option<LogGeneration> {
-    let of_roster = stands
-        .iter()
-        .filter(|(machine, _)| roster.contains(machine));
-    let mut latest: Vec<LogGeneration> = of_roster.map(|(_, stand)| stand.latest()).collect();
+    let of_roster = || {
+        let stands = stands.iter();
+        stands
+            .filter(|(machine, _)| roster.contains(machine))
+            .map(|(_, stand)| stand)
+    };
+    let mut latest: Vec<LogGeneration> = of_roster().map(Stand::latest).collect();
     latest.sort_unstable_by(|one, two| two.cmp(one));
-    let promised_by_most = latest.get(roster.len() / 2).copied()?;
-    (promised_by_most > ours).then_some(promised_by_most)
+    let promised_by_most = latest.get(roster.len() / 2).copied();
+    let left = latest.iter().filter(|latest| **latest <= ours).count();
+    let there = of_roster().map(|stand| stand.generation).max();
+    let there = there.filter(|_| left * 2 <= roster.len());
+    promised_by_most.max(there).filter(|later| *later > ours)
 }
 
 #[cfg(test)]

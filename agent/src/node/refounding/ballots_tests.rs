@@ -33,6 +33,7 @@ fn stand(index: u64) -> Stand {
         roster: MARK,
         has_key: true,
         recovered: None,
+        given_up: false,
     }
 }
 
@@ -86,6 +87,16 @@ fn a_generation_that_somebody_promised_is_not_asked_for_again() {
         leader: machine(3),
     });
     let ours = LogGeneration::FIRST;
+    assert_eq!(
+        next_generation(ours, &rosters, &stands),
+        Ok(LogGeneration(5))
+    );
+    // One that lies would leave no number for the next time.
+    stands.get_mut(&machine(1)).expect("there").promised = Some(Ballot {
+        generation: u64::MAX,
+        term: 0,
+        leader: machine(1),
+    });
     assert_eq!(
         next_generation(ours, &rosters, &stands),
         Ok(LogGeneration(5))
@@ -168,6 +179,21 @@ fn a_log_is_outlived_when_most_of_its_roster_has_promised_a_later_one() {
     assert_eq!(outlived(LogGeneration(2), &roster(4), &rival), None);
     let strangers: Stands = (7..=12).map(promised).collect();
     assert_eq!(outlived(ours, &roster(4), &strangers), None);
+    // Two of five follow the later log, and the one that asks is left alone: no leader of the old log can act.
+    let mut follow = few.clone();
+    for stand in follow.values_mut() {
+        stand.generation = LogGeneration(2);
+    }
+    follow.insert(machine(3), stand(1));
+    assert_eq!(outlived(ours, &roster(5), &follow), Some(LogGeneration(2)));
+    follow.insert(machine(4), stand(1));
+    assert_eq!(
+        outlived(ours, &roster(5), &follow),
+        Some(LogGeneration(2)),
+        "two are left"
+    );
+    follow.insert(machine(5), stand(1));
+    assert_eq!(outlived(ours, &roster(5), &follow), None, "three stay");
 }
 
 #[test]

@@ -77,6 +77,9 @@ pub(super) async fn attempt(
     // later log that never comes: who gave one stands behind no leader of this one.
     let willing = willing(shared, Circle::Electors, ballot).await;
     majority(&rosters, &willing.keys().copied().collect())?;
+    if !willing.contains_key(&shared.me) {
+        return Err(Hold::Unwilling);
+    }
     tracing::warn!(%generation, "most coordinators are lost; asking for promises to found the log anew");
     let granted = promises(shared, Circle::Electors, ballot).await;
     // Those that have promised may know rosters that the first answers did not.
@@ -362,6 +365,7 @@ mod tests {
             roster: RosterMark([0; 16]),
             has_key: false,
             recovered: None,
+            given_up: false,
         };
         let stands = Stands::from([(there, stand(generation.0)), (other, stand(2))]);
         let present = promised_to(founder, generation, &stands);

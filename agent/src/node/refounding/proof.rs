@@ -183,6 +183,7 @@ mod tests {
             roster: RosterMark([0; 16]),
             has_key: false,
             recovered: Some(recovered),
+            given_up: false,
         }
     }
 

@@ -158,6 +158,7 @@ impl Run<'_> {
             roster: MARK,
             has_key: self.founding.may_found(machine),
             recovered: None,
+            given_up: false,
         }
     }
 }
