@@ -180,6 +180,7 @@ impl Sim {
             has_key: self.has_key(number),
             recovered: None,
             given_up: node.lowest > node.generation || node.knows,
+            unbacked_ms: 0,
         }
     }
 

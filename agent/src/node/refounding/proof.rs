@@ -184,6 +184,7 @@ mod tests {
             has_key: false,
             recovered: Some(recovered),
             given_up: false,
+            unbacked_ms: 0,
         }
     }
 
