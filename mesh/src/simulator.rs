@@ -192,6 +192,16 @@ impl Simulation {
         }
     }
 
+    /// Tells a machine that runs which machines there should be, itself included, as an agent reads it from the log.
+    pub fn expect(&mut self, node: usize, roster: &[usize]) {
+        let (now, life) = (self.now, self.nodes[node].life_number());
+        let peers: Vec<Peer> = roster.iter().map(|other| self.nodes[*other].peer).collect();
+        self.with(node, life, |cores| {
+            cores.membership.expect_members(now, peers.len());
+            cores.membership.join(now, &peers);
+        });
+    }
+
     /// `kill -9`: the process is gone, its host answers that nothing listens.
     pub fn kill(&mut self, node: usize) {
         self.stop(node, Condition::Killed);

@@ -4,7 +4,7 @@
 //! still until something happens again. With loss, or where a long calm might hide something, it is sampled: a few
 //! seconds of each minute are driven. See `docs/simulating.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster_mesh::identity::{Generation, MachineId};
@@ -40,6 +40,9 @@ pub(super) struct Mesh {
     behind: Vec<(Duration, Duration)>,
     sampled: Duration,
     cuts: u64,
+    /// The machines that there should be, and those that have read so in the log.
+    roster: Vec<usize>,
+    readers: BTreeSet<usize>,
 }
 
 impl Mesh {
@@ -55,6 +58,8 @@ impl Mesh {
             behind: vec![(Duration::ZERO, Duration::ZERO)],
             sampled: Duration::ZERO,
             cuts: 0,
+            roster: Vec::new(),
+            readers: BTreeSet::new(),
         }
     }
 
@@ -63,6 +68,8 @@ impl Mesh {
         for machine in machines {
             self.node(machine);
         }
+        self.roster = self.nodes.values().copied().collect();
+        self.readers = self.nodes.values().copied().collect();
         self.simulation.start_acquainted();
         self.simulation.run_for(FORMING);
         self.now = self.simulation.now();
@@ -153,7 +160,38 @@ impl Mesh {
 
     pub(super) fn start(&mut self, machine: MachineId) {
         let node = self.node(machine);
+        self.readers.remove(&node);
         self.simulation.start(node);
+    }
+
+    /// Machines that the leader hears read in the log which machines there should be; those that miss some look for them.
+    pub(super) fn read_roster(
+        &mut self,
+        leader: MachineId,
+        roster: impl Iterator<Item = MachineId>,
+    ) {
+        let roster: Vec<usize> = roster.filter_map(|machine| self.known(machine)).collect();
+        if roster != self.roster {
+            self.readers.clear();
+            self.roster = roster;
+        }
+        if self.readers.len() >= self.roster.len() {
+            return;
+        }
+        let hears = |node: &usize| self.hears(leader, self.simulation.machine(*node));
+        let unread = self.roster.iter().copied();
+        let unread = unread.filter(|node| !self.readers.contains(node) && hears(node));
+        for node in unread.collect::<Vec<_>>() {
+            self.readers.insert(node);
+            if self.misses_any(node) {
+                self.simulation.expect(node, &self.roster);
+            }
+        }
+    }
+
+    fn misses_any(&self, node: usize) -> bool {
+        let membership = self.simulation.membership(node);
+        membership.is_some_and(|membership| membership.active_count() + 1 < self.roster.len())
     }
 
     pub(super) fn kill(&mut self, machine: MachineId) {

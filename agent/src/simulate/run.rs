@@ -185,6 +185,7 @@ impl Run<'_> {
                 self.tell_standstill();
                 self.renew_leases();
                 self.read();
+                self.read_roster();
                 self.schedule(self.now_ms + SECOND_MS, Happening::Tick);
             }
             Happening::Elect => self.elect(),

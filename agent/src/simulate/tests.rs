@@ -376,7 +376,9 @@ fn random_histories_keep_every_invariant() {
 /// - 1080: a step was carried out by a leader that had lost the majority of the roster since it decided.
 /// - 1347: nobody tried a machine of which the leader had never heard, so it was silent for ever and nobody said so.
 /// - 4632: an order that forced `budget` when the hour's was spent was taken for one too many.
-const FAILED_ONCE: [u64; 3] = [1080, 1347, 4632];
+/// - 54883: two machines that came during a partition never met the others, because nobody told them of these.
+/// - 68596, 90583: a pet had left, and that a rule kept it from being cleared away was said of it and not of its group.
+const FAILED_ONCE: [u64; 6] = [1080, 1347, 4632, 54_883, 68_596, 90_583];
 
 #[test]
 fn histories_that_failed_once_fail_no_more() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{Invariant, Leaderless, Sight};
 use crate::fleet::limits::{HOUR_MS, MINUTE_MS};
-use crate::fleet::{FleetState, GroupId, Machine, Subject};
+use crate::fleet::{FleetState, Group, GroupId, Machine, Phase, Subject};
 
 /// What a mesh, a leader and a boot may take after the last fault, besides what the budget makes wait.
 const ALLOWANCE_MS: u64 = 30 * MINUTE_MS;
@@ -69,7 +69,9 @@ impl Invariant for LimitsAreRight {
                 || state.concerns.contains_key(&Subject::Group(id.clone()))
                 || explained(state, *now_ms);
             let busy = state.group_intents(id).next().is_some();
-            if state.existing(id) != group.desired() && !told && !busy {
+            let (existing, desired) = (state.existing(id), group.desired());
+            let right = existing <= desired && existing + kept(state, group) >= desired;
+            if !right && !told && !busy {
                 return Err(format!(
                     "{id} has {} of {} machines, and nobody says why",
                     state.existing(id),
@@ -103,6 +105,16 @@ fn groups_that_wait<'a>(
     }
     let waiting = said.groups.iter().filter(|group| !group.holds.is_empty());
     Ok(Some(waiting.map(|group| group.id.as_str()).collect()))
+}
+
+/// How many members of a group have a machine that left and is still to be cleared away: none is made for them before that, and
+/// what keeps it is said of the machine.
+fn kept(state: &FleetState, group: &Group) -> usize {
+    let keeps = |machine: &&Machine| {
+        let told = state.concerns.contains_key(&Subject::Machine(machine.id));
+        machine.is_pet() && matches!(machine.phase, Phase::Left { .. }) && told
+    };
+    state.group_machines(&group.spec.id).filter(keeps).count()
 }
 
 /// Whether a group waits because its orders failed.

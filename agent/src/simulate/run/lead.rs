@@ -20,6 +20,9 @@ const SEAT_MS: u64 = 10 * SECOND_MS;
 /// A coordinator that answers but stores nothing gives it away after this long, in milliseconds.
 const USELESS_MS: u64 = 60 * SECOND_MS;
 
+/// Machines look this often who belongs to the fleet, in milliseconds.
+const ROSTER_EVERY_MS: u64 = 10 * SECOND_MS;
+
 /// Who leads, and what it keeps while it does.
 pub(super) struct Lead {
     pub(super) leader: Option<MachineId>,
@@ -193,7 +196,19 @@ impl Run<'_> {
         }
     }
 
-    fn believes_alive(&self, leader: MachineId, machine: MachineId) -> bool {
+    /// Machines that follow the leader's log look for those that they have never met, as an agent does: who came while they were
+    /// cut off knows nobody to ask for them.
+    pub(super) fn read_roster(&mut self) {
+        let Some(leader) = self.able_leader() else {
+            return;
+        };
+        if self.elapsed_ms() % ROSTER_EVERY_MS < SECOND_MS {
+            let belong = self.state.machines.values().filter(|one| one.belongs());
+            self.mesh.read_roster(leader, belong.map(|one| one.id));
+        }
+    }
+
+    pub(super) fn believes_alive(&self, leader: MachineId, machine: MachineId) -> bool {
         let belief = self.mesh.belief(leader, machine, self.now_ms);
         belief.is_some_and(|belief| belief.status == MemberStatus::Alive)
     }

@@ -162,7 +162,17 @@ impl Sim {
             return Some(StepResult::Done);
         };
         let known = old.instance.is_some();
-        let made = self.made.get_mut(&op);
+        let made = match &old.instance {
+            // Whatever runs there by now: a reimage may have been carried out, and nobody could say so.
+            Some(on) => {
+                let there = self
+                    .made
+                    .values_mut()
+                    .filter(|made| on.id.as_str() == made.instance);
+                there.max_by_key(|made| !made.destroyed)
+            }
+            None => self.made.get_mut(&op),
+        };
         let listed = made.filter(|made| known || made.made_ms.saturating_add(LAG_MS) <= now_ms);
         let Some(made) = listed else {
             return (known || self.is_certain(job)).then_some(StepResult::Done);
