@@ -52,7 +52,8 @@ pub(super) fn recovered(
     }))
 }
 
-/// Since when a machine that was treated has been well, in milliseconds since 1970; `None` if it is not.
+/// Since when a machine that was treated has been well and its workload has worked, in milliseconds since 1970; `None` if
+/// that is not so.
 fn well_since_ms(
     state: &FleetState,
     board: &Board<'_>,
@@ -61,7 +62,9 @@ fn well_since_ms(
 ) -> Option<u64> {
     let finding = board.findings.get(&machine)?;
     let is_well = board.does_its_work(machine) && has_restarted(state, board, intent, machine);
-    is_well.then_some(finding.since_ms)
+    let seen = board.situation.machines.get(&machine);
+    let works_ms = seen.and_then(|seen| seen.works_since_ms);
+    is_well.then_some(finding.since_ms.max(works_ms.unwrap_or(0)))
 }
 
 /// Whether a machine that a person asked to have rebooted lives anew: it may have been well before, and answer for a

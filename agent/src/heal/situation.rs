@@ -95,6 +95,9 @@ pub struct MachineEvidence {
     pub provider: Option<ProviderEvidence>,
     /// What other machines got when they tried it; reports from before it fell silent are ignored.
     pub witnesses: Vec<WitnessEvidence>,
+    /// Since when it has said nothing against its workload, without a break and as far as this leader has heard, in
+    /// milliseconds since 1970; `None` where it has, or was not listened to for that.
+    pub works_since_ms: Option<u64>,
     /// How often the leader saw it fall silent within the last hour, this time included.
     pub silences: u32,
 }
@@ -115,6 +118,7 @@ impl MachineEvidence {
         if let Some(provider) = &mut self.provider {
             shift(&mut provider.at_ms);
         }
+        self.works_since_ms.iter_mut().for_each(shift);
         for report in &mut self.witnesses {
             shift(&mut report.at_ms);
         }

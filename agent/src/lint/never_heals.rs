@@ -159,6 +159,7 @@ fn situation(
         record: None,
         provider: Some(provider),
         witnesses: well.iter().take(4).map(report).collect(),
+        works_since_ms: None,
         silences: 0,
     };
     machines.insert(victim, seen);

@@ -110,6 +110,8 @@ pub(super) struct Run<'a> {
     torn: BTreeSet<MachineId>,
     /// Machines whose workload fails, or is said to.
     ailing: BTreeMap<MachineId, Ailment>,
+    /// Since when workloads work that did not, in milliseconds since 1970.
+    mended: BTreeMap<MachineId, u64>,
     active: BTreeMap<usize, Active>,
     last_wrong_ms: u64,
     queue: BinaryHeap<Reverse<(u64, u64)>>,

@@ -29,6 +29,20 @@ fn restartable(size: u32) -> GroupSpec {
     spec
 }
 
+/// What the check below takes to find that a workload fails.
+const CHECK_MS: u64 = 21 * SECOND_MS;
+
+/// A group whose workloads can be restarted, and are checked.
+fn checked() -> GroupSpec {
+    let mut spec = restartable(3);
+    let properties = serde_json::json!({
+        "restart": { "command": "svc restart" },
+        "health": { "command": "svc status", "interval": "5s", "timeout": "1s", "failures": 4 },
+    });
+    spec.flavor.properties = serde_json::from_value(properties).unwrap();
+    spec
+}
+
 #[test]
 fn an_agent_that_is_down_is_left_to_its_supervisor_and_then_rebooted() {
     let mut world = World::new(&[cattle("web", 3)]);
@@ -275,25 +289,39 @@ fn a_flavor_that_can_not_restart_and_a_provisioner_that_can_not_reboot_are_passe
 
 #[test]
 fn a_machine_whose_workload_was_mended_is_on_trial_for_as_long_as_its_check_takes_to_fail() {
-    let mut spec = restartable(3);
-    let properties = serde_json::json!({
-        "restart": { "command": "svc restart" },
-        "health": { "command": "svc status", "interval": "5s", "timeout": "1s", "failures": 4 },
-    });
-    spec.flavor.properties = serde_json::from_value(properties).unwrap();
-    let mut world = World::new(&[spec]);
+    let mut world = World::new(&[checked()]);
     let id = world.ail("web-1");
     world.pass(GRACE_MS);
     world.settle();
     world.carry_out();
     world.revive(id);
-    world.pass(20 * SECOND_MS);
+    world.pass(CHECK_MS - 1);
     world.settle();
     assert_eq!(rung(&world, id), Some(Rung::RestartWorkload));
-    world.pass(SECOND_MS);
+    world.pass(1);
     world.settle();
     assert_eq!(rung(&world, id), None);
     assert!(world.fleet.state.machines[&id].treatments.last[0].helped);
+}
+
+#[test]
+fn a_workload_that_was_mended_is_well_since_it_works() {
+    let mut world = World::new(&[checked()]);
+    let id = world.ail("web-1");
+    world.pass(GRACE_MS);
+    world.settle();
+    world.carry_out();
+    // Its machine has lived all the time, and the leader has just heard that the workload works.
+    world.pass(20 * SECOND_MS);
+    let now_ms = world.now_ms();
+    let seen = world.seen.get_mut(&id).unwrap();
+    (seen.record, seen.works_since_ms) = (None, Some(now_ms));
+    world.pass(CHECK_MS - 1);
+    world.settle();
+    assert_eq!(rung(&world, id), Some(Rung::RestartWorkload));
+    world.pass(1);
+    world.settle();
+    assert_eq!(rung(&world, id), None);
 }
 
 #[test]

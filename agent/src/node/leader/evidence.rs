@@ -130,6 +130,7 @@ impl Observer {
                     .get(&suspect.machine)
                     .map(|(_, reports)| reports.clone())
                     .unwrap_or_default(),
+                works_since_ms: glimpse.works_since(suspect.machine),
                 silences: silences.get(&suspect.machine).copied().unwrap_or(0),
             };
             machines.insert(suspect.machine, evidence);

@@ -1,6 +1,6 @@
 //! When a leader looks again: at news, when something is due by its own word, and otherwise rarely.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use muster_mesh::identity::{Generation, MachineId};
 use crate::fleet::{Leaving, MemberStatus, Workload};
 use crate::heal::timing::WORKLOAD_STANDS_MS;
 use crate::health::Level;
-use crate::node::world::{Moment, World};
+use crate::node::world::{Moment, Seen, World};
 
 /// How often a leader looks at most: news that comes together is looked at together.
 pub(super) const LOOKS_APART: Duration = Duration::from_millis(100);
@@ -28,6 +28,45 @@ pub(super) struct Glimpse {
     /// Since when each workload that fails has failed without a break, in milliseconds since 1970 by a clock that nobody
     /// sets.
     failing: BTreeMap<MachineId, u64>,
+    working: Working,
+}
+
+/// Since when workloads work, as far as this leader has heard.
+#[derive(Debug, Default)]
+struct Working {
+    /// When it began to listen; `None` before, in milliseconds since 1970 by a clock that nobody sets.
+    since_ms: Option<u64>,
+    /// Machines that said something against their workload last, or nothing at all.
+    idle: BTreeSet<MachineId>,
+    /// When others, that had been of these, were first heard to work, by the same clock.
+    mended: BTreeMap<MachineId, u64>,
+}
+
+impl Working {
+    fn update(&mut self, world: &World, now_ms: u64) {
+        self.since_ms.get_or_insert(now_ms);
+        let members = world.members.iter();
+        let idle = members.filter(|(_, seen)| !is_at_work(seen));
+        let idle: BTreeSet<MachineId> = idle.map(|(machine, _)| *machine).collect();
+        let known = |machine: &MachineId| world.members.contains_key(machine);
+        self.mended
+            .retain(|machine, _| known(machine) && !idle.contains(machine));
+        let mended = self.idle.difference(&idle).filter(|machine| known(machine));
+        self.mended.extend(mended.map(|machine| (*machine, now_ms)));
+        self.idle = idle;
+    }
+
+    fn since_ms(&self, machine: MachineId) -> Option<u64> {
+        if self.idle.contains(&machine) {
+            return None;
+        }
+        self.mended.get(&machine).copied().or(self.since_ms)
+    }
+}
+
+fn is_at_work(seen: &Seen) -> bool {
+    let said = seen.said.as_ref();
+    said.is_some_and(|said| said.workload.is_none() && !said.workload_unsteady)
 }
 
 #[derive(Debug, PartialEq)]
@@ -44,6 +83,7 @@ impl Glimpse {
     /// Takes this picture in; whether anything in it is new. All times are told by the clock of `moment`.
     pub(super) fn update(&mut self, world: &World, moment: Moment) -> bool {
         self.failing = failing(world, &self.failing, moment);
+        self.working.update(world, moment.now_ms);
         let now = members(world);
         let news = self.members != now;
         self.members = now;
@@ -53,6 +93,12 @@ impl Glimpse {
     /// Since when a machine's workload has failed without a break, in milliseconds since 1970; `None` when it does not.
     pub(super) fn failing_since(&self, machine: MachineId) -> Option<u64> {
         self.failing.get(&machine).copied()
+    }
+
+    /// Since when a machine has said nothing against its workload, without a break and as far as this leader has heard, in
+    /// milliseconds since 1970; `None` where it does.
+    pub(super) fn works_since(&self, machine: MachineId) -> Option<u64> {
+        self.working.since_ms(machine)
     }
 
     /// Whether a machine's workload has failed for long enough to be anything to decide about.
@@ -205,8 +251,12 @@ mod tests {
         assert_eq!(glimpse.fails_for_good_in(11_000), None);
         look(&mut glimpse, false, 12_000);
         assert_eq!(glimpse.failing_since(me), None);
+        assert_eq!(glimpse.works_since(me), Some(12_000));
+        look(&mut glimpse, false, 12_500);
+        assert_eq!(glimpse.works_since(me), Some(12_000), "and goes on");
         look(&mut glimpse, true, 13_000);
         assert!(!glimpse.fails_for_good(me, 14_000), "it worked in between");
+        assert_eq!(glimpse.works_since(me), None);
         let seen = world.members.get_mut(&me).expect("it is there");
         Arc::make_mut(seen.said.as_mut().expect("it said something")).workload_unsteady = true;
         glimpse.update(&world, at(&world, 60_000));

@@ -78,6 +78,7 @@ impl<'a> Run<'a> {
             full: BTreeSet::new(),
             torn: BTreeSet::new(),
             ailing: BTreeMap::new(),
+            mended: BTreeMap::new(),
             active: BTreeMap::new(),
             last_wrong_ms: FOUNDED_MS,
             queue: std::collections::BinaryHeap::new(),

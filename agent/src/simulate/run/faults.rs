@@ -119,6 +119,7 @@ impl Run<'_> {
                     curable: kind == FaultKind::Workload,
                 };
                 self.ailing.insert(machine, ailment);
+                self.mended.remove(&machine);
             }
             FaultKind::ClockAhead(by) => self.set_clock(machine, millis(by), false),
             FaultKind::ClockBehind(by) => self.set_clock(machine, millis(by), true),
@@ -208,8 +209,13 @@ impl Run<'_> {
     pub(super) fn works_again(&mut self, machine: MachineId) {
         let cured = |ailment: &Ailment| ailment.curable;
         if self.mesh.is_running(machine) && self.ailing.get(&machine).is_some_and(cured) {
-            self.ailing.remove(&machine);
+            self.mend(machine);
         }
+    }
+
+    fn mend(&mut self, machine: MachineId) {
+        self.ailing.remove(&machine);
+        self.mended.insert(machine, self.now_ms);
     }
 
     /// The faults of which a machine suffers now.
@@ -304,9 +310,7 @@ impl Run<'_> {
             FaultKind::DiskFull => {
                 self.full.remove(&machine);
             }
-            FaultKind::Workload | FaultKind::HealthCheck => {
-                self.ailing.remove(&machine);
-            }
+            FaultKind::Workload | FaultKind::HealthCheck => self.mend(machine),
             FaultKind::ClockAhead(_)
             | FaultKind::ClockBehind(_)
             | FaultKind::ClockFast(_)

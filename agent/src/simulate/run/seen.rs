@@ -184,6 +184,7 @@ impl Run<'_> {
             record: self.record(leader, machine.id),
             provider: asked.then(|| self.provider_says(machine)),
             witnesses: reports.filter(has_said).collect(),
+            works_since_ms: self.mended.get(&machine.id).copied(),
             silences: 0,
         }
     }

@@ -60,6 +60,7 @@ impl Sim {
                         .as_ref()
                         .and_then(|_| suspect.word(&listing)),
                     witnesses: heard.map_or_else(Vec::new, |(_, reports)| reports.clone()),
+                    works_since_ms: None,
                     silences: 0,
                 };
                 (id, evidence)
