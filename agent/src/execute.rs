@@ -87,6 +87,10 @@ enum Stop {
     /// It is on record by this very job that the call may have been made, and it was not.
     Uncalled(Check),
     Failed(ProvisionError),
+    /// The call was made by this very job, which put that on record, and its provisioner says that nothing was done.
+    Undone(ProvisionError),
+    /// The call was made, and nothing proves that it was carried out, or that it was not.
+    Unproved(ProvisionError),
 }
 
 impl From<ProvisionError> for Stop {
@@ -113,7 +117,9 @@ pub async fn carry_out(job: &Job, provisioners: &Provisioners, helpers: &dyn Hel
             rule,
             detail: margin,
         },
-        Stop::Failed(error) => failure(job, &error),
+        Stop::Failed(error) => failure(job, &error, !is_certain(job, &error)),
+        Stop::Undone(error) => failure(job, &error, false),
+        Stop::Unproved(error) => failure(job, &error, true),
     });
     Progress {
         op: job.op.clone(),
@@ -139,8 +145,9 @@ async fn attempt(
             instance,
             lease,
             failed,
+            begins,
         } => {
-            let end = call::End::of(provisioner, instance, failed.as_deref(), &job.op);
+            let end = call::End::of(job, provisioner, instance, failed.as_deref(), *begins);
             let proved = match built(provisioner) {
                 Ok(built) => fence::prove(built, helpers, end, *lease, deadline).await,
                 Err(stop) => Err(stop),
@@ -154,7 +161,7 @@ async fn attempt(
             failed,
         } => match built(provisioner) {
             Ok(built) => {
-                let end = call::End::of(provisioner, instance, failed.as_deref(), &job.op);
+                let end = call::End::of(job, provisioner, instance, failed.as_deref(), false);
                 fence::destroy_if_off(built, helpers, end, deadline).await
             }
             Err(_) => Ok(StepResult::Kept),
@@ -164,8 +171,9 @@ async fn attempt(
             provisioner,
             instance,
             failed,
+            begins,
         } => {
-            let end = call::End::of(provisioner, instance, failed.as_deref(), &job.op);
+            let end = call::End::of(job, provisioner, instance, failed.as_deref(), *begins);
             call::destroy(built(provisioner)?, helpers, end, deadline).await
         }
         Work::RestartWorkload { machine } => restart(helpers, *machine).await,
@@ -219,8 +227,9 @@ async fn restart(helpers: &dyn Helpers, machine: MachineId) -> Result<StepResult
     Ok(StepResult::Done)
 }
 
-/// What to commit after an error: another try later, or giving up where no try can succeed.
-fn failure(job: &Job, error: &ProvisionError) -> StepResult {
+/// What to commit after an error: another try later, or giving up where no try can succeed. `is_unknown` where something may
+/// have been done.
+fn failure(job: &Job, error: &ProvisionError, is_unknown: bool) -> StepResult {
     let text = Text::from(error.to_string());
     // A machine can't be left half taken away because its provider said no once; an order that is invalid or
     // denied won't get better by asking again.
@@ -235,11 +244,6 @@ fn failure(job: &Job, error: &ProvisionError) -> StepResult {
         _ => back_off(job.attempt),
     };
     let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    let is_unknown = match job.work {
-        // That this call did nothing says nothing of one before it.
-        Work::Reimage { begun, .. } => begun || !did_nothing(error),
-        _ => error.is_outcome_unknown(),
-    };
     if is_unknown {
         return StepResult::Unknown {
             error: text,
@@ -252,7 +256,17 @@ fn failure(job: &Job, error: &ProvisionError) -> StepResult {
     }
 }
 
-/// Whether an error says that nothing was done. Half of a reimage may be done where a call has failed.
+/// Whether it is certain after an error that the step has done nothing.
+fn is_certain(job: &Job, error: &ProvisionError) -> bool {
+    match job.work {
+        // That this call did nothing says nothing of one before it.
+        Work::Reimage { begun, .. } => !begun && did_nothing(error),
+        Work::Fence { .. } | Work::Destroy { .. } => did_nothing(error),
+        _ => !error.is_outcome_unknown(),
+    }
+}
+
+/// Whether an error says that nothing was done. Half of it may be done where a call has failed.
 fn did_nothing(error: &ProvisionError) -> bool {
     match error {
         ProvisionError::Invalid(_)

@@ -1,7 +1,8 @@
 //! The calls to provisioners, each safe to repeat.
 
 use super::{
-    Deadline, Helpers, OperationId, ProvisionError, Provisioner, StepResult, Stop, Target,
+    Deadline, Helpers, Job, OperationId, ProvisionError, Provisioner, StepResult, Stop, Target,
+    did_nothing,
 };
 use crate::fleet::{Instance, PutAside, Rung};
 use std::time::Duration;
@@ -22,21 +23,25 @@ pub(super) struct End<'a> {
     pub(super) target: &'a Target,
     /// Of what its machine failed; `None` if it did not.
     failed: Option<&'a str>,
-    op: &'a OperationId,
+    job: &'a Job,
+    /// Whether it has to be on record first that it may be destroyed.
+    begins: bool,
 }
 
 impl<'a> End<'a> {
     pub(super) fn of(
+        job: &'a Job,
         provisioner: &'a str,
         target: &'a Target,
         failed: Option<&'a str>,
-        op: &'a OperationId,
+        begins: bool,
     ) -> Self {
         Self {
             provisioner,
             target,
             failed,
-            op,
+            job,
+            begins,
         }
     }
 
@@ -49,29 +54,62 @@ impl<'a> End<'a> {
         instance: &InstanceId,
         deadline: Deadline,
     ) -> Result<(), Stop> {
-        if let Some(why) = self.failed.filter(|_| provisioner.capabilities().hardware) {
-            match provisioner.quarantine(instance, why, deadline).await {
-                Ok(hardware) => {
-                    let aside = PutAside {
-                        op: self.op.clone(),
-                        provisioner: self.provisioner.to_owned(),
-                        hardware,
-                        instance: instance.clone(),
-                        why: why.into(),
-                    };
-                    let put = helpers.put_aside(aside).await;
-                    put.map_err(ProvisionError::Unavailable)?;
-                }
-                Err(ProvisionError::NotFound(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
+        let aside = self.put_aside(provisioner, helpers, instance, deadline);
+        if aside.await? {
             // That took a while: the permission from before it is old.
             helpers.permit().await?;
         }
-        match provisioner.destroy(instance, self.op, deadline).await {
-            Ok(_) | Err(ProvisionError::NotFound(_)) => Ok(()),
-            Err(error) => Err(error.into()),
+        if self.begin(helpers).await? {
+            helpers.permit().await.map_err(Stop::Uncalled)?;
         }
+        let op = &self.job.op;
+        match provisioner.destroy(instance, op, deadline).await {
+            Ok(_) | Err(ProvisionError::NotFound(_)) => Ok(()),
+            Err(error) if !self.begins => Err(error.into()),
+            Err(error) if did_nothing(&error) => Err(Stop::Undone(error)),
+            Err(error) => Err(Stop::Unproved(error)),
+        }
+    }
+
+    /// Leaves hardware out on which a machine failed; whether there was anything to do for that.
+    async fn put_aside(
+        self,
+        provisioner: &dyn Provisioner,
+        helpers: &dyn Helpers,
+        instance: &InstanceId,
+        deadline: Deadline,
+    ) -> Result<bool, Stop> {
+        let Some(why) = self.failed.filter(|_| provisioner.capabilities().hardware) else {
+            return Ok(false);
+        };
+        match provisioner.quarantine(instance, why, deadline).await {
+            Ok(hardware) => {
+                let aside = PutAside {
+                    op: self.job.op.clone(),
+                    provisioner: self.provisioner.to_owned(),
+                    hardware,
+                    instance: instance.clone(),
+                    why: why.into(),
+                };
+                let put = helpers.put_aside(aside).await;
+                put.map_err(ProvisionError::Unavailable)?;
+            }
+            Err(ProvisionError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(true)
+    }
+
+    /// Puts on record that the instance may be destroyed from now on; whether it was not.
+    async fn begin(self, helpers: &dyn Helpers) -> Result<bool, Stop> {
+        if self.begins {
+            let Job {
+                op, step, attempt, ..
+            } = self.job;
+            let begun = helpers.begin(op, *step, *attempt).await;
+            begun.map_err(ProvisionError::Unavailable)?;
+        }
+        Ok(self.begins)
     }
 }
 
@@ -93,15 +131,17 @@ pub(super) async fn fence(
     helpers.permit().await?;
     end.destroy(provisioner, helpers, instance, deadline)
         .await?;
-    match provisioner.prove_off(instance, deadline).await? {
-        Proof::Off { .. } => Ok(StepResult::Done),
-        Proof::Running => Err(Stop::Failed(ProvisionError::Unavailable(format!(
-            "{instance} was told to go and still runs"
-        )))),
-        Proof::Unknown { why } => Err(Stop::Failed(ProvisionError::Unavailable(format!(
+    let unproved = match provisioner.prove_off(instance, deadline).await {
+        Ok(Proof::Off { .. }) => return Ok(StepResult::Done),
+        Ok(Proof::Running) => {
+            ProvisionError::unavailable(format!("{instance} was told to go and still runs"))
+        }
+        Ok(Proof::Unknown { why }) => ProvisionError::unavailable(format!(
             "{instance} was told to go and nobody can say whether it has: {why}"
-        )))),
-    }
+        )),
+        Err(error) => error,
+    };
+    Err(Stop::Unproved(unproved))
 }
 
 /// Whether an instance is proved off; an error while it is not.

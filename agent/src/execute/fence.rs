@@ -39,9 +39,14 @@ pub(super) async fn or_outlived(
     helpers: &dyn Helpers,
     lease: Option<Lease>,
 ) -> Result<StepResult, Stop> {
-    match (proved, lease) {
-        (Err(Stop::Failed(_)), Some(lease)) => outlived(helpers, lease).await,
-        (proved, _) => proved,
+    let (is_undone, lease) = match (&proved, lease) {
+        (Err(Stop::Failed(_) | Stop::Unproved(_)), Some(lease)) => (false, lease),
+        (Err(Stop::Undone(_)), Some(lease)) => (true, lease),
+        _ => return proved,
+    };
+    match outlived(helpers, lease).await {
+        Err(Stop::Held(check)) if is_undone => Err(Stop::Uncalled(check)),
+        outlived => outlived,
     }
 }
 
@@ -75,7 +80,7 @@ pub(super) async fn destroy_if_off(
 ) -> Result<StepResult, Stop> {
     match call::look_off(provisioner, helpers, end.target, deadline).await {
         Ok(_) => call::destroy(provisioner, helpers, end, deadline).await,
-        Err(Stop::Failed(_)) => Ok(StepResult::Kept),
+        Err(Stop::Failed(_) | Stop::Undone(_) | Stop::Unproved(_)) => Ok(StepResult::Kept),
         Err(held) => Err(held),
     }
 }

@@ -41,6 +41,8 @@ pub enum Work {
         lease: Option<(MachineId, LeaseTerms)>,
         /// Of what its machine failed, so that its hardware is not used again; `None` if it did not.
         failed: Option<String>,
+        /// Whether it has to be on record that the instance may be destroyed before it is.
+        begins: bool,
     },
     /// Wait until the lease is over of a machine that no provisioner of ours made.
     AwaitLease {
@@ -69,6 +71,8 @@ pub enum Work {
         instance: Target,
         /// Of what its machine failed; `None` if it did not.
         failed: Option<String>,
+        /// Whether it has to be on record that it may be destroyed before it is.
+        begins: bool,
     },
     /// Make an instance.
     Provision {
@@ -159,6 +163,7 @@ pub fn job(
                 instance,
                 lease,
                 failed: failed(state, intent),
+                begins: begins(state, intent),
             },
             (None, Some(lease)) => Work::AwaitLease { lease },
             (None, None) => unless_unaccounted(state, intent)?,
@@ -175,6 +180,7 @@ pub fn job(
                 provisioner,
                 instance,
                 failed: failed(state, intent),
+                begins: begins(state, intent),
             },
             None => Work::Nothing,
         },
@@ -188,6 +194,13 @@ pub fn job(
         attempt: record.attempts,
         work,
     }))
+}
+
+/// Whether it is still to go on record that the machine may be destroyed. What everybody refuses is spared by nobody.
+fn begins(state: &FleetState, intent: &Intent) -> bool {
+    let machine = intent.action.finds().and_then(|id| state.machines.get(&id));
+    let begun = intent.current().and_then(|record| record.begun);
+    begun.is_none() && machine.is_some_and(|machine| !machine.condemned)
 }
 
 /// Of what the machine failed that is replaced; `None` for one that is taken away, or that was well when a person wanted to have

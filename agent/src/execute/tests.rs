@@ -20,6 +20,7 @@ use crate::fleet::{
 use muster_mesh::clock::unix_ms;
 
 mod cells;
+mod ending;
 mod hardware;
 
 /// Where nobody has anything to hand over.

@@ -5,6 +5,7 @@
 
 mod admit;
 mod approve;
+mod begun;
 mod decide;
 mod demands;
 mod effect;

@@ -452,7 +452,7 @@ pub enum StepResult {
     Kept,
     /// Well, and this is what was made. For `Provision` only, and required there.
     Provisioned(Instance),
-    /// Its call is about to be made: from now on it may have been carried out. For `Reimage`.
+    /// Its call is about to be made: from now on it may have been carried out. For `Fence`, `Destroy` and `Reimage`.
     Begun,
     /// Wrong, and nothing was done; to be tried again.
     Error {
@@ -476,7 +476,8 @@ pub enum StepResult {
         /// Why, in plain words with numbers.
         detail: Text,
     },
-    /// Put on record as begun, and then not called, because a rule forbade it at that moment; else as `Held`. For `Reimage`.
+    /// Put on record as begun, and then not called, because a rule forbade it at that moment; else as `Held`. For steps that
+    /// begin.
     Uncalled {
         /// The rule.
         rule: Rule,

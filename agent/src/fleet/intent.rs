@@ -348,6 +348,12 @@ impl Step {
         }
     }
 
+    /// Whether it goes on record that its call is about to be made: what has begun to end a machine, or to write it anew, is
+    /// carried through.
+    pub fn begins(self) -> bool {
+        matches!(self, Self::Fence | Self::Destroy | Self::Reimage)
+    }
+
     /// Whether nobody does anything: the step ends by what is seen.
     pub fn is_waited_for(self) -> bool {
         matches!(self, Self::AwaitJoin | Self::AwaitWell)
@@ -399,7 +405,7 @@ pub struct StepRecord {
     /// How often it was tried without success.
     pub attempts: u32,
     /// Its call that may have been carried out, whatever was heard of it; `None` while none can have been. Put on record for
-    /// [`Step::Reimage`] only: until then its machine can be spared.
+    /// steps that [begin](Step::begins): until then their machine can be spared.
     pub begun: Option<Begun>,
     /// What went wrong last.
     pub last_error: Option<Text>,
@@ -427,6 +433,8 @@ pub struct Held {
 pub struct Begun {
     /// How often the step had failed before it.
     pub attempt: u32,
+    /// The term of the log in which its leader was about to make it.
+    pub term: u64,
     /// When it was about to be made, in milliseconds since 1970.
     pub at_ms: u64,
 }

@@ -62,7 +62,7 @@ pub fn may_be_spared(state: &FleetState, intent: &Intent) -> bool {
     let touches = intent.current().is_some_and(|record| match record.step {
         // What a person asks for in its place is well from the beginning.
         Step::RestartWorkload | Step::Reboot | Step::PowerCycle => intent.asked.is_none(),
-        // Where it may have begun another machine may come of it, whatever still answers.
+        // Where that may have begun the machine is half destroyed, or another one may come of it, whatever still answers.
         step => step.touches() && record.begun.is_none(),
     });
     let machine = intent.action.finds().and_then(|id| state.machines.get(&id));

@@ -50,14 +50,14 @@ impl FleetState {
             StepResult::LeaseOver => self.lease_over(context, &op, step),
             StepResult::Kept => self.kept(context, &op, step),
             StepResult::Spared { why } => self.spared(context, &op, step, why),
-            StepResult::Begun => self.begin_reimage(context, &op, step),
+            StepResult::Begun => self.begin(context, &op, step),
             StepResult::Undrained(why) => self.undrained(context, &op, step, why),
             StepResult::Provisioned(instance) if step == Step::Reimage => {
                 self.reimaged(context, &op, Some(instance))
             }
             StepResult::Provisioned(instance) => self.provisioned(context, &op, step, instance),
             StepResult::Error { error, retry_ms } => {
-                self.not_begun(&op);
+                self.not_begun(context, &op);
                 self.step_failed(context, &op, error, retry_ms)
             }
             StepResult::Unknown { error, retry_ms } => {
@@ -65,14 +65,7 @@ impl FleetState {
             }
             StepResult::Held { rule, detail } => self.step_held(context, &op, rule, detail),
             StepResult::Uncalled { rule, detail } => {
-                if step != Step::Reimage {
-                    return Err(invalid(format!("`{step}` is not put on record as begun")));
-                }
-                self.not_begun(&op);
-                match self.step_held(context, &op, rule, detail) {
-                    Err(Refusal::Unchanged(_)) => Ok(Reply::Done),
-                    held => held,
-                }
+                self.uncalled(context, &op, step, (rule, detail))
             }
             StepResult::GiveUp { error } => {
                 self.check_time(context, &op)?;
@@ -243,7 +236,7 @@ impl FleetState {
     }
 
     /// The step waits. Said once for each rule; other words of the same one are taken up now and then.
-    fn step_held(
+    pub(super) fn step_held(
         &mut self,
         context: &Context<'_>,
         op: &OperationId,

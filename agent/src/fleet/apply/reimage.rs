@@ -7,7 +7,7 @@ use super::super::decision::{Proposal, Subject};
 use super::super::demand::Demand;
 use super::super::event::EventKind;
 use super::super::group::Group;
-use super::super::intent::{Action, Begun, Intent, Step};
+use super::super::intent::{Action, Intent, Step};
 use super::super::machine::{Instance, Machine, Phase};
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
@@ -38,35 +38,11 @@ impl FleetState {
         self.check_treat(context, group, proposal, old, Rung::Reimage, demand)
     }
 
-    /// The call is about to be made. Whatever becomes of it, its machine is spared no more.
-    pub(super) fn begin_reimage(
-        &mut self,
-        context: &Context<'_>,
-        op: &OperationId,
-        step: Step,
-    ) -> Applied {
-        if step != Step::Reimage {
-            return Err(invalid(format!("`{step}` is not put on record as begun")));
-        }
-        let at_ms = context.now_ms;
-        let (_, _, record) = self.current_step(op)?;
-        let attempt = record.attempts;
-        record.begun.get_or_insert(Begun { attempt, at_ms });
-        Ok(Reply::Done)
-    }
-
-    /// The last call did nothing. An earlier one may have.
-    pub(super) fn not_begun(&mut self, op: &OperationId) {
-        if let Ok((_, _, record)) = self.current_step(op) {
-            let attempt = record.attempts;
-            record.begun = record.begun.filter(|begun| begun.attempt != attempt);
-        }
-    }
-
     /// Until when a reimage that may have begun is given time, in milliseconds since 1970; `None` for every other step.
     pub(super) fn reimage_until_ms(&self, op: &OperationId) -> Option<u64> {
         let intent = self.intents.get(op)?;
-        let begun = intent.current()?.begun?;
+        let record = intent.current()?;
+        let begun = record.begun.filter(|_| record.step == Step::Reimage)?;
         let heal = &self.groups.get(&intent.group)?.spec.heal;
         Some(begun.at_ms.saturating_add(heal.reimage_within_ms))
     }

@@ -198,7 +198,7 @@ fn one_that_has_begun_is_given_its_time_whatever_becomes_of_each_call() {
 }
 
 #[test]
-fn only_a_reimage_is_put_on_record_as_begun() {
+fn what_ends_no_machine_is_not_put_on_record_as_begun() {
     let mut fleet = Fleet::with(&[cattle("web", 2)]);
     let old = fleet.id("web-1");
     fleet.act(fleet.treat(old, Rung::Reboot, Diagnosis::AgentDown));

@@ -148,7 +148,8 @@ impl Orders {
     }
 
     /// Commits what came of a step. What can't be committed is found again: the step is still the current one. That a lease is
-    /// over was judged by a leader of this `term`: another one may have granted it since.
+    /// over, and that a call did nothing, was judged by a leader of this `term`: another one may have granted it, or made the
+    /// call, since.
     pub(super) async fn commit(
         &mut self,
         shared: &Arc<Shared>,
@@ -169,7 +170,11 @@ impl Orders {
         }
         let (step, attempt) = (progress.step, progress.attempt);
         tracing::info!(%op, %step, attempt, result = ?progress.result, "a step has ended");
-        let judged = (progress.result == StepResult::LeaseOver).then_some(term);
+        let of_this_reign = matches!(
+            progress.result,
+            StepResult::LeaseOver | StepResult::Error { .. } | StepResult::Uncalled { .. }
+        );
+        let judged = of_this_reign.then_some(term);
         match propose_in(shared, judged, None, Command::Progress(progress)).await {
             Ok(_) => {}
             Err(ProposeFailure::Refused(Refusal::StaleProgress { .. } | Refusal::NoIntent(_))) => {

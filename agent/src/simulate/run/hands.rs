@@ -200,7 +200,15 @@ impl Run<'_> {
 
     /// Whether what has to be on record before it begins is.
     fn begins(&mut self, errand: &Errand) -> bool {
-        if !matches!(errand.job.work, Work::Reimage { begun: false, .. }) {
+        let begins = match errand.job.work {
+            Work::Reimage { begun, .. } => !begun,
+            // What is asked first says nothing of a host that does not answer, and nothing is called then.
+            Work::Fence { begins, .. } | Work::Destroy { begins, .. } => {
+                begins && !self.scenario.cloud.blind
+            }
+            _ => false,
+        };
+        if !begins {
             return true;
         }
         let leads = self.able_leader() == Some(errand.by) && self.lead.term == errand.term;
