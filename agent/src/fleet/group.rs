@@ -124,6 +124,7 @@ impl Group {
         replaced.nth(PET_REPLACED_MAX - 1).copied()
     }
 
+    /// A pet's successor was made, with what is attached to it. What was decided and not done says nothing of a disk.
     pub(super) fn note_replaced(&mut self, member: &Member, at_ms: u64) {
         let (Member::Pet(name), Allocation::Pets { members }) = (member, &self.spec.allocation)
         else {

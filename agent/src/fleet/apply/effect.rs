@@ -82,11 +82,6 @@ impl FleetState {
             opened_ms: context.now_ms,
             state: IntentState::Open,
         };
-        if let (Action::Replace { .. }, None, Some(group)) =
-            (action, asked, self.groups.get_mut(&group))
-        {
-            group.note_replaced(&intent.member, context.now_ms);
-        }
         self.note_action(context, decision, proposal, &intent, found.as_ref());
         self.intents.insert(op, intent);
     }

@@ -159,6 +159,8 @@ impl FleetState {
             .get(op)
             .ok_or_else(|| Refusal::NoIntent(op.clone()))?;
         let decision = intent.decision;
+        let (group, member) = (intent.group.clone(), intent.member.clone());
+        let replaces = matches!(intent.action, Action::Replace { .. }) && intent.asked.is_none();
         let id = intent
             .action
             .makes()
@@ -168,6 +170,9 @@ impl FleetState {
         machine.instance = Some(instance);
         machine.made_ms = Some(context.now_ms);
         let joined = machine.phase == Phase::Joined;
+        if let Some(group) = self.groups.get_mut(&group).filter(|_| replaces) {
+            group.note_replaced(&member, context.now_ms);
+        }
         self.note(
             context,
             EventKind::Provisioned,

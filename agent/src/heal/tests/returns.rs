@@ -70,6 +70,33 @@ fn a_pet_that_is_back_before_it_is_fenced_is_kept() {
 }
 
 #[test]
+fn a_pet_whose_destruction_may_have_begun_is_not_spared() {
+    let (mut world, id) = silent();
+    assert_eq!(world.fleet.report(id, StepResult::Begun), Reply::Done);
+    world.revive(id);
+    assert_eq!(of(&world, id), None, "it may be half destroyed");
+    let why = "it is back".into();
+    let reply = world.fleet.report(id, StepResult::Spared { why });
+    assert!(matches!(reply, Reply::Refused(_)), "{reply:?}");
+}
+
+#[test]
+fn a_pet_that_was_spared_says_nothing_against_its_disk() {
+    let mut world = World::new(&[pets("db", &["db-1", "db-2"])]);
+    let id = world.id("db-1");
+    for _ in 0..3 {
+        world.silence("db-1");
+        world.pass(30 * SECOND_MS);
+        world.settle();
+        assert!(world.replacing(id), "{:?}", world.concern(id));
+        world.revive(id);
+        give_up(&mut world, id);
+        world.settle();
+    }
+    assert!(world.fleet.state.groups[&group("db")].replaced.is_empty());
+}
+
+#[test]
 fn a_pet_that_somebody_gets_an_answer_from_is_not_fenced() {
     let (mut world, id) = silent();
     world.seen.get_mut(&id).unwrap().witnesses.clear();
