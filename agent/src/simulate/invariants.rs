@@ -99,8 +99,10 @@ pub(crate) struct Call<'a> {
     pub(crate) intent: &'a Intent,
     /// The step.
     pub(crate) step: Step,
-    /// The machine that the call ends, with whether it answers the caller at this moment.
-    pub(crate) ends: Option<(MachineId, bool)>,
+    /// The machine that the call ends.
+    pub(crate) ends: Option<MachineId>,
+    /// Whether that machine was taken for dead, and was back, untouched and refused by nobody, when the call was permitted.
+    pub(crate) is_back: bool,
     /// What the call makes, with the other machines of that member that run.
     pub(crate) makes: Option<(&'a Place, &'a [MachineId])>,
     /// Whether the operation has made an instance before, and this call made another one.

@@ -42,6 +42,8 @@ pub enum Safeguard {
     Rule(Rule),
     /// Asking anew, right before each step, whether enough machines stand behind the leader.
     Permit,
+    /// Looking once more, right before each step, whether its machine is back.
+    SecondLook,
     /// That a machine which is to be off is off before its successor is made, and not only told to be.
     Proof,
     /// That the provider knows an operation again.

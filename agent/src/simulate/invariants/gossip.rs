@@ -28,7 +28,7 @@ impl Invariant for GossipNeverDestroys {
             ));
         }
         match call.ends {
-            Some((machine, _)) if intent.action.removes() != Some(machine) => Err(format!(
+            Some(machine) if intent.action.removes() != Some(machine) => Err(format!(
                 "{} ended {machine}, which it is not about",
                 call.op
             )),

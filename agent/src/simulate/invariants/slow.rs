@@ -12,6 +12,11 @@ impl Invariant for SlowIsNotDead {
     }
 
     fn see(&mut self, sight: &Sight<'_>) -> Result<(), String> {
+        if let Sight::Called(call) = sight
+            && let Some(machine) = call.ends.filter(|_| call.is_back)
+        {
+            return Err(format!("{} ends {machine}, which is back", call.op));
+        }
         let Sight::Decided {
             state,
             situation,

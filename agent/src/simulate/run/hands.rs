@@ -11,8 +11,8 @@ use super::{Happening, Run};
 use crate::execute::{Job, Surroundings, Target, Work, job};
 use crate::fleet::limits::SECOND_MS;
 use crate::fleet::{
-    Check, Command, Instance, InstanceId, Intent, LeaseTerms, OperationId, Place, Progress, Reply,
-    Rule, Rung, Step, StepResult, Undrained,
+    Check, Command, Diagnosis, Instance, InstanceId, Intent, LeaseTerms, OperationId, Phase, Place,
+    Progress, Reply, Rule, Rung, Step, StepResult, Undrained,
 };
 use crate::heal::Spared;
 use crate::simulate::cloud::{Making, Reimaged};
@@ -45,6 +45,8 @@ pub(super) struct Errand {
     job: Job,
     /// Machines of the roster that the sender heard when it was permitted, and how many there were.
     hears: (usize, usize),
+    /// Whether the machine that it ends or treats was back by then.
+    is_back: bool,
     began_ms: u64,
     takes_ms: u64,
 }
@@ -139,6 +141,7 @@ impl Run<'_> {
                 intent: intent.clone(),
                 job,
                 hears: self.stand_behind(leader),
+                is_back: self.is_back(leader, intent),
                 began_ms: self.now_ms,
                 takes_ms,
             })),
@@ -372,7 +375,8 @@ impl Run<'_> {
                 op: &intent.op,
                 intent,
                 step: Step::Reimage,
-                ends: Some((old, self.mesh.hears(errand.by, old))),
+                ends: Some(old),
+                is_back: errand.is_back,
                 makes: Some((&place, &running)),
                 made_again: false,
                 hears: errand.hears,
@@ -397,12 +401,12 @@ impl Run<'_> {
         else {
             return;
         };
-        let answers = self.mesh.hears(errand.by, machine);
         let call = Call {
             op: &errand.intent.op,
             intent: &errand.intent,
             step: errand.job.step,
-            ends: Some((machine, answers)),
+            ends: Some(machine),
+            is_back: errand.is_back,
             makes: None,
             made_again: false,
             hears: errand.hears,
@@ -437,6 +441,7 @@ impl Run<'_> {
             intent,
             step: Step::Provision,
             ends: None,
+            is_back: false,
             makes: anew.then_some((&place, &running)),
             made_again: before.is_some_and(|before| before != id),
             hears: errand.hears,
@@ -448,6 +453,23 @@ impl Run<'_> {
             self.schedule(self.now_ms + boot_ms, Happening::Boots(id.clone()));
         }
         Some(id)
+    }
+
+    /// Whether the machine that an intent ends was taken for dead and is not, while nothing was done to it.
+    fn is_back(&self, leader: MachineId, intent: &Intent) -> bool {
+        let decision = self.state.decision(intent.decision);
+        let taken_for = decision.and_then(|decision| decision.proposal.cause.diagnosis());
+        let taken_for_dead = matches!(
+            taken_for,
+            Some(Diagnosis::Unreachable | Diagnosis::AgentDown | Diagnosis::Gone)
+        );
+        let begun = intent.current().and_then(|record| record.begun);
+        let found = intent.action.finds();
+        let found = found.and_then(|id| self.state.machines.get(&id));
+        taken_for_dead
+            && begun.is_none()
+            && intent.was == Some(Phase::Joined)
+            && found.is_some_and(|one| !one.condemned && self.believes_alive(leader, one.id))
     }
 
     /// Machines of the roster that the leader hears, and how many there are without those that are really gone.

@@ -91,10 +91,9 @@ impl Run<'_> {
     /// The steps that would take a machine away which is back, or which may be slow.
     pub(super) fn spared(&mut self, leader: MachineId) -> BTreeMap<OperationId, Spared> {
         let state = &self.state;
-        if !state
-            .open_intents()
-            .any(|intent| may_be_spared(state, intent))
-        {
+        let looks = self.scenario.left_out != Some(Safeguard::SecondLook);
+        let may_be = |intent| may_be_spared(state, intent);
+        if !looks || !state.open_intents().any(may_be) {
             return BTreeMap::new();
         }
         let situation = self.situation(leader);

@@ -3,7 +3,7 @@
 
 use super::{fault, scenario};
 use crate::fleet::testing::{cattle, pets};
-use crate::fleet::{BudgetPolicy, GroupSpec, LeaseTerms, Rule};
+use crate::fleet::{BudgetPolicy, GroupSpec, HealMode, LeaseTerms, Rule};
 use crate::simulate::{Fault, FaultKind, Safeguard, Scenario, simulate};
 
 /// Seeds that are tried until one shows it.
@@ -12,10 +12,25 @@ const SEEDS: u64 = 40;
 /// A safeguard, the histories that need it, and the invariant that is broken without it.
 type Cell = (Safeguard, fn(u64) -> Scenario, &'static str);
 
-const CELLS: [Cell; 7] = [
+const CELLS: [Cell; 11] = [
     (
         Safeguard::Rule(Rule::Evidence),
         one_that_loses_nearly_all,
+        "the rules and the state agree",
+    ),
+    (
+        Safeguard::Rule(Rule::Cordoned),
+        killed_while_cordoned,
+        "the rules and the state agree",
+    ),
+    (
+        Safeguard::Rule(Rule::Mode),
+        killed_while_only_observed,
+        "the rules and the state agree",
+    ),
+    (
+        Safeguard::Rule(Rule::Backoff),
+        never_coming_up,
         "the rules and the state agree",
     ),
     (
@@ -32,6 +47,11 @@ const CELLS: [Cell; 7] = [
         Safeguard::Permit,
         cut_off_while_it_works,
         "a minority never acts",
+    ),
+    (
+        Safeguard::SecondLook,
+        back_before_it_is_fenced,
+        "slow is not dead",
     ),
     (
         Safeguard::Proof,
@@ -83,6 +103,36 @@ fn one_that_loses_nearly_all(seed: u64) -> Scenario {
     let mut loss = fault(FaultKind::Loss(0.97), "any:1@1m");
     loss.lasts = Some(super::secs(120));
     history(seed, cattle("web", 9), vec![loss])
+}
+
+fn killed_while_cordoned(seed: u64) -> Scenario {
+    let cordon = fault(FaultKind::Cordon, "web-2@30s+10m");
+    let kill = fault(FaultKind::Kill, "web-2@1m");
+    history(seed, cattle("web", 5), vec![cordon, kill])
+}
+
+fn killed_while_only_observed(seed: u64) -> Scenario {
+    let mut spec = cattle("web", 5);
+    spec.heal.mode = HealMode::Observe;
+    history(seed, spec, vec![fault(FaultKind::Kill, "any:1@1m")])
+}
+
+/// One is killed, and none that is made in its place comes up.
+fn never_coming_up(seed: u64) -> Scenario {
+    let mut spec = cattle("web", 5);
+    spec.heal.boot_grace_ms = 60_000;
+    let mut scenario = history(seed, spec, vec![fault(FaultKind::Kill, "any:1@1m")]);
+    scenario.cloud.duds = 1.0;
+    scenario
+}
+
+/// A pet stands still for longer than anybody waits, and goes on while its provider refuses to end it.
+fn back_before_it_is_fenced(seed: u64) -> Scenario {
+    let faults = vec![
+        fault(FaultKind::Pause, "any:1@1m+40s"),
+        fault(FaultKind::ProviderErrors(1.0), "all@1m+50s"),
+    ];
+    history(seed, pets("db", &["db-1", "db-2", "db-3"]), faults)
 }
 
 fn half_of_it_silent(seed: u64) -> Scenario {

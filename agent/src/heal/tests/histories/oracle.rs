@@ -55,6 +55,7 @@ impl Oracle {
             intent,
             step,
             ends: None,
+            is_back: false,
             makes: Some((place, running)),
             made_again: false,
             // Who stands behind an executor is not simulated here.
