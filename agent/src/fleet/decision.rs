@@ -281,6 +281,19 @@ impl Outcome {
     /// Whether two outcomes are the same to someone who asks whether anything is new: numbers in texts aside.
     pub fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
+            // The words of a pause are a person's, and have no numbers.
+            (
+                Self::Hold {
+                    rule: Rule::Paused,
+                    detail: one,
+                    ..
+                },
+                Self::Hold {
+                    rule: Rule::Paused,
+                    detail: two,
+                    ..
+                },
+            ) => one == two,
             (Self::Hold { rule: one, .. }, Self::Hold { rule: two, .. }) => one == two,
             (Self::Observe { would: one }, Self::Observe { would: two })
             | (Self::AwaitApproval { would: one }, Self::AwaitApproval { would: two }) => {

@@ -440,10 +440,12 @@ pub struct Begun {
 }
 
 impl Held {
-    /// Whether a hold by `rule` in these words is news: another rule, or other words once these have stood for a while.
+    /// Whether a hold by `rule` in these words is news: another rule or another pause, or other words once these have stood for
+    /// a while.
     pub fn makes_news(&self, rule: Rule, detail: &Text, now_ms: u64) -> bool {
-        self.rule != rule
-            || self.detail != *detail && is_outdated(self.since_ms, self.recorded_ms, now_ms)
+        let may_renew =
+            || rule == Rule::Paused || is_outdated(self.since_ms, self.recorded_ms, now_ms);
+        self.rule != rule || self.detail != *detail && may_renew()
     }
 }
 

@@ -33,6 +33,46 @@ pub(super) fn pause(world: &mut World, scope: PauseScope) {
 }
 
 #[test]
+fn another_pause_is_told_at_once_and_the_same_one_once() {
+    let mut world = World::new(&[cattle("web", 3)]);
+    let id = world.id("web-1");
+    pause(&mut world, PauseScope::Group(group("web")));
+    world.kill("web-1");
+    world.settle();
+    world.assert_held(id, Rule::Paused, "power works");
+    let recorded_ms = world.concern(id).unwrap().recorded_ms;
+    world.pass(1000);
+    world.settle();
+    assert_eq!(world.concern(id).unwrap().recorded_ms, recorded_ms);
+    world.fleet.ok(Command::Pause {
+        scope: PauseScope::Group(group("web")),
+        name: None,
+        reason: "moving racks".into(),
+        until_ms: None,
+    });
+    world.settle();
+    world.assert_held(id, Rule::Paused, "moving racks");
+}
+
+#[test]
+fn a_step_that_another_pause_holds_says_so_at_once() {
+    let held = Held {
+        rule: Rule::Paused,
+        detail: "group web is paused: power works".into(),
+        since_ms: 1000,
+        recorded_ms: 1000,
+    };
+    let other = "group web is paused: moving racks".into();
+    assert!(held.makes_news(Rule::Paused, &other, 1001));
+    assert!(!held.makes_news(Rule::Paused, &held.detail, 100_000));
+    let quorum = Held {
+        rule: Rule::Quorum,
+        ..held
+    };
+    assert!(!quorum.makes_news(Rule::Quorum, &other, 1001));
+}
+
+#[test]
 fn a_pause_of_one_machine_keeps_no_other_from_being_replaced() {
     let mut world = World::new(&[cattle("web", 40)]);
     pause(&mut world, PauseScope::Machine(name("web-1")));
