@@ -56,9 +56,7 @@ pub fn main(agent: &dyn Agent) -> ExitCode {
         return match command {
             HiddenCommand::ProcessLaunch { dir } => muster_provisioners::process::launch(dir),
             HiddenCommand::LeaseGuard { dir } => crate::guard::run(dir),
-            HiddenCommand::LeaseExec { parent, words } => {
-                crate::guard::become_workload(*parent, words)
-            }
+            HiddenCommand::LeaseExec { parent } => crate::guard::become_workload(*parent),
         };
     }
     let out = Output::new(cli.global.json, cli.global.color);

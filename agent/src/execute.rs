@@ -47,6 +47,18 @@ pub trait Helpers: Send + Sync {
         deadline: Duration,
     ) -> Result<Option<Undrained>, String>;
 
+    /// Has one of some machines strike another one, which is this member, off the ensemble of their workload.
+    ///
+    /// # Errors
+    /// Why none of them did, in a sentence.
+    async fn strike(
+        &self,
+        machine: MachineId,
+        member: &str,
+        by: &[MachineId],
+        deadline: Duration,
+    ) -> Result<(), String>;
+
     /// Asks a machine's agent to restart its workload.
     ///
     /// # Errors
@@ -167,6 +179,11 @@ async fn attempt(
             Err(_) => Ok(StepResult::Kept),
         },
         Work::Drain { machine } => drain(helpers, *machine).await,
+        Work::Strike {
+            machine,
+            member,
+            by,
+        } => strike(helpers, *machine, member, by).await,
         Work::Destroy {
             provisioner,
             instance,
@@ -218,6 +235,21 @@ async fn drain(helpers: &dyn Helpers, machine: MachineId) -> Result<StepResult, 
     let drained = helpers.drain(machine, STEP_DEADLINE).await;
     let undrained = drained.map_err(ProvisionError::Unavailable)?;
     Ok(undrained.map_or(StepResult::Done, StepResult::Undrained))
+}
+
+async fn strike(
+    helpers: &dyn Helpers,
+    machine: MachineId,
+    member: &str,
+    by: &[MachineId],
+) -> Result<StepResult, Stop> {
+    if by.is_empty() {
+        return Ok(StepResult::Done);
+    }
+    helpers.permit().await?;
+    let struck = helpers.strike(machine, member, by, STEP_DEADLINE).await;
+    struck.map_err(ProvisionError::Unavailable)?;
+    Ok(StepResult::Done)
 }
 
 async fn restart(helpers: &dyn Helpers, machine: MachineId) -> Result<StepResult, Stop> {

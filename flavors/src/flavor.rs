@@ -1,6 +1,7 @@
 //! The trait that every flavor implements.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_provisioners::{Deadline, MachineSpec, Problem};
@@ -66,9 +67,26 @@ pub trait Flavor: fmt::Debug + Send + Sync {
     /// Whether [`stop`](Self::stop) does anything.
     fn can_stop(&self) -> bool;
 
-    /// The command that starts the workload on this machine; `None` where it starts with the machine. Running it where the
-    /// workload runs already does no harm. While it goes on it is the workload itself.
-    fn start_command(&self) -> Option<&CommandLine>;
+    /// Whether [`start`](Self::start) does anything: the agent has to start the workload, which is under a lease then, or
+    /// [kept](Self::is_kept).
+    fn can_start(&self) -> bool {
+        false
+    }
+
+    /// Whether the agent keeps the workload running where it is under no lease, too; else it starts with the machine then.
+    fn is_kept(&self) -> bool {
+        false
+    }
+
+    /// Makes everything ready for the workload to run on this machine, and gives the command that starts it. Done before each
+    /// start, in the process that becomes the workload; while the command goes on it is the workload itself. Where the
+    /// workload runs already that does no harm.
+    ///
+    /// # Errors
+    /// Why it can't be started now.
+    async fn start(&self, _: &Workload, _: Deadline) -> Result<CommandLine, FlavorError> {
+        Err(FlavorError::nothing("start"))
+    }
 
     /// Stops the workload on this machine.
     ///
@@ -86,8 +104,37 @@ pub trait Flavor: fmt::Debug + Send + Sync {
     async fn restart(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError>;
 
     /// How many of `members` may be missing without the workload losing its quorum. For a workload without
-    /// any, that is all of them.
+    /// any, that is all of them. What the members of an [ensemble](Self::is_ensemble) say themselves goes before it.
     fn may_be_missing(&self, members: usize) -> usize;
+
+    /// Whether the members decide together by majority, and say which [`Part`](crate::Part) they play: then no voter is taken
+    /// away without whom those that are left would be no majority, one goes after the other, and the one that leads last.
+    fn is_ensemble(&self) -> bool {
+        false
+    }
+
+    /// What this member does for its ensemble from time to time, after each look at its health: joining, or letting one in
+    /// that has caught up.
+    ///
+    /// # Errors
+    /// What did not work. It is tried again after the next look.
+    async fn tend(&self, _: &Workload, _: Deadline) -> Result<(), FlavorError> {
+        Ok(())
+    }
+
+    /// Whether a member that goes has to be struck off the ensemble by another one: for good, or where its machine is
+    /// replaced by another one as the same member.
+    fn strikes(&self, _replaced: bool) -> bool {
+        false
+    }
+
+    /// Strikes another member off the ensemble, from this machine. Done when that is so already.
+    ///
+    /// # Errors
+    /// Why it is still counted, as far as known.
+    async fn strike(&self, _: &Workload, _: &str, _: Deadline) -> Result<(), FlavorError> {
+        Ok(())
+    }
 }
 
 /// The member that a machine is prepared for.
@@ -103,7 +150,7 @@ pub struct Place<'a> {
     pub peers: &'a [PeerMember],
 }
 
-/// Why a flavor could not drain or stop its workload.
+/// Why a flavor could not do something with its workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum FlavorError {
@@ -123,4 +170,27 @@ pub enum FlavorError {
         /// What it said.
         why: String,
     },
+}
+
+impl FlavorError {
+    /// Something failed, and why: one bounded line.
+    pub fn failed(what: impl Into<String>, why: impl AsRef<str>) -> Self {
+        Self::Failed {
+            what: what.into(),
+            why: Health::critical(why).reason,
+        }
+    }
+
+    /// It took longer than it may.
+    pub fn timeout(what: impl Into<String>, limit: Duration) -> Self {
+        Self::Timeout {
+            what: what.into(),
+            limit: humantime::format_duration(limit).to_string(),
+        }
+    }
+
+    /// The flavor has nothing that does it.
+    pub(crate) fn nothing(what: &str) -> Self {
+        Self::failed(what, "this flavor has no such thing")
+    }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Part;
+
 /// How a workload is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
@@ -12,8 +14,8 @@ pub struct Health {
     pub status: HealthStatus,
     /// Why, in at most a few hundred characters; may be empty if all is well.
     pub reason: String,
-    /// What part it plays, if it says so (`leader`, `follower`).
-    pub role: Option<String>,
+    /// What part it plays in its ensemble, if it is a member of one and says so.
+    pub part: Option<Part>,
 }
 
 /// The verdict on a workload, from best to worst; `Unknown` is no verdict.
@@ -52,7 +54,7 @@ impl Health {
         Self {
             status,
             reason: one_line(reason.as_ref()),
-            role: None,
+            part: None,
         }
     }
 
@@ -69,6 +71,15 @@ impl Health {
     /// It doesn't work.
     pub fn critical(reason: impl AsRef<str>) -> Self {
         Self::new(HealthStatus::Critical, reason)
+    }
+
+    /// The same of a member that plays this part.
+    #[must_use]
+    pub fn playing(self, part: Part) -> Self {
+        Self {
+            part: Some(part),
+            ..self
+        }
     }
 
     /// Nobody could look.

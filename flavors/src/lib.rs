@@ -9,16 +9,21 @@
 //! `stop` run on the machine itself, next to the workload, through [`run`], which bounds what a command
 //! may take: time, output, and processes left behind.
 
+pub mod combo;
+mod ensemble;
+pub mod exec;
 mod flavor;
 mod health;
 #[cfg(unix)]
 pub mod infrakit;
+mod read;
 mod registry;
 pub mod run;
 mod streak;
 pub mod vanilla;
 mod words;
 
+pub use ensemble::{Part, Role, majority};
 pub use flavor::{Flavor, FlavorError, Place};
 pub use health::{Health, HealthPlan, HealthStatus};
 pub use registry::{Built, Kind, Registry};

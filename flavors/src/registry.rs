@@ -38,6 +38,10 @@ impl Registry {
         #[cfg(unix)]
         registry.add(crate::infrakit::KIND);
         registry
+            .add(crate::vanilla::KIND)
+            .add(crate::combo::KIND)
+            .add(crate::exec::KIND);
+        registry
     }
 
     /// Adds a kind, in place of one of the same name.

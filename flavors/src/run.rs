@@ -15,9 +15,9 @@ use std::time::Duration;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
-use tokio::process::Child;
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::Instant;
 
 /// How long after a command's end its output is waited for, if something that it left behind keeps the pipe.
@@ -86,10 +86,36 @@ pub async fn run(
 ) -> Outcome {
     let start = Instant::now();
     let mut tail = Tail::new(limits.output_max);
-    let ending = match spawn(command, variables, directory) {
-        Ok((child, output)) => supervise(child, output, &mut tail, limits, start).await,
+    let ending = match spawn_joined(command, variables, directory) {
+        Ok((child, output)) => supervise(child, tail.read_from(output), limits, start).await,
         Err(error) => Err(error),
     };
+    outcome(ending, tail, start)
+}
+
+/// Runs a command as [`run`] does, with `input` on its standard input. Gives what it wrote on its standard output apart: at
+/// most [`Limits::output_max`] bytes, beyond which the pipe is closed. The outcome's output is the end of its standard error.
+pub async fn converse(
+    command: &CommandLine,
+    variables: &BTreeMap<String, String>,
+    directory: Option<&Path>,
+    input: &[u8],
+    limits: Limits,
+) -> (Outcome, Vec<u8>) {
+    let start = Instant::now();
+    let mut tail = Tail::new(limits.output_max);
+    let mut answer = Vec::new();
+    let ending = match spawn_apart(command, variables, directory) {
+        Ok((child, pipes)) => {
+            let talk = talk(pipes, input, (&mut answer, limits.output_max), &mut tail);
+            supervise(child, talk, limits, start).await
+        }
+        Err(error) => Err(error),
+    };
+    (outcome(ending, tail, start), answer)
+}
+
+fn outcome(ending: io::Result<Ending>, tail: Tail, start: Instant) -> Outcome {
     Outcome {
         ending: ending.unwrap_or_else(|error| Ending::CannotRun(error.to_string())),
         output: tail.into_text(),
@@ -97,11 +123,77 @@ pub async fn run(
     }
 }
 
-fn spawn(
-    command: &CommandLine,
+/// The three streams of a child.
+struct Pipes {
+    input: ChildStdin,
+    output: ChildStdout,
+    errors: ChildStderr,
+}
+
+/// Says all there is to say, and listens until both streams have ended.
+async fn talk(pipes: Pipes, input: &[u8], (answer, max): (&mut Vec<u8>, usize), tail: &mut Tail) {
+    let Pipes {
+        input: mut stdin,
+        output,
+        errors,
+    } = pipes;
+    let say = async move {
+        // Who does not want to hear it has its answer ready.
+        let _ = stdin.write_all(input).await;
+    };
+    let listen = async move {
+        let limit = u64::try_from(max).unwrap_or(u64::MAX);
+        // What fails to be read ends the answer, which is judged as it is.
+        let _ = output.take(limit).read_to_end(answer).await;
+    };
+    tokio::join!(say, listen, tail.read_from(errors));
+}
+
+fn spawn_joined(
+    line: &CommandLine,
     variables: &BTreeMap<String, String>,
     directory: Option<&Path>,
 ) -> io::Result<(Child, pipe::Receiver)> {
+    // One pipe for both streams keeps the order of what was said.
+    let (reader, writer) = io::pipe()?;
+    let mut command = prepared(line, variables, directory)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer);
+    let child = command.spawn()?;
+    // `command` holds the writing end until it is dropped here, at the end of this function.
+    Ok((child, pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?))
+}
+
+fn spawn_apart(
+    line: &CommandLine,
+    variables: &BTreeMap<String, String>,
+    directory: Option<&Path>,
+) -> io::Result<(Child, Pipes)> {
+    let mut child = prepared(line, variables, directory)?
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(input), Some(output), Some(errors)) = pipes else {
+        return Err(io::Error::other("the child has no streams"));
+    };
+    let pipes = Pipes {
+        input,
+        output,
+        errors,
+    };
+    Ok((child, pipes))
+}
+
+/// A command in a process group of its own.
+fn prepared(
+    command: &CommandLine,
+    variables: &BTreeMap<String, String>,
+    directory: Option<&Path>,
+) -> io::Result<tokio::process::Command> {
     let (program, arguments) = match command {
         CommandLine::Shell(line) => ("/bin/sh", vec!["-c", line.as_str()]),
         CommandLine::Program(words) => {
@@ -110,29 +202,22 @@ fn spawn(
             (program, words.collect())
         }
     };
-    // One pipe for both streams keeps the order of what was said.
-    let (reader, writer) = io::pipe()?;
     let mut command = tokio::process::Command::new(program);
     command
         .args(arguments)
         .envs(variables)
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
         .process_group(0)
         .kill_on_drop(true);
     if let Some(directory) = directory {
         command.current_dir(directory);
     }
-    let child = command.spawn()?;
-    // `command` holds the writing end until it is dropped here, at the end of this function.
-    Ok((child, pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?))
+    Ok(command)
 }
 
+/// Waits until a command has ended, while `reading` takes in what it says.
 async fn supervise(
     mut child: Child,
-    output: pipe::Receiver,
-    tail: &mut Tail,
+    reading: impl Future<Output = ()>,
     limits: Limits,
     start: Instant,
 ) -> io::Result<Ending> {
@@ -140,7 +225,7 @@ async fn supervise(
     // have its number, and the signal reaches this group or nothing.
     let group = Group::of(&child)?;
     let exit = exit_of(group.leader)?;
-    let mut reading = pin!(tail.read_from(output));
+    let mut reading = pin!(reading);
     let mut output_ended = false;
     let mut time_is_up = pin!(tokio::time::sleep_until(start + limits.timeout));
     let timed_out = loop {

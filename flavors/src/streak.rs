@@ -32,7 +32,7 @@ impl Streak {
                 } else {
                     let count = format!("failed {} of {}: ", self.failed, plan.failures);
                     Health {
-                        role: look.role,
+                        part: look.part,
                         ..Health::warning(count + &look.reason)
                     }
                 }
@@ -44,7 +44,7 @@ impl Streak {
                 if self.critical {
                     let count = format!("succeeded {} of {}: ", self.succeeded, plan.successes);
                     Health {
-                        role: look.role,
+                        part: look.part,
                         ..Health::critical(count + &look.reason)
                     }
                 } else {

@@ -114,8 +114,13 @@ impl Flavor for Vanilla {
         self.config.stop.is_some()
     }
 
-    fn start_command(&self) -> Option<&CommandLine> {
-        self.config.start.as_ref()
+    fn can_start(&self) -> bool {
+        self.config.start.is_some()
+    }
+
+    async fn start(&self, _: &Workload, _: Deadline) -> Result<CommandLine, FlavorError> {
+        let start = self.config.start.clone();
+        start.ok_or_else(|| FlavorError::nothing("start"))
     }
 
     async fn stop(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError> {

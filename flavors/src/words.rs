@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Part;
+
 /// Who a group declares to be in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -46,6 +48,10 @@ pub struct PeerMember {
     pub machine: String,
     /// Where that is, once known.
     pub address: Option<IpAddr>,
+    /// The part that it plays in the group's ensemble, as far as this machine has heard; nothing is known of it where commands
+    /// are prepared.
+    #[serde(default)]
+    pub part: Option<Part>,
 }
 
 /// What runs on this machine: the context of `healthy`, `drain` and `stop`.
@@ -61,6 +67,10 @@ pub struct Workload {
     pub directory: Option<PathBuf>,
     /// Further environment of commands, such as `MUSTER_DATA` for a pet's disk.
     pub environment: BTreeMap<String, String>,
+    /// Whether it is on record that the members of the group have formed an ensemble: from then on a member that finds
+    /// nothing of its own joins the others, and never founds another one.
+    #[serde(default)]
+    pub founded: bool,
     /// The other members of the group.
     pub peers: Vec<PeerMember>,
 }

@@ -31,6 +31,7 @@ pub(super) fn health(snapshot: &Snapshot<'_>) -> Listed<HealthRow> {
 pub(super) fn health_row(snapshot: &Snapshot<'_>, id: MachineId, seen: &Seen) -> HealthRow {
     let said = seen.said.as_ref();
     let workload = said.and_then(|said| said.workload.as_ref());
+    let part = said.and_then(|said| said.part);
     HealthRow {
         name: snapshot.name_of(id),
         machine_id: id,
@@ -44,10 +45,11 @@ pub(super) fn health_row(snapshot: &Snapshot<'_>, id: MachineId, seen: &Seen) ->
                     .collect()
             })
             .unwrap_or_default(),
-        workload: workload.map(|workload| match workload {
-            Workload::Unleased => "stopped".to_owned(),
-            Workload::Failed { detail, .. } => format!("failed: {detail}"),
-        }),
+        workload: match workload {
+            Some(Workload::Unleased) => Some("stopped".to_owned()),
+            Some(Workload::Failed { detail, .. }) => Some(format!("failed: {detail}")),
+            None => part.map(|part| part.to_string()),
+        },
         as_of_ms: as_of(snapshot, seen, member_state(seen.status)),
     }
 }

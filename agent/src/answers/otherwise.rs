@@ -118,6 +118,7 @@ fn let_pass_by(turn: Turn) -> &'static str {
         Turn::Retry => "without the operations that had failed it would have passed",
         Turn::Disk => "had it not died so often, it would have passed",
         Turn::Ended => "fewer repairs under way, or a larger `heal.budget`, would have let it pass",
+        Turn::Predecessor => "without the other member that goes first it would have passed",
         Turn::EndedElsewhere => "fewer repairs under way there would have let it pass",
         Turn::Income => {
             "fewer repairs within the hour before, or a larger `heal.budget`, would have let it pass"

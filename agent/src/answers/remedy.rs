@@ -80,6 +80,9 @@ fn what_lets_go(turn: Turn) -> &'static str {
             "It ends by itself when one that is under way is done; `heal.budget` of the spec sets how many may be at \
              once."
         }
+        Turn::Predecessor => {
+            "It ends by itself when the other member is done; `muster status` says what keeps that one."
+        }
         Turn::Income => {
             "It ends by itself when the next repair may be paid for; `heal.budget` of the spec sets how many that are \
              within an hour."

@@ -63,6 +63,15 @@ pub enum Work {
         /// Which machine.
         machine: MachineId,
     },
+    /// Have another machine of a group strike a member off the ensemble of their workload.
+    Strike {
+        /// Which machine is struck off.
+        machine: MachineId,
+        /// Which member it is.
+        member: String,
+        /// The machines that may do it, none if there is no ensemble left.
+        by: Vec<MachineId>,
+    },
     /// Destroy an instance.
     Destroy {
         /// The provisioner's name.
@@ -168,6 +177,7 @@ pub fn job(
             (None, Some(lease)) => Work::AwaitLease { lease },
             (None, None) => unless_unaccounted(state, intent)?,
         },
+        Step::Strike => strike(state, intent),
         Step::Destroy => match old_instance(state, intent) {
             Some((provisioner, instance)) if intent.fenced == Some(Fenced::LeaseOver) => {
                 Work::DestroyIfOff {
@@ -238,6 +248,24 @@ fn unless_unaccounted(state: &FleetState, intent: &Intent) -> Result<Work, JobEr
             machine.name
         ))),
         None => Ok(Work::Nothing),
+    }
+}
+
+/// Whoever of its group is in the mesh may strike a machine off.
+fn strike(state: &FleetState, intent: &Intent) -> Work {
+    let machine = intent
+        .action
+        .removes()
+        .and_then(|id| state.machines.get(&id));
+    let Some((machine, place)) = machine.and_then(|one| Some((one, one.place.as_ref()?))) else {
+        return Work::Nothing;
+    };
+    let others = state.group_machines(&intent.group);
+    let others = others.filter(|other| other.id != machine.id && other.phase == Phase::Joined);
+    Work::Strike {
+        machine: machine.id,
+        member: place.member.to_string(),
+        by: others.map(|other| other.id).collect(),
     }
 }
 
@@ -448,6 +476,7 @@ pub(crate) fn peers(state: &FleetState, place: &Place) -> Vec<flavors::PeerMembe
                     member: other.member.to_string(),
                     machine: machine.name.to_string(),
                     address: machine.addr.map(|addr| addr.ip()),
+                    part: None,
                 }
             })
         })

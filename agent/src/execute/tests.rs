@@ -32,6 +32,16 @@ impl Helpers for NoHelpers {
         Ok(None)
     }
 
+    async fn strike(
+        &self,
+        _: MachineId,
+        _: &str,
+        _: &[MachineId],
+        _: Duration,
+    ) -> Result<(), String> {
+        Ok(())
+    }
+
     async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {
         Err("its flavor has no command for that".to_owned())
     }
@@ -64,6 +74,16 @@ struct Losing(AtomicU32);
 impl Helpers for Losing {
     async fn drain(&self, _: MachineId, _: Duration) -> Result<Option<Undrained>, String> {
         panic!("drained without a permission")
+    }
+
+    async fn strike(
+        &self,
+        _: MachineId,
+        _: &str,
+        _: &[MachineId],
+        _: Duration,
+    ) -> Result<(), String> {
+        panic!("struck off without a permission")
     }
 
     async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {
@@ -293,6 +313,16 @@ struct Outlived;
 impl Helpers for Outlived {
     async fn drain(&self, _: MachineId, _: Duration) -> Result<Option<Undrained>, String> {
         Ok(None)
+    }
+
+    async fn strike(
+        &self,
+        _: MachineId,
+        _: &str,
+        _: &[MachineId],
+        _: Duration,
+    ) -> Result<(), String> {
+        Ok(())
     }
 
     async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {

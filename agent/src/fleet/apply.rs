@@ -9,6 +9,7 @@ mod begun;
 mod decide;
 mod demands;
 mod effect;
+mod ensemble;
 mod found;
 mod groups;
 mod lease;
@@ -155,6 +156,7 @@ impl FleetState {
             Command::TrialOver { op, works, detail } => {
                 self.trial_over(context, &op, works, detail)
             }
+            Command::EnsembleFormed { group } => self.ensemble_formed(context, &group),
             Command::MachineLeft { machine, life } => self.machine_left(context, machine, life),
             Command::MachineReturned { machine } => self.machine_returned(context, machine),
             Command::Forget { machine } => self.forget(context, machine),

@@ -210,6 +210,11 @@ pub enum Command {
         /// What was found, in a sentence.
         detail: Text,
     },
+    /// The workloads of a group's machines are known to have formed an ensemble.
+    EnsembleFormed {
+        /// Which group.
+        group: GroupId,
+    },
     /// A person approves what a decision proposed. It is done if it still passes every rule.
     Approve {
         /// Which decision.
@@ -291,6 +296,7 @@ impl Command {
             Self::BindLease { .. } => "bind lease",
             Self::RecordFencing(_) => "record fencing",
             Self::TrialOver { .. } => "trial over",
+            Self::EnsembleFormed { .. } => "ensemble formed",
             Self::Approve { .. } => "approve",
             Self::Ask(_) => "ask",
             Self::Withdraw { .. } => "withdraw",

@@ -81,6 +81,8 @@ pub struct Proposal {
     pub outcome: Outcome,
     /// The new machine, where one is ordered.
     pub order: Option<Order>,
+    /// Whether the machine that is taken away has to be struck off the ensemble of its group's workload first.
+    pub strikes: bool,
 }
 
 /// What a decision is about.

@@ -104,6 +104,8 @@ kinds! {
     NotHealable = "not_healable",
     /// A pet's successor could be started safely again.
     Healable = "healable",
+    /// The workloads of a group's machines formed an ensemble.
+    EnsembleFormed = "ensemble_formed",
     /// A machine was drained.
     Drained = "drained",
     /// A machine's instance was destroyed.

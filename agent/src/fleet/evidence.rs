@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use muster_flavors::Part;
 use muster_mesh::identity::{Generation, MachineId};
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,8 @@ pub struct RecordEvidence {
     pub reasons: Vec<Text>,
     /// Whether its flavor says that its workload is well; `None` when there is nothing to say.
     pub workload: Option<Workload>,
+    /// The part that its workload plays in its ensemble; `None` where it fails, or is in none.
+    pub part: Option<Part>,
     /// Whether it said that it is going away.
     pub leaving: Option<Leaving>,
     /// The version of its agent; `None` where it is not known.

@@ -35,6 +35,9 @@ pub struct Group {
     pub failures: VecDeque<u64>,
     /// When each of its pets was replaced lately, oldest first, in milliseconds since 1970.
     pub replaced: BTreeMap<MachineName, VecDeque<u64>>,
+    /// When its machines' workloads were first known to have formed an ensemble, in milliseconds since 1970; `None` before, and
+    /// where they are none. What is founded is never founded again.
+    pub ensemble_ms: Option<u64>,
     /// Whether all its machines are to go, and the group with them.
     pub destroying: bool,
 }

@@ -264,8 +264,18 @@ impl Action {
     ///
     /// A machine that is replaced has failed, so it isn't drained; one that a person asks to have replaced (`asked`) may
     /// be well, so it is. A pet's old machine is proved off (`Fence`) before its successor is made, so that two copies
-    /// never run. On one piece of hardware there is only one.
-    pub fn steps(self, pet: bool, asked: bool) -> &'static [Step] {
+    /// never run. On one piece of hardware there is only one. One that has a part in an ensemble is struck off it
+    /// (`strikes`) before anything is done to it.
+    pub fn steps(self, pet: bool, asked: bool, strikes: bool) -> Vec<Step> {
+        let mut steps = self.usual_steps(pet, asked).to_vec();
+        let ends = |step: &Step| matches!(step, Step::Fence | Step::Destroy);
+        if let Some(end) = steps.iter().position(ends).filter(|_| strikes) {
+            steps.insert(end, Step::Strike);
+        }
+        steps
+    }
+
+    fn usual_steps(self, pet: bool, asked: bool) -> &'static [Step] {
         use Step::{
             AwaitJoin, AwaitWell, Destroy, Drain, Fence, PowerCycle, Provision, Reboot, Reimage,
         };
@@ -305,6 +315,8 @@ pub enum Step {
     Fence,
     /// Let the machine finish what it does.
     Drain,
+    /// Have another member of the group strike the machine off the ensemble of their workload.
+    Strike,
     /// Destroy the old instance. *Already gone* is success.
     Destroy,
     /// Make the new instance.
@@ -339,6 +351,7 @@ impl Step {
     pub fn touches(self) -> bool {
         match self {
             Self::Fence
+            | Self::Strike
             | Self::Destroy
             | Self::RestartWorkload
             | Self::Reboot
@@ -364,6 +377,7 @@ impl Step {
         match self {
             Self::Fence => "fence",
             Self::Drain => "drain",
+            Self::Strike => "strike",
             Self::Destroy => "destroy",
             Self::Provision => "provision",
             Self::AwaitJoin => "await_join",
@@ -381,6 +395,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Fence => "fence",
             Self::Drain => "drain",
+            Self::Strike => "strike off",
             Self::Destroy => "destroy",
             Self::Provision => "provision",
             Self::AwaitJoin => "await join",

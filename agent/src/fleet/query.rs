@@ -18,12 +18,12 @@ use super::state::{Approval, Cluster, Concern, FleetState};
 use super::{Group, OperationId};
 
 impl FleetState {
-    /// Whether a machine's workload is to run no more: the machine is being taken away, and past being drained.
+    /// Whether a machine's workload is to run no more: the machine is being taken away, and past being drained and struck off.
     pub fn is_being_fenced(&self, machine: &Machine) -> bool {
         let intent = machine.intent.as_ref().and_then(|op| self.intents.get(op));
         let removing = intent.filter(|intent| intent.action.removes() == Some(machine.id));
         let step = removing.and_then(Intent::current).map(|record| record.step);
-        step.is_some_and(|step| step != Step::Drain)
+        step.is_some_and(|step| !matches!(step, Step::Drain | Step::Strike))
     }
 
     /// Which fleet this is; `None` until it is founded.

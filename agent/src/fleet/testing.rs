@@ -330,6 +330,7 @@ impl Fleet {
             mandate: self.mandate(),
             outcome: Outcome::Act { op, action },
             order,
+            strikes: false,
         }
     }
 
@@ -347,6 +348,7 @@ impl Fleet {
                 until_ms: None,
             },
             order: None,
+            strikes: false,
         }
     }
 

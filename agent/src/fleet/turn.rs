@@ -100,6 +100,8 @@ pub enum Turn {
     FewerWell(u32),
     /// It held. So many more members that are well turn it.
     MoreWell(u32),
+    /// It held: another member of its ensemble goes first. The end of that turns it.
+    Predecessor,
     /// It held: the flavor is unknown. One that is known turns it.
     Flavor,
     /// It passed because others are well. None of them being well turns it.

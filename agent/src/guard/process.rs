@@ -16,7 +16,7 @@ use muster_mesh::clock::boot_ms;
 use muster_provisioners::Deadline;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal, setsid};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +33,15 @@ pub const EXEC_COMMAND: &str = "lease-exec";
 
 /// How long before the end the flavor's `stop` is given up and what is left is killed, in milliseconds.
 const KILL_MS: u64 = 500;
+
+/// How long a flavor may take to make everything ready for its workload: a member that joins an ensemble may have to wait for
+/// the others.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// The pauses before a workload is started again that has ended by itself: the shortest, and the longest, which is also how long
+/// it has to run to be taken for one that works.
+const AGAIN_MIN: Duration = Duration::from_millis(500);
+const AGAIN_MAX: Duration = Duration::from_secs(30);
 
 /// A charge is a flavor's properties and a few names.
 const CHARGE_BYTES_MAX: u64 = 1024 * 1024;
@@ -73,12 +82,9 @@ fn say(words: &str) {
     let _ = writeln!(io::stderr(), "muster {GUARD_COMMAND}: {words}");
 }
 
-/// Becomes the workload, as the child that the kernel kills with the guard `parent`. To be called by the subcommand
-/// [`EXEC_COMMAND`], early; returns only if that fails.
-pub fn become_workload(parent: u32, words: &[String]) -> ExitCode {
-    let [program, arguments @ ..] = words else {
-        return fail("there is no command to start");
-    };
+/// Has the flavor make everything ready, and becomes the workload, as the child that the kernel kills with the guard `parent`.
+/// To be called by the subcommand [`EXEC_COMMAND`], early, with the [`Charge`] on standard input; returns only if that fails.
+pub fn become_workload(parent: u32) -> ExitCode {
     // A session of its own: otherwise the kernel would wake what is stopped when the guard dies.
     let _ = setsid();
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
@@ -89,8 +95,92 @@ pub fn become_workload(parent: u32, words: &[String]) -> ExitCode {
         // It died before it was bound to.
         return ExitCode::FAILURE;
     }
-    let error = Command::new(program).args(arguments).exec();
+    let command = match made_ready() {
+        Ok(command) => command,
+        Err(error) => return fail(&format!("the workload is not started: {error}")),
+    };
+    let words = match &command {
+        CommandLine::Shell(line) => vec!["/bin/sh", "-c", line.as_str()],
+        CommandLine::Program(words) => words.iter().map(String::as_str).collect(),
+    };
+    let [program, arguments @ ..] = words.as_slice() else {
+        return fail("there is no command to start");
+    };
+    let error = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .exec();
     fail(&format!("starting {program}: {error}"))
+}
+
+/// Makes everything ready for a workload, and says what starts it.
+fn made_ready() -> io::Result<CommandLine> {
+    let charge = read_charge()?;
+    let flavor = flavor_of(&charge)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let deadline = Deadline::after(READY_WITHIN);
+    let started = runtime.block_on(flavor.start(&charge.workload, deadline));
+    started.map_err(io::Error::other)
+}
+
+/// What a guard, or a workload, is told on standard input.
+fn read_charge() -> io::Result<Charge> {
+    let mut charge = Vec::new();
+    io::stdin()
+        .take(CHARGE_BYTES_MAX)
+        .read_to_end(&mut charge)?;
+    Ok(serde_json::from_slice(&charge)?)
+}
+
+fn flavor_of(charge: &Charge) -> io::Result<Arc<dyn Flavor>> {
+    let flavor = &charge.flavor;
+    let built = Registry::builtin().build(&flavor.name, &flavor.properties, &charge.allocation);
+    built.map_err(|_| io::Error::other("the flavor refuses its properties"))
+}
+
+/// When a workload that has ended by itself is started again: at once at first, and ever more rarely where it ends again
+/// soon.
+struct Again {
+    pause: Duration,
+    began: tokio::time::Instant,
+    due: Option<tokio::time::Instant>,
+}
+
+impl Default for Again {
+    fn default() -> Self {
+        Self {
+            pause: AGAIN_MIN,
+            began: tokio::time::Instant::now(),
+            due: None,
+        }
+    }
+}
+
+impl Again {
+    fn began(&mut self) {
+        self.began = tokio::time::Instant::now();
+        self.due = None;
+    }
+
+    /// It has ended, and is to be started again where the agent keeps it running.
+    fn ended(&mut self, is_kept: bool) {
+        self.pause = if self.began.elapsed() >= AGAIN_MAX {
+            AGAIN_MIN
+        } else {
+            (2 * self.pause).min(AGAIN_MAX)
+        };
+        self.due = is_kept.then(|| tokio::time::Instant::now() + self.pause);
+    }
+
+    /// Returns when it is to be started; never while it runs.
+    async fn due(&self) {
+        match self.due {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// A guard at work.
@@ -107,19 +197,10 @@ struct Guarding {
 
 async fn guard(place: &Place) -> io::Result<Ending> {
     let _lock = lock(place)?;
-    let mut charge = Vec::new();
-    io::stdin()
-        .take(CHARGE_BYTES_MAX)
-        .read_to_end(&mut charge)?;
-    let charge: Charge = serde_json::from_slice(&charge)?;
+    let charge = read_charge()?;
     let mut orders = orders(place)?;
     let mut told_to_end = signal(SignalKind::terminate())?;
-    let built = Registry::builtin().build(
-        &charge.flavor.name,
-        &charge.flavor.properties,
-        &charge.allocation,
-    );
-    let flavor = built.map_err(|_| io::Error::other("the flavor refuses its properties"))?;
+    let flavor = flavor_of(&charge)?;
     let before = Standing::read(place).unwrap_or_else(|error| {
         say(&format!(
             "what an earlier guard has left behind can't be read: {error}"
@@ -220,6 +301,7 @@ impl Guarding {
         orders: &mut Lines<BufReader<pipe::Receiver>>,
         told_to_end: &mut tokio::signal::unix::Signal,
     ) -> io::Result<()> {
+        let mut again = Again::default();
         loop {
             tokio::select! {
                 biased;
@@ -240,7 +322,30 @@ impl Guarding {
                 ended = ending_of(&mut workload) => {
                     workload = None;
                     say(&format!("the command that starts the workload has ended: {ended}"));
+                    again.ended(self.flavor.is_kept());
                 }
+                () = again.due() => workload = self.begin(&mut again),
+            }
+        }
+    }
+
+    /// Starts the workload again that has ended by itself.
+    fn begin(&mut self, again: &mut Again) -> Option<Child> {
+        match self.start() {
+            Ok(child) => {
+                let pid = child.as_ref().and_then(Child::id);
+                self.process = pid.and_then(|pid| Known::of(i32::try_from(pid).ok()?));
+                // One that is released has no file.
+                if self.until_ms < NEVER_MS {
+                    self.note();
+                }
+                again.began();
+                child
+            }
+            Err(error) => {
+                say(&format!("the workload could not be started again: {error}"));
+                again.ended(true);
+                None
             }
         }
     }
@@ -291,27 +396,28 @@ impl Guarding {
         Ok(true)
     }
 
-    /// Starts the workload, as a process that the kernel kills with this one.
+    /// Starts the workload, as a process that the kernel kills with this one, and that makes everything ready first.
     fn start(&self) -> io::Result<Option<Child>> {
-        let Some(command) = self.flavor.start_command() else {
+        if !self.flavor.can_start() {
             return Ok(None);
-        };
-        let words = match command {
-            CommandLine::Shell(line) => vec!["/bin/sh", "-c", line.as_str()],
-            CommandLine::Program(words) => words.iter().map(String::as_str).collect(),
-        };
+        }
+        let charge = serde_json::to_vec(&self.charge)?;
         let mut child = tokio::process::Command::new("/proc/self/exe");
         child
-            .args([EXEC_COMMAND, &std::process::id().to_string(), "--"])
-            .args(words)
+            .args([EXEC_COMMAND, &std::process::id().to_string()])
             .envs(self.charge.workload.variables())
             .env(MARK, self.place.directory())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(io::stderr().as_fd().try_clone_to_owned()?);
         if let Some(directory) = &self.charge.workload.directory {
             child.current_dir(directory);
         }
-        child.spawn().map(Some)
+        let mut child = child.spawn()?;
+        if let Some(mut input) = child.stdin.take() {
+            // One that does not listen ends, and that shows.
+            tokio::spawn(async move { input.write_all(&charge).await });
+        }
+        Ok(Some(child))
     }
 
     /// Stops the workload and kills what is left of it. Where it was never begun there is no deadline but its own.

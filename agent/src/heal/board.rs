@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
+use muster_flavors::Part;
 use muster_mesh::identity::MachineId;
 
 use super::diagnose::{Finding, diagnose_all};
@@ -86,6 +87,12 @@ impl<'a> Board<'a> {
         let workload = seen.and_then(|seen| seen.record.as_ref()?.workload.as_ref());
         finding.is_some_and(|finding| finding.diagnosis == Diagnosis::Healthy)
             && workload != Some(&Workload::Unleased)
+    }
+
+    /// The part that a machine's workload plays in its ensemble, as it last said.
+    pub(super) fn part(&self, machine: MachineId) -> Option<Part> {
+        let seen = self.situation.machines.get(&machine)?;
+        seen.record.as_ref()?.part
     }
 
     /// What a machine that failed at this time may have in common with others.

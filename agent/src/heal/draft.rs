@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::board::Board;
 use super::gate::Gate;
+use super::ladder;
 use super::trial::trial_ms;
 use crate::fleet::limits::PROPOSALS_MAX;
 use crate::fleet::{
@@ -188,7 +189,9 @@ impl<'a> Draft<'a> {
             return;
         };
         let op = operation_id(cluster, &grounds.group, &member, generation, action);
-        let proposal = self.proposal(grounds, Outcome::Act { op, action }, order);
+        let strikes = self.strikes(&grounds.group, action);
+        let mut proposal = self.proposal(grounds, Outcome::Act { op, action }, order);
+        proposal.strikes = strikes;
         let situation = self.board.situation;
         let state = self.state.to_mut();
         match state.rehearse(
@@ -232,6 +235,7 @@ impl<'a> Draft<'a> {
                 mandate,
                 outcome,
                 order,
+                strikes: false,
             };
             self.records.push(proposal);
         }
@@ -291,7 +295,23 @@ impl<'a> Draft<'a> {
             mandate,
             outcome,
             order,
+            strikes: false,
         }
+    }
+
+    /// Whether the machine that an action takes away has to be struck off an ensemble first. One whose group is destroyed
+    /// leaves none behind.
+    fn strikes(&self, group: &GroupId, action: Action) -> bool {
+        let (id, replaced) = match action {
+            Action::Retire { machine } => (machine, false),
+            Action::Replace { old, .. } => (old, true),
+            _ => return false,
+        };
+        let group = self.state.groups.get(group);
+        let machine = self.state.machines.get(&id);
+        let both = group.filter(|group| !group.destroying).zip(machine);
+        let flavor = both.and_then(|(group, machine)| ladder::flavor_of(group, machine));
+        flavor.is_some_and(|flavor| flavor.strikes(replaced))
     }
 
     /// Who takes the place of a machine that is replaced: a pet's successor is the same pet.

@@ -6,6 +6,7 @@
 
 mod budget;
 mod correlation;
+mod ensemble;
 mod fence;
 mod grace;
 mod ladder;

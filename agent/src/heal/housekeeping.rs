@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use muster_flavors::Part;
+
 use super::board::Board;
 use super::decide::Plan;
 use super::diagnose::is_back;
@@ -48,9 +50,23 @@ pub(super) fn facts(state: &FleetState, board: &Board<'_>) -> Plan {
     let (over, next_ms) = trials(state, board);
     plan.facts.extend(over);
     plan.next_look_ms = [plan.next_look_ms, next_ms].into_iter().flatten().min();
+    plan.facts.extend(formed(state, board));
     adopt(state, board, &mut plan);
     plan.facts.truncate(PROPOSALS_MAX);
     plan
+}
+
+/// Groups whose machines' workloads have formed an ensemble, and of which that is not on record yet.
+fn formed(state: &FleetState, board: &Board<'_>) -> Vec<Command> {
+    let new = state
+        .groups
+        .iter()
+        .filter(|(_, group)| group.ensemble_ms.is_none() && !group.destroying);
+    let votes = |machine: &Machine| board.part(machine.id).is_some_and(Part::votes);
+    let formed = new.filter(|(id, _)| state.group_machines(id).any(votes));
+    formed
+        .map(|(id, _)| Command::EnsembleFormed { group: id.clone() })
+        .collect()
 }
 
 fn goodbye_or_return(board: &Board<'_>, machine: &Machine) -> Option<Command> {

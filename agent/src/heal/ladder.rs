@@ -171,15 +171,16 @@ fn is_ours(machine: &Machine) -> bool {
     machine.instance.is_some() || machine.order.is_some()
 }
 
-/// What runs under a lease is stopped and started by its guard, without a command for that.
+/// What has a guard is stopped and started by that, without a command for it.
 fn can_restart(group: &Group, machine: &Machine) -> bool {
     let leased = machine.lease.is_some();
-    flavor_of(group, machine)
-        .is_some_and(|flavor| flavor.can_restart() || leased && flavor.start_command().is_some())
+    flavor_of(group, machine).is_some_and(|flavor| {
+        flavor.can_restart() || (leased || flavor.is_kept()) && flavor.can_start()
+    })
 }
 
 /// The flavor that a machine was made with; `None` if this program does not know it.
-fn flavor_of(
+pub(super) fn flavor_of(
     group: &Group,
     machine: &Machine,
 ) -> Option<std::sync::Arc<dyn muster_flavors::Flavor>> {

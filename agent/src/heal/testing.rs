@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use muster_flavors::Part;
 use muster_mesh::identity::{Generation, MachineId};
 
 use super::timing::WORKLOAD_STANDS_MS;
@@ -118,6 +119,7 @@ impl World {
             health: Health::Ok,
             reasons: Vec::new(),
             workload: None,
+            part: None,
             leaving: Some(leaving),
             version: None,
             as_of_ms: self.now_ms(),
@@ -164,6 +166,7 @@ impl World {
             health: Health::Critical,
             reasons: vec!["the workload's health command failed".into()],
             workload: Some(workload),
+            part: None,
             leaving: None,
             version: None,
             as_of_ms: self.now_ms(),
@@ -172,13 +175,28 @@ impl World {
         id
     }
 
+    /// The machine is well, and its workload plays this part in its ensemble.
+    pub(crate) fn plays(&mut self, id: MachineId, part: Part) {
+        let record = RecordEvidence {
+            health: Health::Ok,
+            reasons: Vec::new(),
+            workload: None,
+            part: Some(part),
+            leaving: None,
+            version: None,
+            as_of_ms: self.now_ms(),
+        };
+        self.seen.entry(id).or_default().record = Some(record);
+    }
+
     /// The machine answers again.
     pub(crate) fn revive(&mut self, id: MachineId) {
         self.see(id, MemberStatus::Alive);
         self.say(id, ProviderWord::Running);
         let seen = self.seen.get_mut(&id).unwrap();
         seen.witnesses.clear();
-        seen.record = None;
+        // What it plays in its ensemble it plays again.
+        seen.record.take_if(|record| record.part.is_none());
         self.proven_gone.remove(&id);
     }
 
@@ -287,6 +305,7 @@ impl World {
             let result = match record.step {
                 Step::Fence
                 | Step::Drain
+                | Step::Strike
                 | Step::Destroy
                 | Step::RestartWorkload
                 | Step::Reboot

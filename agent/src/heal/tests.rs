@@ -4,6 +4,7 @@ mod approving;
 mod correlation;
 mod diagnosis;
 mod drains;
+mod ensembles;
 mod evidence;
 mod fencing;
 mod hand;

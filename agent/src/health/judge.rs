@@ -50,11 +50,16 @@ impl Judge {
         findings.sort_by_key(|finding| (std::cmp::Reverse(finding.level), finding.subject));
         let detail = match &sample.workload {
             Workload::Failed { detail } => Some(one_line(detail)),
-            Workload::Unknown | Workload::Healthy => None,
+            Workload::Unknown | Workload::Healthy { .. } => None,
+        };
+        let part = match &sample.workload {
+            Workload::Healthy { part } => *part,
+            Workload::Unknown | Workload::Failed { .. } => None,
         };
         Report {
             findings,
             workload_detail: detail,
+            part,
             readings: self.readings(sample),
         }
     }
@@ -100,7 +105,7 @@ fn value_of(subject: Subject, sample: &Sample) -> Option<f64> {
         Subject::Lease => sample.lease_lost.map(flag),
         Subject::Workload => match sample.workload {
             Workload::Unknown => None,
-            Workload::Healthy => Some(flag(false)),
+            Workload::Healthy { .. } => Some(flag(false)),
             Workload::Failed { .. } => Some(flag(true)),
         },
         // Not a figure but what becomes of the others, see `Steadier`.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use muster_flavors::Part;
 use serde::{Deserialize, Serialize};
 
 /// The longest detail of a failed workload that is reported: one line.
@@ -241,6 +242,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What a failed workload said, at most [`WORKLOAD_DETAIL_BYTES_MAX`]; known on the machine itself only.
     pub workload_detail: Option<String>,
+    /// The part that the workload plays in its ensemble; `None` where it fails, or is in none.
+    pub part: Option<Part>,
     /// The figures behind it.
     pub readings: Readings,
 }
@@ -264,9 +267,11 @@ impl Report {
         self.findings.iter().map(sentence).collect()
     }
 
-    /// Whether two reports say the same apart from figures: same findings at the same levels, same workload.
+    /// Whether two reports say the same apart from figures: same findings at the same levels, same workload in the same part.
     pub(super) fn same_verdict(&self, other: &Self) -> bool {
-        self.workload_detail == other.workload_detail && self.same_findings(other)
+        self.workload_detail == other.workload_detail
+            && self.part == other.part
+            && self.same_findings(other)
     }
 
     /// Whether two reports have the same findings at the same levels.

@@ -1,5 +1,7 @@
 //! One look at the machine, as plain figures.
 
+use muster_flavors::Part;
+
 /// What one look at the machine found. A figure that could not be had is `None` and judged as neither good nor bad.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sample {
@@ -40,7 +42,10 @@ pub enum Workload {
     #[default]
     Unknown,
     /// It succeeded.
-    Healthy,
+    Healthy {
+        /// The part that it plays in its ensemble, if it is a member of one.
+        part: Option<Part>,
+    },
     /// It failed or ran out of time.
     Failed {
         /// What it said, in one line.

@@ -124,6 +124,7 @@ impl Steadier {
         Report {
             findings,
             workload_detail: self.workload_detail.clone().filter(|_| fails),
+            part: self.last.part,
             readings: self.last.readings,
         }
     }
@@ -158,6 +159,7 @@ mod tests {
         Report {
             findings: fails.then_some(finding).into_iter().collect(),
             workload_detail: fails.then(|| "exit code 1".to_owned()),
+            part: None,
             ..Report::default()
         }
     }

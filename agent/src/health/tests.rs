@@ -119,7 +119,7 @@ fn facts_count_at_once_and_clear_at_once() {
     let good = Sample {
         read_only: Some(false),
         data_dir_lost: Some(false),
-        workload: Workload::Healthy,
+        workload: Workload::Healthy { part: None },
         ..Sample::default()
     };
     assert_eq!(judge.handle_sample(&good), Report::default());

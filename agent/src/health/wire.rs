@@ -3,6 +3,7 @@
 //! What peers need travels: levels, what they are about, and the figures. Thresholds and the words of a failed
 //! workload stay on the machine.
 
+use muster_flavors::Part;
 use muster_mesh::records::{FIGURES, Vitals};
 
 use super::report::{Finding, Level, Readings, Report, Subject};
@@ -10,14 +11,18 @@ use super::report::{Finding, Level, Readings, Report, Subject};
 /// Bits per subject in [`Vitals::reasons`]: enough for a [`Level`].
 const LEVEL_BITS: usize = 2;
 
+/// From which bit on [`Vitals::reasons`] holds the workload's [`Part`]; below there is room for 24 subjects.
+const PART_BIT: u32 = 48;
+
 impl From<&Report> for Vitals {
     fn from(report: &Report) -> Self {
         let reasons = report.findings.iter().fold(0, |reasons, finding| {
             reasons | (finding.level as u64) << (LEVEL_BITS * finding.subject as usize)
         });
+        let part = report.part.map_or(0, Part::to_bits);
         Self {
             level: report.level() as u8,
-            reasons,
+            reasons: reasons | u64::from(part) << PART_BIT,
             figures: report.readings.figures(),
         }
     }
@@ -45,6 +50,9 @@ impl From<&Vitals> for Report {
         Self {
             findings,
             workload_detail: None,
+            part: u32::try_from(vitals.reasons >> PART_BIT)
+                .ok()
+                .and_then(Part::from_bits),
             readings,
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use muster_mesh::transport::{PeerIdentity, StreamKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::services::{DRAIN, REFOUND};
+use super::services::{DRAIN, REFOUND, STRIKE};
 
 /// The coordinators' requests to each other, and the leader's questions to the roster.
 const COUNCIL_MAX: usize = 64;
@@ -43,7 +43,7 @@ impl Room {
             (StreamKind::CONSENSUS | StreamKind::AUTHORITY | REFOUND, _) => Self::Council,
             (StreamKind::FOLLOW, _) => Self::Followers,
             (StreamKind::API, PeerIdentity::Operator(_)) => Self::Operators,
-            (DRAIN, _) => Self::Drains,
+            (DRAIN | STRIKE, _) => Self::Drains,
             _ => Self::Others,
         }
     }
@@ -104,7 +104,7 @@ impl Places {
             Room::Council => ("coordinators' requests", &self.council),
             Room::Followers => ("followers of the log", &self.followers),
             Room::Operators => ("operators' questions", &self.operators),
-            Room::Drains => ("requests to drain it", &self.drains),
+            Room::Drains => ("requests to drain", &self.drains),
             Room::Others => ("requests", &self.others),
         };
         let share = match room.per_peer() {

@@ -210,6 +210,7 @@ mod tests {
                 health: Level::Ok,
                 readings: Readings::default(),
                 reasons: Vec::new(),
+                part: None,
                 workload_unsteady: false,
                 workload: None,
                 leaving: None,

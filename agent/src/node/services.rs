@@ -32,6 +32,9 @@ pub(super) const DRAIN: StreamKind = StreamKind(12);
 /// Restarting this machine's workload, asked by the leader as a cure.
 pub(super) const RESTART_WORKLOAD: StreamKind = StreamKind(14);
 
+/// Striking another member of its group off the ensemble of their workload, asked by the leader before that one is taken away.
+pub(super) const STRIKE: StreamKind = StreamKind(25);
+
 /// A machine's request to join, passed on to the leader by the machine that it asked.
 pub(super) const FORWARDED_JOIN: StreamKind = StreamKind(13);
 
@@ -48,7 +51,7 @@ pub(super) const WAITING_MAX: usize = 64;
 /// gets a little processor time once a second, as a computer may be set to give it, answers within it.
 const TRIED_FOR: Duration = Duration::from_millis(1100);
 
-/// How long draining or restarting a workload may take: less than whoever asks for it waits.
+/// How long draining or restarting a workload, or striking a member off, may take: less than whoever asks for it waits.
 const FLAVOR_DEADLINE: Duration = Duration::from_secs(50);
 
 const PROMISE: FileKind = FileKind {
@@ -216,6 +219,14 @@ async fn machine_asks(
             let drained = drain(shared).await?;
             Ok(Bytes::from(vec![u8::from(drained)]))
         }
+        STRIKE => {
+            if !shared.replica.read(|state, _| has_seat(state, machine)) {
+                return Err("only coordinators have members struck off".to_owned());
+            }
+            let member = std::str::from_utf8(&body).map_err(|_| "that is no member")?;
+            strike(shared, member).await?;
+            Ok(Bytes::new())
+        }
         RESTART_WORKLOAD => {
             if !shared.replica.read(|state, _| has_seat(state, machine)) {
                 return Err("only coordinators have workloads restarted".to_owned());
@@ -241,6 +252,14 @@ pub(super) async fn drain(shared: &Shared) -> Result<bool, String> {
 /// Why it did not.
 pub(super) async fn restart_workload(shared: &Shared) -> Result<(), String> {
     workload::restart(shared, Deadline::after(FLAVOR_DEADLINE)).await
+}
+
+/// Strikes another member of this machine's group off the ensemble of their workload.
+///
+/// # Errors
+/// Why it did not.
+pub(super) async fn strike(shared: &Shared, member: &str) -> Result<(), String> {
+    workload::strike(shared, member, Deadline::after(FLAVOR_DEADLINE)).await
 }
 
 /// Does what only the leader does, for a machine that asks; or says who leads.

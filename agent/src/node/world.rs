@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_flavors::Part;
 use muster_mesh::identity::{Generation, MachineId, Peer};
 
 use crate::fleet::{Leaving, MemberStatus, Workload};
@@ -59,6 +60,8 @@ pub struct Said {
     pub workload_unsteady: bool,
     /// What its flavor's check says; `None` when there is none.
     pub workload: Option<Workload>,
+    /// The part that its workload plays in its ensemble, if it is a member of one.
+    pub part: Option<Part>,
     /// Whether it said that it is going away.
     pub leaving: Option<Leaving>,
     /// The agent's version.

@@ -164,7 +164,7 @@ fn refusal(current: Current<'_>, new: &GroupSpec) -> Option<Refusal> {
 fn can_run_leased(spec: &GroupSpec) -> bool {
     let allocation = for_flavor(&spec.allocation);
     let built = Registry::builtin().build(&spec.flavor.name, &spec.flavor.properties, &allocation);
-    built.is_ok_and(|flavor| flavor.can_stop() && flavor.start_command().is_some())
+    built.is_ok_and(|flavor| flavor.can_stop() && flavor.can_start())
 }
 
 /// What one should know before saying yes.

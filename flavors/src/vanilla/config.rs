@@ -4,22 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster_provisioners::{Attachment, Fields, MachineSpec, Problem, Properties, tag};
-use serde_json::Value;
 
 use crate::run::CommandLine;
-use crate::{Allocation, HealthPlan};
+use crate::{Allocation, HealthPlan, read};
 
-const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
-const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
-const TASK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-const FAILURES_DEFAULT: u64 = 3;
-const SUCCESSES_DEFAULT: u64 = 1;
-/// Looking more often than this would cost more than it tells.
-const INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// Looking less often than once a day is a mistake in the unit.
-const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
-/// A streak longer than this is a mistake: nothing would ever be critical.
-const STREAK_MAX: u64 = 1000;
 /// Providers allow 10 (Azure) to 50 (EC2) tags on an instance; muster's own take seven.
 const TAGS_MAX: usize = 40;
 /// EC2 allows 28 attachments on an instance.
@@ -207,34 +195,17 @@ fn read_attachments(fields: &mut Fields<'_>, allocation: &Allocation) -> Vec<Att
 
 fn read_health(fields: &mut Fields<'_>) -> Option<HealthCheck> {
     let command = read_command(fields);
-    let interval = read_duration(fields, "interval").unwrap_or(INTERVAL_DEFAULT);
-    let timeout = read_duration(fields, "timeout").unwrap_or(TIMEOUT_DEFAULT.min(interval));
-    if timeout > interval {
-        let reason = format!(
-            "a look of {} would overlap with the next one after {}",
-            humantime::format_duration(timeout),
-            humantime::format_duration(interval)
-        );
-        fields.problem("timeout", reason, "keep it within the interval");
-    }
-    let failures = read_streak(fields, "failures").unwrap_or(FAILURES_DEFAULT);
-    let successes = read_streak(fields, "successes").unwrap_or(SUCCESSES_DEFAULT);
+    let plan = read::plan(fields);
     Some(HealthCheck {
         warning_exits: read_exit_codes(fields),
         command: command?,
-        plan: HealthPlan {
-            interval,
-            timeout,
-            // At most STREAK_MAX, or a problem has been reported.
-            failures: u32::try_from(failures).unwrap_or(u32::MAX),
-            successes: u32::try_from(successes).unwrap_or(u32::MAX),
-        },
+        plan,
     })
 }
 
 fn read_task(fields: &mut Fields<'_>) -> Option<Task> {
     let command = read_command(fields);
-    let timeout = read_duration(fields, "timeout").unwrap_or(TASK_TIMEOUT_DEFAULT);
+    let timeout = read::duration(fields, "timeout").unwrap_or(read::TASK_TIMEOUT_DEFAULT);
     Some(Task {
         command: command?,
         timeout,
@@ -255,84 +226,11 @@ fn read_quorum(fields: &mut Fields<'_>) -> Quorum {
 
 fn read_start(fields: &mut Fields<'_>) -> Option<CommandLine> {
     fields.written("start")?;
-    read_line(fields, "start")
+    read::command(fields, "start")
 }
 
 fn read_command(fields: &mut Fields<'_>) -> Option<CommandLine> {
-    read_line(fields, "command")
-}
-
-fn read_line(fields: &mut Fields<'_>, name: &str) -> Option<CommandLine> {
-    let example =
-        format!("write {name} = \"…\" (a line for sh), or a list of program and arguments");
-    let command = match fields.value(name) {
-        Some(Value::String(line)) => CommandLine::Shell(line.clone()),
-        Some(Value::Array(items)) => {
-            let words: Option<Vec<_>> = items
-                .iter()
-                .map(|item| item.as_str().map(str::to_owned))
-                .collect();
-            match words {
-                Some(words) => CommandLine::Program(words),
-                None => {
-                    fields.problem(name, "not all of its words are texts", &example);
-                    return None;
-                }
-            }
-        }
-        Some(_) => {
-            fields.problem(name, "neither a text nor a list", &example);
-            return None;
-        }
-        None => {
-            fields.problem(name, "there is no command", &example);
-            return None;
-        }
-    };
-    let (first, all) = match &command {
-        CommandLine::Shell(line) => (Some(line), std::slice::from_ref(line)),
-        CommandLine::Program(words) => (words.first(), words.as_slice()),
-    };
-    if first.is_none_or(|first| first.trim().is_empty()) {
-        fields.problem(name, "the command is empty", &example);
-        return None;
-    }
-    if all.iter().any(|word| word.contains('\0')) {
-        fields.problem(name, "it contains a NUL character", "remove it");
-        return None;
-    }
-    Some(command)
-}
-
-fn read_duration(fields: &mut Fields<'_>, name: &str) -> Option<Duration> {
-    let text = fields.string(name)?;
-    let remedy = "write a number with its unit, such as \"10s\", \"500ms\" or \"1m 30s\"";
-    match humantime::parse_duration(&text) {
-        Ok(duration) if (INTERVAL_MIN..=DURATION_MAX).contains(&duration) => Some(duration),
-        Ok(_) => {
-            let reason = format!("`{text}` is not between 100ms and 1day");
-            fields.problem(name, reason, remedy);
-            None
-        }
-        Err(error) => {
-            fields.problem(name, format!("`{text}` is no duration: {error}"), remedy);
-            None
-        }
-    }
-}
-
-fn read_streak(fields: &mut Fields<'_>, name: &str) -> Option<u64> {
-    let count = fields.integer(name)?;
-    if (1..=STREAK_MAX).contains(&count) {
-        return Some(count);
-    }
-    let remedy = format!("write a number from 1 to {STREAK_MAX}");
-    fields.problem(
-        name,
-        format!("{count} looks in a row make no sense"),
-        remedy,
-    );
-    None
+    read::command(fields, "command")
 }
 
 fn read_exit_codes(fields: &mut Fields<'_>) -> BTreeSet<i32> {

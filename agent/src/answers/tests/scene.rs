@@ -118,6 +118,7 @@ pub(super) fn said(name: &str, received_ms: u64) -> Said {
     Said {
         health: Level::Ok,
         reasons: Vec::new(),
+        part: None,
         workload_unsteady: false,
         workload: None,
         leaving: None,

@@ -50,7 +50,8 @@ pub struct HealthRow {
     pub reasons: Vec<String>,
     /// What it measured, by name with the unit last, such as `memory_used_percent`.
     pub readings: BTreeMap<String, f64>,
-    /// What the flavor says of the workload; `null` where there is no health command.
+    /// What the flavor says of the workload: that it failed, that it is stopped, or which part it plays in its ensemble; `null`
+    /// where there is nothing to say.
     #[serde(default)]
     pub workload: Option<String>,
     /// From when this row is, in milliseconds since 1970.

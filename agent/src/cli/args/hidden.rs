@@ -21,13 +21,10 @@ pub(crate) enum HiddenCommand {
         dir: PathBuf,
     },
 
-    /// Becomes such a workload; not for people.
+    /// Becomes such a workload, with what the guard was told on standard input; not for people.
     #[command(hide = true)]
     LeaseExec {
         /// The guard's process ID.
         parent: u32,
-        /// The command.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        words: Vec<String>,
     },
 }

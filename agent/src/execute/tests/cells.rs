@@ -170,6 +170,17 @@ impl Helpers for Fuse {
         Ok(None)
     }
 
+    async fn strike(
+        &self,
+        _: MachineId,
+        _: &str,
+        _: &[MachineId],
+        _: Duration,
+    ) -> Result<(), String> {
+        self.pass().await;
+        Ok(())
+    }
+
     async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {
         self.pass().await;
         Ok(())

@@ -177,6 +177,16 @@ impl super::Helpers for Mute {
         Ok(None)
     }
 
+    async fn strike(
+        &self,
+        _: MachineId,
+        _: &str,
+        _: &[MachineId],
+        _: Duration,
+    ) -> Result<(), String> {
+        Ok(())
+    }
+
     async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {
         Ok(())
     }

@@ -71,7 +71,11 @@ impl FleetState {
                 let failed_ms = proposal.cause.since_ms();
                 Origin::of(machine, proposal.agent_version(), failed_ms)
             }),
-            plan: plan(action, pet, asked.is_some(), context.now_ms),
+            plan: plan(
+                action,
+                (pet, asked.is_some(), proposal.strikes),
+                context.now_ms,
+            ),
             decision,
             fenced: None,
             undrained: false,
@@ -232,11 +236,11 @@ impl FleetState {
     }
 }
 
-fn plan(action: Action, pet: bool, asked: bool, now_ms: u64) -> Vec<StepRecord> {
+fn plan(action: Action, (pet, asked, strikes): (bool, bool, bool), now_ms: u64) -> Vec<StepRecord> {
     let mut plan: Vec<_> = action
-        .steps(pet, asked)
-        .iter()
-        .map(|step| StepRecord::new(*step))
+        .steps(pet, asked, strikes)
+        .into_iter()
+        .map(StepRecord::new)
         .collect();
     if let Some(first) = plan.first_mut() {
         first.started_ms = Some(now_ms);

@@ -235,6 +235,7 @@ impl FleetState {
             bucket: Bucket::full(spec.heal.budget.per_hour(spec.desired()), context.now_ms),
             failures: VecDeque::new(),
             replaced: BTreeMap::new(),
+            ensemble_ms: None,
             destroying: false,
             spec,
         };

@@ -105,6 +105,7 @@ impl FleetState {
         let event = match step {
             Step::Fence => Some((EventKind::Fenced, "is proved off")),
             Step::Drain => Some((EventKind::Drained, "has handed over its duties")),
+            Step::Strike => Some((EventKind::Drained, "is struck off its ensemble")),
             Step::Destroy => Some((EventKind::Destroyed, "is no more")),
             Step::RestartWorkload => Some((EventKind::Treated, "has restarted its workload")),
             Step::Reboot => Some((EventKind::Treated, "was rebooted")),

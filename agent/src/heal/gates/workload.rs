@@ -1,6 +1,6 @@
 //! `workload-quorum`: the workload never loses its quorum by our hand.
 
-use super::Question;
+use super::{Question, ensemble};
 use crate::fleet::{Diagnosis, Machine, Rule, Rung, Turn, Would};
 use crate::heal::Finding;
 use crate::heal::gate::Gate;
@@ -34,6 +34,9 @@ pub(super) fn workload_quorum(question: &Question<'_>) -> Gate {
         )
         .turned_by(Turn::Flavor);
     };
+    if flavor.is_ensemble() {
+        return ensemble::quorum(question, machine, finding);
+    }
     let needed = members.saturating_sub(flavor.may_be_missing(members));
     if needed == 0 {
         return Gate::pass(rule, "its flavor knows of no quorum");

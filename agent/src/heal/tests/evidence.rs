@@ -115,6 +115,7 @@ fn run(world: &mut World, names: &[&str], version: &str) {
             health: Health::Ok,
             reasons: Vec::new(),
             workload: None,
+            part: None,
             leaving: None,
             version: Some(version.to_owned().into()),
             as_of_ms: world.now_ms(),

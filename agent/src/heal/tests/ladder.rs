@@ -468,6 +468,7 @@ fn what_a_machine_complained_of_before_it_fell_silent_is_remembered() {
         health: Health::Critical,
         reasons: vec!["the disk is 99 % full".into()],
         workload: None,
+        part: None,
         leaving: None,
         version: None,
         as_of_ms: world.now_ms(),

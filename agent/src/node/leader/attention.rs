@@ -2,9 +2,10 @@
 //!
 //! Judging asks provisioners, witnesses and half of the roster. A calm fleet is spared all that.
 
+use muster_flavors::Part;
 use muster_mesh::identity::MachineId;
 
-use crate::fleet::{Allocation, Demand, FleetState, Machine, Member, MemberStatus, Phase};
+use crate::fleet::{Allocation, Demand, FleetState, GroupId, Machine, Member, MemberStatus, Phase};
 use crate::node::world::World;
 
 /// Whether anything is under way, on record as wrong, or different from what it should be. `fails` tells whose workload
@@ -40,8 +41,21 @@ pub(super) fn is_needed(
                     .keys()
                     .all(|name| state.is_taken(id, &Member::Pet(name.clone()))),
             };
-            existing != group.desired() || exchanged || group.destroying
+            existing != group.desired()
+                || exchanged
+                || group.destroying
+                || group.ensemble_ms.is_none() && has_formed(state, world, id)
         })
+}
+
+/// Whether a machine of a group says that it votes in an ensemble.
+fn has_formed(state: &FleetState, world: &World, id: &GroupId) -> bool {
+    let votes = |machine: &Machine| {
+        let seen = world.members.get(&machine.id);
+        let said = seen.and_then(|seen| seen.said.as_ref());
+        said.and_then(|said| said.part).is_some_and(Part::votes)
+    };
+    state.group_machines(id).any(votes)
 }
 
 /// One that left, and belonged to no group, is nobody's concern any more.

@@ -388,6 +388,7 @@ fn record_evidence(
         },
         reasons: said.reasons.iter().cloned().map(Text::from).collect(),
         workload,
+        part: said.part,
         leaving: said.leaving.map(|leaving| announced.leaving(leaving)),
         version: Some(Text::from(said.version.clone())),
         as_of_ms: moment.of(said.received_ms),

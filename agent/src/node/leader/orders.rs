@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use muster_flavors::Part;
 use muster_mesh::identity::MachineId;
 use muster_mesh::pki::{ClusterCa, JoinToken};
-use muster_provisioners::{OperationId, Secret};
+use muster_provisioners::{Deadline, OperationId, Secret};
 use tokio::time::Instant;
 
 use super::background::Background;
@@ -22,7 +23,7 @@ use crate::fleet::{
 };
 use crate::heal::Spared;
 use crate::node::propose::{ProposeFailure, propose, propose_in};
-use crate::node::services::{self, DRAIN, RESTART_WORKLOAD};
+use crate::node::services::{self, DRAIN, RESTART_WORKLOAD, STRIKE};
 use crate::node::shared::Shared;
 
 /// Steps under way at once. A provider that is asked for more at a time tends to throttle.
@@ -30,6 +31,9 @@ const STEPS_MAX: usize = 16;
 
 /// A step that a rule holds is looked at again after this at the latest.
 const HELD_RETRY: Duration = Duration::from_secs(2);
+
+/// How many machines are asked one after the other to strike another one off.
+const STRIKERS_MAX: usize = 3;
 
 /// Agents that a new machine is told to ask.
 const SEEDS_MAX: usize = 8;
@@ -294,11 +298,43 @@ async fn here<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(format!("it ended by a defect: {error}")))
 }
 
+/// Those of some machines that may strike another one off: who votes in the ensemble first.
+fn strikers(shared: &Shared, by: &[MachineId]) -> Vec<MachineId> {
+    let world = shared.mesh.look();
+    let votes = |id: &MachineId| {
+        let said = world.members.get(id).and_then(|seen| seen.said.as_ref());
+        said.and_then(|said| said.part).is_some_and(Part::votes)
+    };
+    let mut active: Vec<_> = by.iter().filter(|id| world.is_active(**id)).collect();
+    active.sort_by_key(|id| !votes(id));
+    active.into_iter().take(STRIKERS_MAX).copied().collect()
+}
+
 struct MeshHelpers {
     shared: Arc<Shared>,
     backing: Arc<Backing>,
     leases: Arc<Leases>,
     proven_gone: BTreeMap<MachineId, u64>,
+}
+
+impl MeshHelpers {
+    /// Has one machine strike a member off.
+    async fn struck_by(
+        &self,
+        machine: MachineId,
+        member: &str,
+        within: Duration,
+    ) -> Result<(), String> {
+        if machine == self.shared.me {
+            let (shared, member) = (Arc::clone(&self.shared), member.to_owned());
+            return here(async move { services::strike(&shared, &member).await }).await;
+        }
+        let world = self.shared.mesh.look();
+        let peer = world.peer(machine).ok_or("it is not in the mesh")?;
+        let body = Bytes::copy_from_slice(member.as_bytes());
+        let asked = self.shared.transport.request(peer, STRIKE, body, within);
+        asked.await.map(|_| ()).map_err(|error| error.to_string())
+    }
 }
 
 #[async_trait]
@@ -325,6 +361,25 @@ impl Helpers for MeshHelpers {
             .request(peer, DRAIN, Bytes::new(), deadline);
         let answer = asked.await.map_err(|error| why(error.to_string()))?;
         Ok((*answer == [0]).then_some(Undrained::Nothing))
+    }
+
+    async fn strike(
+        &self,
+        machine: MachineId,
+        member: &str,
+        by: &[MachineId],
+        deadline: Duration,
+    ) -> Result<(), String> {
+        let deadline = Deadline::after(deadline);
+        let mut why = "nobody else of its group is in the mesh".to_owned();
+        for other in strikers(&self.shared, by) {
+            match self.struck_by(other, member, deadline.remaining()).await {
+                Ok(()) => return Ok(()),
+                Err(error) => why = format!("{}: {error}", self.shared.name(other)),
+            }
+        }
+        let name = self.shared.name(machine);
+        Err(format!("{name} was not struck off its ensemble: {why}"))
     }
 
     async fn restart_workload(&self, machine: MachineId, deadline: Duration) -> Result<(), String> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use muster_flavors::Part;
 use muster_mesh::identity::{Generation, MachineId};
 
 use crate::fleet::{Leaving, MemberStatus, Workload};
@@ -77,6 +78,7 @@ struct Glimpsed {
     leaving: Option<Leaving>,
     health: Option<Level>,
     has_workload: bool,
+    part: Option<Part>,
 }
 
 impl Glimpse {
@@ -150,6 +152,7 @@ fn members(world: &World) -> BTreeMap<MachineId, Glimpsed> {
             leaving: said.and_then(|said| said.leaving),
             health: said.map(|said| said.health),
             has_workload: said.is_some_and(|said| said.workload.is_some()),
+            part: said.and_then(|said| said.part),
         };
         (*machine, glimpsed)
     });
@@ -196,6 +199,7 @@ mod tests {
             health: Level::Ok,
             readings: Readings::default(),
             reasons: Vec::new(),
+            part: None,
             workload_unsteady: false,
             workload,
             leaving: None,

@@ -93,7 +93,8 @@ pub(in crate::node) async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// Stops the leased workload of this machine and has it started again, if it runs under a lease; `None` if it does not.
+/// Stops the workload of this machine and has it started again, if it runs under a lease, or is kept running by the agent; `None`
+/// if neither is so.
 ///
 /// # Errors
 /// Why it does not run again.
@@ -101,7 +102,8 @@ pub(in crate::node) async fn restart(
     shared: &Shared,
     within: Duration,
 ) -> Option<Result<(), String>> {
-    if *shared.leased.state.borrow() == LeaseState::Free {
+    let kept = workload::bind(shared).is_some_and(|bound| bound.kept);
+    if !kept && *shared.leased.state.borrow() == LeaseState::Free {
         return None;
     }
     let guard = Guard::in_directory(shared.state_dir.path());
@@ -158,7 +160,10 @@ impl Keeper {
         let promised = bound.as_ref().is_some_and(|bound| bound.bound);
         if terms.is_none() && !promised && !self.guard.is_bound() {
             self.publish(LeaseState::Free);
-            return FREE_PERIOD;
+            return match bound.filter(|bound| bound.kept) {
+                Some(bound) => self.keep_free(&bound).await,
+                None => FREE_PERIOD,
+            };
         }
         match self.keep(bound.as_ref(), terms).await {
             Ok(wait) => wait,
@@ -296,18 +301,41 @@ impl Keeper {
         Ok(())
     }
 
+    /// The agent keeps the workload running without a lease, and says after how long to look again.
+    async fn keep_free(&mut self, bound: &Bound) -> Duration {
+        let stopping = self.shared.leased.stopping.load(Ordering::Relaxed);
+        let runs = match self.guard.runs() {
+            Ok(false) if !stopping => self.start_free(bound).await,
+            other => other.map(|_| ()),
+        };
+        match runs {
+            Ok(()) => FREE_PERIOD,
+            Err(error) => {
+                tracing::error!(%error, "the workload was not started");
+                RETRY
+            }
+        }
+    }
+
+    /// Starts the workload without an end, and without a promise.
+    async fn start_free(&self, bound: &Bound) -> Result<(), GuardError> {
+        let terms = LeaseTerms {
+            lease_ms: u64::MAX,
+            stop_ms: crate::fleet::STOP_MS,
+        };
+        self.guard.start(&charge(bound, terms, u64::MAX)).await?;
+        self.guard.release()
+    }
+
     /// The workload may run without a lease from now on.
     async fn release(&mut self, bound: Option<&Bound>) -> Result<(), GuardError> {
         if let Some(bound) = bound.filter(|bound| bound.can_start())
             && !self.guard.runs()?
         {
-            let terms = LeaseTerms {
-                lease_ms: u64::MAX,
-                stop_ms: crate::fleet::STOP_MS,
-            };
-            self.guard.start(&charge(bound, terms, u64::MAX)).await?;
+            self.start_free(bound).await?;
+        } else {
+            self.guard.release()?;
         }
-        self.guard.release()?;
         tracing::info!("the workload runs without a lease from now on");
         self.publish(LeaseState::Free);
         Ok(())

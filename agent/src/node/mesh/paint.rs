@@ -87,6 +87,7 @@ impl MeshTask {
             readings: report.readings,
             reasons: report.reasons(),
             workload_unsteady: about(&report, Subject::UnsteadyWorkload).is_some(),
+            part: report.part,
             workload: workload(&report, self.wall_ms(record.vitals_received_at)),
             leaving: profile.leaving.as_ref().map(leaving),
             version: profile.agent_version.clone(),

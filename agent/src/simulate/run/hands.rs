@@ -55,7 +55,7 @@ impl Errand {
     fn is_for_the_provider(&self) -> bool {
         !matches!(
             self.job.work,
-            Work::Nothing | Work::Drain { .. } | Work::RestartWorkload { .. }
+            Work::Nothing | Work::Drain { .. } | Work::Strike { .. } | Work::RestartWorkload { .. }
         )
     }
 }
@@ -262,7 +262,7 @@ impl Run<'_> {
             Work::Drain { machine } if !self.mesh.hears(errand.by, *machine) => {
                 return StepResult::Undrained(Undrained::Absent);
             }
-            Work::Nothing | Work::Drain { .. } => return StepResult::Done,
+            Work::Nothing | Work::Drain { .. } | Work::Strike { .. } => return StepResult::Done,
             Work::RestartWorkload { machine } => {
                 self.works_again(*machine);
                 return StepResult::Done;

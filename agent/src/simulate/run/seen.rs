@@ -237,6 +237,7 @@ impl Run<'_> {
             health: if well { Health::Ok } else { Health::Critical },
             reasons,
             workload: failed,
+            part: None,
             leaving,
             version: None,
             as_of_ms: self.now_ms,

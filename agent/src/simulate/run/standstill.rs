@@ -188,6 +188,7 @@ fn log_failed(now_ms: u64) -> Said {
         health: Level::Critical,
         readings: Readings::default(),
         reasons: Vec::new(),
+        part: None,
         workload_unsteady: false,
         workload: None,
         leaving: None,

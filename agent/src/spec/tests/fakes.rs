@@ -69,10 +69,6 @@ impl Flavor for Nothing {
         false
     }
 
-    fn start_command(&self) -> Option<&muster_flavors::run::CommandLine> {
-        None
-    }
-
     fn can_restart(&self) -> bool {
         false
     }

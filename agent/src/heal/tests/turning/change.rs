@@ -9,7 +9,7 @@ use crate::heal::testing::World;
 use crate::heal::timing::{RETURN_MS, WORKLOAD_STANDS_MS};
 
 /// One of each kind.
-pub(super) const KINDS: [Turn; 44] = [
+pub(super) const KINDS: [Turn; 45] = [
     Turn::AnyAnswer,
     Turn::Unheard,
     Turn::Joining,
@@ -46,6 +46,7 @@ pub(super) const KINDS: [Turn; 44] = [
     Turn::CanaryWell,
     Turn::FewerWell(1),
     Turn::MoreWell(1),
+    Turn::Predecessor,
     Turn::Flavor,
     Turn::NoOtherWell,
     Turn::OtherWell,
@@ -407,6 +408,16 @@ fn others(world: &mut World, id: MachineId, turn: Turn) {
             let ill: Vec<_> = ill.take(more).collect();
             assert_eq!(ill.len(), more, "so many are not well");
             ill.into_iter().for_each(|other| world.revive(other));
+        }
+        Turn::Predecessor => {
+            let state = &mut world.fleet.state;
+            let others = state.intents.values_mut();
+            others.for_each(|intent| intent.state = IntentState::Done { at_ms: 1 });
+            let others = state
+                .demands
+                .values_mut()
+                .filter(|demand| demand.machine != id);
+            others.for_each(|demand| demand.until_ms = 0);
         }
         Turn::Flavor => {
             let templates = of_group(world, id).templates.values_mut();

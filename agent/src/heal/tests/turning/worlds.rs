@@ -2,6 +2,7 @@
 
 use muster_mesh::identity::MachineId;
 
+use super::super::ensembles;
 use super::super::hand::demand;
 use super::super::mutation;
 use crate::fleet::limits::{HOUR_MS, MINUTE_MS, SECOND_MS};
@@ -13,7 +14,7 @@ use crate::heal::timing::{MOMENT_MS, MOVING_MS};
 type Make = fn() -> (World, Subject);
 
 /// All of them, with their names.
-pub(super) const ALL: [(&str, Make); 48] = [
+pub(super) const ALL: [(&str, Make); 50] = [
     ("a machine is gone", gone),
     ("a pet is gone", pet_gone),
     ("a pet is silent", pet_silent),
@@ -63,6 +64,8 @@ pub(super) const ALL: [(&str, Make); 48] = [
     ("the others of an event", mutation::event),
     ("the others of an event whose canary is well", canary_well),
     ("the workload has no quorum", mutation::without_quorum),
+    ("an ensemble that can do without none", ensembles::too_few),
+    ("one that leads, and another one to go", ensembles::leads),
     ("the flavor is unknown", unknown_flavor),
     ("nothing else is well", mutation::last_good),
     ("a pet that can't be proved off", mutation::unprovable),

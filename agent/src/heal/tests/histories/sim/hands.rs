@@ -94,7 +94,9 @@ impl Sim {
             Step::Reboot | Step::PowerCycle => self.reboot(job),
             Step::Reimage => self.reimage(job),
             Step::RestartWorkload => None,
-            Step::Drain | Step::AwaitJoin | Step::AwaitWell => Some(StepResult::Done),
+            Step::Drain | Step::Strike | Step::AwaitJoin | Step::AwaitWell => {
+                Some(StepResult::Done)
+            }
         }
     }
 

@@ -153,6 +153,7 @@ impl Sim {
                 since_ms,
                 detail: "exit code 1".into(),
             }),
+            part: None,
             leaving: left.then_some(Leaving::ForGood),
             version: None,
             as_of_ms: self.clock_ms(),
