@@ -11,14 +11,17 @@
 
 pub mod combo;
 mod ensemble;
+pub mod etcd;
 pub mod exec;
 mod flavor;
 mod health;
 #[cfg(unix)]
 pub mod infrakit;
+mod hosts;
 mod read;
 mod registry;
 pub mod run;
+mod server;
 mod streak;
 pub mod vanilla;
 mod words;

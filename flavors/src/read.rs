@@ -10,6 +10,10 @@ use crate::run::CommandLine;
 
 /// How long a command may take that does something with the workload, where a group does not say so.
 pub(crate) const TASK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+const SERVER_INTERVAL: Duration = Duration::from_secs(5);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
+const FAILURES: u32 = 3;
+const SUCCESSES: u32 = 1;
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 const FAILURES_DEFAULT: u64 = 3;
@@ -42,6 +46,40 @@ pub(crate) fn plan(fields: &mut Fields<'_>) -> HealthPlan {
         failures: u32::try_from(failures).unwrap_or(u32::MAX),
         successes: u32::try_from(successes).unwrap_or(u32::MAX),
     }
+}
+
+/// The same for a server that the flavor itself knows how to look at, in the object `health`: every five seconds, within two.
+pub(crate) fn server_plan(fields: &mut Fields<'_>) -> HealthPlan {
+    let looked = fields.object("health", |health| {
+        let written = |name: &str| health.written(name).is_some();
+        let (interval, timeout) = (written("interval"), written("timeout"));
+        let mut plan = plan(health);
+        if !interval {
+            plan.interval = SERVER_INTERVAL.max(plan.timeout);
+        }
+        if !timeout {
+            plan.timeout = SERVER_TIMEOUT.min(plan.interval);
+        }
+        plan
+    });
+    looked.unwrap_or(HealthPlan {
+        interval: SERVER_INTERVAL,
+        timeout: SERVER_TIMEOUT,
+        failures: FAILURES,
+        successes: SUCCESSES,
+    })
+}
+
+/// A path, or a program's name: some text without a NUL character.
+pub(crate) fn path(fields: &mut Fields<'_>, name: &str, default: &str) -> String {
+    let Some(path) = fields.string(name) else {
+        return default.to_owned();
+    };
+    if path.is_empty() || path.contains('\0') || path.ends_with('/') {
+        let remedy = format!("write a path such as \"{default}\", or leave it out");
+        fields.problem(name, "it names no file or directory", remedy);
+    }
+    path
 }
 
 /// A command: a line for the shell, or a list of program and arguments. It has to be there.

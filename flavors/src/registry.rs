@@ -40,6 +40,7 @@ impl Registry {
         registry
             .add(crate::vanilla::KIND)
             .add(crate::combo::KIND)
+            .add(crate::etcd::KIND)
             .add(crate::exec::KIND);
         registry
     }

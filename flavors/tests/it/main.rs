@@ -1,0 +1,4 @@
+//! The flavors that know a server, against that server.
+
+mod ensemble;
+mod etcd;
