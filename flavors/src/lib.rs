@@ -25,6 +25,7 @@ mod server;
 mod streak;
 pub mod vanilla;
 mod words;
+pub mod zookeeper;
 
 pub use ensemble::{Part, Role, majority};
 pub use flavor::{Flavor, FlavorError, Place};

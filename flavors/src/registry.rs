@@ -41,7 +41,8 @@ impl Registry {
             .add(crate::vanilla::KIND)
             .add(crate::combo::KIND)
             .add(crate::etcd::KIND)
-            .add(crate::exec::KIND);
+            .add(crate::exec::KIND)
+            .add(crate::zookeeper::KIND);
         registry
     }
 
