@@ -13,6 +13,7 @@
 //! A [`Registry`] knows them by name; [`process`] is always there. Every implementation has to pass the same suite,
 //! `conformance` (a feature, together with `fake`, an in-memory back end with injected faults).
 
+pub mod aws;
 mod boot;
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -79,6 +79,7 @@ impl Registry {
         registry.add(crate::redfish::KIND);
         #[cfg(feature = "docker")]
         registry.add(crate::docker::KIND);
+        registry.add(crate::aws::KIND);
         registry
     }
 

@@ -74,7 +74,7 @@ pub async fn a_lost_answer_is_found_again(harness: &dyn Harness) {
     assert!(list[0].tags.matches(&filter), "{:?}", list[0].tags);
     assert_eq!(list[0].operation(), Some(op.clone()));
     let made = case.provisioner.made_by(&op, case.deadline()).await;
-    assert_eq!(made.expect("answered"), list);
+    assert_eq!(ids(&made.expect("answered")), [&list[0].id]);
     let again = case
         .provisioner
         .provision(&case.spec("a"), &op, case.deadline())

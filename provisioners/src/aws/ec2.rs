@@ -1,0 +1,132 @@
+//! Asking EC2.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::clock;
+use super::credentials::Credentials;
+use super::query::Query;
+use super::refusal::Failure;
+use super::sign::{FORM, Letter, signed};
+use super::xml::Node;
+use crate::http::{Http, Request, retried};
+use crate::{Deadline, ProvisionError};
+
+/// How long what only reads is asked again while EC2 can't be reached or asks for fewer requests: whoever asked comes again
+/// by its own back-off.
+const AGAIN_FOR: Duration = Duration::from_secs(4);
+
+/// The pages of a list that are read: a million machines.
+const PAGES_MAX: usize = 1000;
+
+/// Entries of one page: the most that EC2 gives.
+const PAGE: usize = 1000;
+
+/// A client of EC2 in one region.
+#[derive(Debug)]
+pub(super) struct Ec2 {
+    http: Http,
+    pub(super) region: String,
+    credentials: Credentials,
+}
+
+impl Ec2 {
+    pub(super) fn new(http: Http, region: String, credentials: Credentials) -> Self {
+        Self {
+            http,
+            region,
+            credentials,
+        }
+    }
+
+    /// Asks, and gives the answer's outermost element. What only reads is asked again for a while; nothing else is, except
+    /// with other credentials after the first were refused.
+    pub(super) async fn ask(&self, query: &Query, deadline: Deadline) -> Result<Node, Failure> {
+        if !query.reads {
+            return self.once(query, deadline).await;
+        }
+        // A refusal that is no reason to ask again is the caller's, in EC2's own words.
+        let refused = Mutex::new(None);
+        let answer = retried(deadline.at_most(AGAIN_FOR), || async {
+            self.once(query, deadline).await.map_err(|failure| {
+                *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
+                ProvisionError::from(failure)
+            })
+        })
+        .await;
+        answer.map_err(|error| {
+            let refused = refused.into_inner().unwrap_or_else(PoisonError::into_inner);
+            refused.unwrap_or(Failure::Broken(error))
+        })
+    }
+
+    async fn once(&self, query: &Query, deadline: Deadline) -> Result<Node, Failure> {
+        match self.signed_by(query, false, deadline).await {
+            Err(failure) if failure.wants_other_credentials() => {
+                self.signed_by(query, true, deadline).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn signed_by(
+        &self,
+        query: &Query,
+        fresh: bool,
+        deadline: Deadline,
+    ) -> Result<Node, Failure> {
+        let keys = self.credentials.get(fresh, deadline).await?;
+        let body = query.body();
+        let mut request = Request::post(&query.what, "/").body(FORM, body.clone());
+        if query.reads {
+            request = request.reading();
+        }
+        let letter = Letter {
+            url: self.http.base().as_str(),
+            region: &self.region,
+            body: &body,
+        };
+        let request = signed(request, &letter, &keys, clock::now())?;
+        let answer = self.http.send(&request, deadline).await?;
+        if !answer.status.is_success() {
+            let failure = Failure::of(answer, query.reads);
+            if failure.wants_other_credentials() {
+                tracing::warn!(
+                    key = keys.id,
+                    from = keys.from,
+                    code = failure.code(),
+                    "EC2 refuses the credentials"
+                );
+            }
+            return Err(failure);
+        }
+        Node::parse(&answer.body).map_err(|why| Failure::Broken(answer.not_understood(why)))
+    }
+
+    /// Asks for all pages of a list, and gives what stands in each below `path`.
+    pub(super) async fn list(
+        &self,
+        query: &Query,
+        path: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<Node>, Failure> {
+        let mut all = Vec::new();
+        let mut token: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let page = query
+                .clone()
+                .with("MaxResults", PAGE)
+                .maybe("NextToken", token.as_deref());
+            let answer = self.ask(&page, deadline).await?;
+            all.extend(answer.items(path).cloned());
+            match answer.text("nextToken") {
+                None => return Ok(all),
+                // It would be the same page for ever.
+                Some(next) if token.as_deref() == Some(next) => break,
+                Some(next) => token = Some(next.to_owned()),
+            }
+        }
+        let why = format!("{}: the list has no end", query.what);
+        Err(ProvisionError::failed(why).into())
+    }
+}
