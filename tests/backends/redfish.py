@@ -234,7 +234,7 @@ class Machine(threading.Thread):
         place = "\n".join([
             f'data_dir = "{self.directory}/state"',
             f'api_socket = "{self.directory}/api.sock"',
-            f'bind = "127.78.0.{self.number}:6881"',
+            f'bind = "{address(self.number)}:6881"',
         ])
         (self.directory / "agent.toml").write_text(place + "\n" + config)
         installed.write_text(image)
@@ -293,6 +293,12 @@ def emulator(directory, nodes, delay_max):
     return main.app, ("127.0.0.1", server.server_port)
 
 
+def address(number):
+    """A loopback address of a node: those of other runs are others."""
+    run = os.getpid()
+    return f"127.{100 + run % 100}.{run // 100 % 250}.{number}"
+
+
 def mac(number):
     return f"52:54:00:00:00:{number:02x}"
 
@@ -323,7 +329,7 @@ def run(arguments):
             f'controller = "http://127.0.0.1:{ports[node]}"',
             f'labels = {{ rack = "{node[:2]}" }}',
             f'mac = "{mac(number)}"',
-            f'address = "127.78.0.{number}"\n',
+            f'address = "{address(number)}"\n',
         ]))
     (directory / "inventory.toml").write_text("\n".join(inventory))
     machines = []
@@ -337,6 +343,7 @@ def run(arguments):
         "boot_store": str(boot),
         "boot_url": f"http://127.0.0.1:{control}/{{key}}/boot.iso",
         "control": f"http://127.0.0.1:{control}",
+        "address": address(254),
         "nodes": nodes,
         "directory": str(directory),
     }

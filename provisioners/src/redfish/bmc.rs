@@ -3,6 +3,7 @@
 //! It is asked with a name and a password in each request, never in a session: controllers have a handful of those, and forget to
 //! end them. And one request at a time: they are small computers.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,8 +31,8 @@ const SYSTEMS: &str = "/redfish/v1/Systems";
 pub(super) struct Bmc {
     http: Http,
     credentials: Credentials,
-    /// The system's path; looked for where it is `None`.
-    system: Option<String>,
+    /// The system's path, once it is known.
+    system: OnceLock<String>,
     /// Whoever holds it is asking.
     turn: Mutex<()>,
 }
@@ -41,7 +42,7 @@ impl Bmc {
         Self {
             http,
             credentials,
-            system,
+            system: system.map_or_else(OnceLock::new, OnceLock::from),
             turn: Mutex::new(()),
         }
     }
@@ -98,11 +99,12 @@ impl Bmc {
     }
 
     async fn system(&self, deadline: Deadline) -> Result<System, ProvisionError> {
-        let path = match &self.system {
+        let path = match self.system.get() {
             Some(path) => path.clone(),
             None => {
                 let list = self.get("listing the systems", SYSTEMS, deadline).await?;
-                resource::only_member(&list).map_err(ProvisionError::failed)?
+                let path = resource::only_member(&list).map_err(ProvisionError::failed)?;
+                self.system.get_or_init(|| path).clone()
             }
         };
         let value = self.get("looking at the system", &path, deadline).await?;

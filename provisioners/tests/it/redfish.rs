@@ -50,7 +50,13 @@ impl Rig {
     fn start(name: &str, arguments: &[&str]) -> Option<Self> {
         let counterpart = Counterpart::start(name, arguments)?;
         let ledger = MemoryLedger::default();
-        let provisioner = open(&counterpart, &ledger);
+        // Longer than the slowest button of the hardware: to press it again begins its work anew.
+        let power_within_ms = if arguments.contains(&"--delay-max") {
+            6000
+        } else {
+            2000
+        };
+        let provisioner = open(&counterpart, &ledger, power_within_ms);
         Some(Self {
             counterpart,
             ledger,
@@ -65,7 +71,7 @@ impl Rig {
 
     /// Another coordinator's.
     fn another(&self) -> RedfishProvisioner {
-        open(&self.counterpart, &self.ledger)
+        open(&self.counterpart, &self.ledger, 2000)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -161,10 +167,14 @@ impl Rig {
 }
 
 /// What an agent's configuration says, for one coordinator.
-fn open(counterpart: &Counterpart, ledger: &MemoryLedger) -> RedfishProvisioner {
+fn open(
+    counterpart: &Counterpart,
+    ledger: &MemoryLedger,
+    power_within_ms: u64,
+) -> RedfishProvisioner {
     let mut settings = Properties::new();
     settings
-        .set("power_within_ms", 2000)
+        .set("power_within_ms", power_within_ms)
         .set("boot_time_ms", 30_000);
     for key in ["inventory", "boot_store", "boot_url"] {
         if let Some(text) = counterpart.ready()[key].as_str() {

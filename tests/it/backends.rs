@@ -1,0 +1,3 @@
+//! Whole fleets on real back ends, from the examples that the documentation shows.
+
+mod redfish;
