@@ -7,6 +7,7 @@
 //! - [`dashboard`]: the live view.
 //! - `dev`: a whole fleet on this machine, to try things out.
 //! - [`execute`]: carries out committed intents through provisioners.
+//! - [`first_process`]: what the first process of a container does for all others.
 //! - [`fleet`]: what all machines agree on: the replicated state machine. Pure.
 //! - [`flight`]: the last minutes of what peers said of themselves, kept for when they die. Pure.
 //! - [`guard`]: the process that ends a leased workload in time.
@@ -26,6 +27,7 @@ pub mod config;
 pub mod dashboard;
 mod dev;
 pub mod execute;
+pub mod first_process;
 pub mod fleet;
 pub mod flight;
 pub mod guard;

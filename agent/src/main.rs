@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
-use muster::cli;
 use muster::node::ThisMachine;
+use muster::{cli, first_process};
 
 fn main() -> ExitCode {
+    if first_process::is_first() {
+        return first_process::run();
+    }
     cli::main(&ThisMachine)
 }
