@@ -20,6 +20,7 @@
 //! A refusal of the kind *unhealthy cluster*, which is usual for seconds after a loss, is waited out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use muster_provisioners::{Deadline, MachineSpec, Problem, Properties};
@@ -36,6 +37,9 @@ mod config;
 
 use api::{Client, Status};
 use config::Config;
+
+/// The pause before a member is struck off once more.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// This flavor for the [`Registry`](crate::Registry).
 pub const KIND: Kind = Kind {
@@ -217,12 +221,22 @@ impl Flavor for Etcd {
         deadline: Deadline,
     ) -> Result<(), FlavorError> {
         let client = self.own(workload)?;
-        // Whoever goes for good is not among the declared members any more, and is known by its name.
-        let members = client.members(deadline).await?;
-        match members.iter().find(|listed| listed.name == member) {
-            Some(listed) => client.remove(listed.id, deadline).await,
-            None => Ok(()),
+        loop {
+            match struck(&client, member, deadline).await {
+                // After a loss it is refused for seconds.
+                Err(_) if deadline.sleep(AGAIN).await => {}
+                other => return other,
+            }
         }
+    }
+}
+
+/// Removes the member of this name, if there is one.
+async fn struck(client: &Client, member: &str, deadline: Deadline) -> Result<(), FlavorError> {
+    let members = client.members(deadline).await?;
+    match members.iter().find(|listed| listed.name == member) {
+        Some(listed) => client.remove(listed.id, deadline).await,
+        None => Ok(()),
     }
 }
 

@@ -161,6 +161,24 @@ impl Ensemble {
         }
     }
 
+    /// Waits until a member counts so many voters.
+    pub(crate) async fn counts(&self, name: &str, voters: u8) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let health = self.health(name).await;
+            if health.part.is_some_and(|part| part.voters == voters) {
+                return;
+            }
+            let deadline = Deadline::after(Duration::from_secs(5));
+            let tended = self.flavor.tend(self.workload(name), deadline).await;
+            assert!(
+                Instant::now() < end,
+                "{name} counts {voters}: {health:?}; tended: {tended:?}"
+            );
+            tokio::time::sleep(PERIOD).await;
+        }
+    }
+
     /// Waits until a verdict is reached.
     pub(crate) async fn is(&self, name: &str, status: HealthStatus) -> Health {
         let end = Instant::now() + PATIENCE;

@@ -186,7 +186,7 @@ async fn an_ensemble_outlives_what_happens_to_its_members_and_loses_no_write() {
         .await
         .expect("it is no member");
     etcd.plays("a", &VOTES).await;
-    assert_eq!(etcd.health("a").await.part.map(|part| part.voters), Some(2));
+    etcd.counts("a", 2).await;
     writer.end(&etcd.hosts["a"]).await;
 }
 
