@@ -77,6 +77,11 @@ impl ZooKeeper {
             return Ok(outside.playing(Part::new(role)));
         }
         let list = self.0.members(&workload.member, deadline).await?;
+        // A server that is not on the list calls itself a follower, too.
+        let role = match role {
+            Role::Follower if !list.votes(self.0.id(&workload.member)?) => Role::Learner,
+            role => role,
+        };
         let peers = workload.peers.iter().filter_map(|peer| peer.part);
         let votes = usize::from(role != Role::Learner);
         let serving = peers.filter(|part| part.votes()).count() + votes;
@@ -165,11 +170,11 @@ impl Flavor for ZooKeeper {
         true
     }
 
-    /// One that follows as an observer and is not on the others' list is added to it.
+    /// One that follows and is not on the others' list with a vote is added to it.
     async fn tend(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError> {
         let member = &workload.member;
         let role = self.0.role(member, deadline).await;
-        if role != Ok(Role::Learner) {
+        if !matches!(role, Ok(Role::Follower | Role::Learner)) {
             return Ok(());
         }
         let list = self.0.members(member, deadline).await?;

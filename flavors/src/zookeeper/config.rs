@@ -187,7 +187,7 @@ impl Config {
         };
         let base = format!("http://{}:{port}", bracketed(&host));
         let http = HttpConfig::new(base).build().map_err(failed)?;
-        let request = Request::get(what.clone(), "/commands/monitor");
+        let request = Request::get(what.clone(), "/commands/stats");
         let answer = http.send(&request, deadline).await.map_err(failed)?;
         let answer = answer.json().map_err(failed)?;
         words::monitored_role(&answer)

@@ -24,7 +24,7 @@ fn fields(value: Value, names: &[&str]) -> Vec<String> {
 
 #[test]
 fn numbers_come_from_names_or_from_the_list() {
-    let config = read(json!({ "ids": { "main": 7 } }), &["main", "zk-12", "zk3b"]);
+    let config = read(json!({ "ids": { "main": 7 } }), &["main", "zk-12", "zk3"]);
     let config = config.expect("valid");
     assert_eq!(config.id("main"), Ok(7));
     assert_eq!(config.id("zk-12"), Ok(12));

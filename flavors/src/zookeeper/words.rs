@@ -48,7 +48,7 @@ pub(super) fn role(answer: &str) -> Result<Role, FlavorError> {
     named(mode.unwrap_or(answer))
 }
 
-/// The part that the admin server's `monitor` tells.
+/// The part that the admin server's `stats` tell.
 pub(super) fn monitored_role(answer: &Value) -> Result<Role, FlavorError> {
     if answer["error"]
         .as_str()
@@ -56,11 +56,8 @@ pub(super) fn monitored_role(answer: &Value) -> Result<Role, FlavorError> {
     {
         return Ok(Role::Outside);
     }
-    named(
-        answer["server_state"]
-            .as_str()
-            .unwrap_or("no `server_state`"),
-    )
+    let state = answer["server_stats"]["server_state"].as_str();
+    named(state.unwrap_or("no `server_state`"))
 }
 
 fn named(mode: &str) -> Result<Role, FlavorError> {
@@ -89,7 +86,7 @@ mod tests {
         assert_eq!(role(lost), Ok(Role::Outside));
         assert!(role("Mode: standalone").is_err());
         assert!(role("nonsense").is_err());
-        let admin = json!({ "command": "monitor", "server_state": "observer", "error": null });
+        let admin = json!({ "server_stats": { "server_state": "observer" }, "error": null });
         assert_eq!(monitored_role(&admin), Ok(Role::Learner));
         assert_eq!(monitored_role(&json!({ "error": lost })), Ok(Role::Outside));
         assert!(monitored_role(&json!([])).is_err());
