@@ -15,6 +15,7 @@
 
 pub mod aws;
 mod boot;
+mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod deadline;
@@ -28,6 +29,7 @@ pub mod http;
 #[cfg(unix)]
 pub mod infrakit;
 pub mod ledger;
+pub mod lxd;
 mod machine;
 mod operation;
 mod problem;

@@ -80,6 +80,7 @@ impl Registry {
         #[cfg(feature = "docker")]
         registry.add(crate::docker::KIND);
         registry.add(crate::aws::KIND);
+        registry.add(crate::lxd::KIND);
         registry
     }
 

@@ -10,14 +10,13 @@ use std::path::Path;
 use tracing::warn;
 
 use super::addresses::allocate;
-use super::files::{
-    Lasting, Lock, failure, make_directory, now_ms, sync_directory_of, write, write_json,
-};
+use super::files::{Lasting, Lock, failure, make_directory, sync_directory_of, write, write_json};
 use super::layout::Place;
 use super::properties::{ProcessProperties, check_disk};
 use super::record::{ProcessRecord, Record, StartOrder, VERSION};
 use super::root::RootRecord;
 use super::{Inner, NAME};
+use crate::clock::now_ms;
 use crate::{
     AgentPlace, Deadline, InstanceId, MachineSpec, OperationId, Problem, Properties,
     ProvisionError, agent_config,

@@ -9,11 +9,12 @@ use tracing::{debug, warn};
 
 use super::Inner;
 use super::create::{clear, exists, is_ours};
-use super::files::{Lasting, Lock, failure, now_ms, remove, sync_directory_of, write, write_json};
+use super::files::{Lasting, Lock, failure, remove, sync_directory_of, write, write_json};
 use super::identity::{Liveness, ProcessIdentity};
 use super::layout::Place;
 use super::record::{Doom, ProcessRecord, Record};
 use super::terminate::terminate;
+use crate::clock::now_ms;
 use crate::{Deadline, Destroyed, InstanceId, OperationId, ProvisionError};
 
 /// Of how many destroyed instances the logs are kept.

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,18 +19,6 @@ const LOCK_WAIT_MAX: Duration = Duration::from_millis(50);
 /// For the owner alone: keys and join tokens are below the root.
 const MODE_FILE: u32 = 0o600;
 const MODE_DIRECTORY: u32 = 0o700;
-
-/// Milliseconds since 1970.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "provisioners don't know the mesh; this is their one look at the clock"
-)]
-pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// An I/O error in the words of provisioners.
 pub(super) fn failure(what: &str, path: &Path, error: &io::Error) -> ProvisionError {

@@ -25,7 +25,7 @@ use super::Inner;
 use super::addresses::is_free;
 use super::census::{Census, MARK};
 use super::create::exists;
-use super::files::{Lasting, Lock, failure, now_ms, remove, write_json};
+use super::files::{Lasting, Lock, failure, remove, write_json};
 use super::identity::{Host, Liveness, ProcessIdentity};
 use super::layout::{Place, Root};
 use super::log;
@@ -33,6 +33,7 @@ use super::properties::ProcessProperties;
 use super::record::{ProcessRecord, Record, StartOrder, VERSION};
 use super::root::refuse_if_stopping;
 use super::terminate::terminate;
+use crate::clock::now_ms;
 use crate::{Deadline, InstanceId, ProvisionError};
 
 /// The subcommand that has to call [`launch`].

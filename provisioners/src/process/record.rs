@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{now_ms, read_json};
+use super::files::read_json;
 use super::identity::ProcessIdentity;
 use super::layout::Place;
+use crate::clock::now_ms;
 use crate::{InstanceId, MachineSpec, OperationId, ProvisionError, Tags};
 
 /// The version of all records. A record of another version is not understood, and said so.

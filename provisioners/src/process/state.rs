@@ -8,12 +8,13 @@ use tracing::{info, warn};
 use super::Inner;
 use super::census::{Census, Members};
 use super::create::{exists, is_ours};
-use super::files::{Lock, now_ms};
+use super::files::Lock;
 use super::identity::{Host, Liveness, ProcessIdentity};
 use super::layout::Place;
 use super::log;
 use super::properties::ProcessProperties;
 use super::record::{ProcessRecord, Record, StartOrder};
+use crate::clock::now_ms;
 use crate::{
     Deadline, Instance, InstanceId, InstanceState, Proof, Properties, ProvisionError, Tags, tag,
 };

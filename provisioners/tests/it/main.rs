@@ -4,5 +4,6 @@ mod docker;
 mod aws;
 mod fake;
 mod infrakit;
+mod lxd;
 mod process;
 mod redfish;
