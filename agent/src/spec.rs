@@ -1,10 +1,11 @@
-//! Group specs as people write them: TOML or JSON, checked whole before anything is stored.
+//! Group specs as people write them: TOML, JSON or YAML, checked whole before anything is stored.
 //!
 //! [`load`] reads files, [`parse`] is its pure part; both give the canonical [`GroupSpec`]s that the fleet state
 //! keeps, or *everything* that is wrong, each problem with file, line, column, field and remedy. [`document()`] turns
 //! a canonical spec back into what a person would write, and [`plan()`] says what applying one would change.
 //!
-//! A file holds one group, or several: in TOML as `[[group]]` tables, in JSON as a list or as `{"group": […]}`.
+//! A file holds one group, or several: in TOML as `[[group]]` tables, in JSON and YAML as a list or as `{"group": […]}`. What
+//! was written for InfraKit is taken as it is ([`infrakit`]).
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -22,17 +23,19 @@ pub(crate) use places::locate;
 
 use fields::Read;
 use problem::Found;
-use tree::{Node, NodeKind};
+use tree::{Node, NodeKind, SyntaxError};
 
 mod document;
 mod fields;
 mod group;
+pub(crate) mod infrakit;
 mod json;
 mod places;
 mod plan;
 mod problem;
 mod toml;
 mod tree;
+mod yaml;
 
 #[cfg(test)]
 mod tests;
@@ -49,7 +52,7 @@ const STDIN: &str = "-";
 /// A text with the name to call it by in messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Its file name, whose ending decides the format where it is `.toml` or `.json`.
+    /// Its file name, whose ending decides the format where it is `.toml`, `.json`, `.yaml` or `.yml`.
     pub name: String,
     /// The text.
     pub text: String,
@@ -181,13 +184,11 @@ fn read_groups(
     registries: &Registries,
     found: &mut Vec<Found>,
 ) -> Vec<Read<GroupSpec>> {
-    let tree = if is_json(source) {
-        json::parse(&source.text)
-    } else {
-        toml::parse(&source.text)
-    };
-    let tree = match tree {
-        Ok(tree) => tree,
+    let tree = match tree_of(source) {
+        Ok((tree, untranslated)) => {
+            found.extend(untranslated);
+            tree
+        }
         Err(errors) => {
             found.extend(errors.into_iter().map(|error| Found {
                 span: error.span,
@@ -265,21 +266,55 @@ fn is_like_groups(entry: &tree::Entry) -> bool {
     holds && !matches!(entry.key.as_str(), "members" | "attachments")
 }
 
-/// Whether to read a text as JSON: by its name's ending, else by how it begins. `[[group]]` begins TOML, `[{` JSON.
-fn is_json(source: &Source) -> bool {
+/// A text as a tree, in muster's own words: groups of InfraKit's are translated, with what is wrong with them.
+///
+/// # Errors
+/// The places where it is not of its format.
+fn tree_of(source: &Source) -> Result<(Node, Vec<Found>), Vec<SyntaxError>> {
+    let tree = match format_of(source) {
+        Format::Json => json::parse(&source.text),
+        Format::Toml => toml::parse(&source.text),
+        Format::Yaml => yaml::parse(&source.text),
+    }?;
+    let mut found = Vec::new();
+    Ok((infrakit::translated(tree, &mut found), found))
+}
+
+/// In what a spec may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Toml,
+    Yaml,
+}
+
+/// By its name's ending, else by how it begins. `[[group]]` begins TOML, `[{` JSON, and a word with a colon or a hyphen YAML.
+fn format_of(source: &Source) -> Format {
     match Path::new(&source.name)
         .extension()
         .and_then(|ending| ending.to_str())
     {
-        Some("json") => return true,
-        Some("toml") => return false,
+        Some("json") => return Format::Json,
+        Some("toml") => return Format::Toml,
+        Some("yaml" | "yml") => return Format::Yaml,
         _ => {}
     }
     let text = source.text.trim_start();
-    text.starts_with('{')
-        || text
-            .strip_prefix('[')
-            .is_some_and(|rest| rest.trim_start().starts_with(['{', ']']))
+    let list = text.strip_prefix('[').map(str::trim_start);
+    if text.starts_with('{') || list.is_some_and(|rest| rest.starts_with(['{', ']'])) {
+        return Format::Json;
+    }
+    let lines = text.lines().map(str::trim);
+    let first = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .next()
+        .unwrap_or_default();
+    let (key, rest) = first.split_once(':').unwrap_or((first, "x"));
+    let is_entry = !key.contains(['=', '[']) && (rest.is_empty() || rest.starts_with(' '));
+    if is_entry || first.starts_with("- ") || first == "---" {
+        return Format::Yaml;
+    }
+    Format::Toml
 }
 
 // === names across groups and files ===

@@ -1,19 +1,14 @@
 //! Where a field of a group was written.
 
 use super::tree::line_and_column;
-use super::{Source, group_nodes, is_json, json, toml};
+use super::{Source, group_nodes, tree_of};
 use crate::fleet::names::GroupId;
 
 /// The file and the line of a group's field; of the group where the field is not written. `None` where no source has the
 /// group.
 pub(crate) fn locate(sources: &[Source], id: &GroupId, field: &str) -> Option<(String, usize)> {
     sources.iter().find_map(|source| {
-        let tree = if is_json(source) {
-            json::parse(&source.text)
-        } else {
-            toml::parse(&source.text)
-        };
-        let tree = tree.ok()?;
+        let (tree, _) = tree_of(source).ok()?;
         let groups = group_nodes(&tree, &mut Vec::new());
         let is_it = |node: &&super::Node| {
             node.to_value().get("id").and_then(|id| id.as_str()) == Some(id.as_str())
