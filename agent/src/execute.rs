@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backon::{BackoffBuilder, ExponentialBuilder};
+use muster_flavors::{Place, Registry};
 use muster_mesh::identity::MachineId;
-use muster_provisioners::{Deadline, OperationId, ProvisionError, Provisioner, Provisioners};
+use muster_provisioners::{
+    Deadline, MachineSpec, OperationId, ProvisionError, Provisioner, Provisioners,
+};
 
 use crate::fleet::{Check, LeaseTerms, Progress, PutAside, Step, StepResult, Text, Undrained};
 
 pub(crate) use job::peers;
-pub use job::{Job, JobError, Surroundings, Target, Work, job};
+pub use job::{Asked, Job, JobError, Surroundings, Target, Work, job};
 
 mod call;
 mod fence;
@@ -203,24 +206,60 @@ async fn attempt(
             provisioner,
             instance,
             spec,
+            asked,
             begun,
         } => {
             let built = built(provisioner)?;
+            let spec = &complete(spec, asked.as_deref(), deadline).await?;
             if !begun {
                 begin(job, helpers).await?;
             }
-            let order = (provisioner.as_str(), &**spec, &job.op);
+            let order = (provisioner.as_str(), spec, &job.op);
             match call::reimage(built, helpers, instance, order, deadline).await {
                 Err(Stop::Held(check)) if !begun => Err(Stop::Uncalled(check)),
                 called => called,
             }
         }
         Work::Nothing => Ok(StepResult::Done),
-        Work::Provision { provisioner, spec } => {
-            let order = (provisioner.as_str(), &**spec, &job.op);
-            call::provision(built(provisioner)?, helpers, order, deadline).await
+        Work::Provision {
+            provisioner,
+            spec,
+            asked,
+        } => {
+            let built = built(provisioner)?;
+            let spec = &complete(spec, asked.as_deref(), deadline).await?;
+            let order = (provisioner.as_str(), spec, &job.op);
+            call::provision(built, helpers, order, deadline).await
         }
     }
+}
+
+/// How long a flavor may take to complete a machine, so that there is time left to make it.
+const COMPLETE_WITHIN: Duration = Duration::from_secs(20);
+
+/// The machine with what its flavor has to be asked about it. Nothing is changed by that, so a failure is tried again.
+async fn complete(
+    spec: &MachineSpec,
+    asked: Option<&Asked>,
+    deadline: Deadline,
+) -> Result<MachineSpec, Stop> {
+    let spec = spec.clone();
+    let Some(asked) = asked else {
+        return Ok(spec);
+    };
+    let (name, properties) = (&asked.flavor.name, &asked.flavor.properties);
+    let flavor = Registry::builtin().build(name, properties, &asked.allocation);
+    let flavor = flavor.map_err(ProvisionError::Invalid)?;
+    let place = Place {
+        group: &asked.group,
+        member: &asked.member,
+        allocation: &asked.allocation,
+        peers: &asked.peers,
+    };
+    let completed = flavor.complete(spec, &place, deadline.at_most(COMPLETE_WITHIN));
+    completed
+        .await
+        .map_err(|error| ProvisionError::unavailable(error).into())
 }
 
 /// What is not permitted is not begun either, and the call itself asks once more: to put it on record takes a moment.

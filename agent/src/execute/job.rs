@@ -10,8 +10,8 @@ use muster_provisioners::{
 
 use super::STEP_DEADLINE;
 use crate::fleet::{
-    Action, Allocation, Decision, Fenced, FleetState, Intent, LeaseTerms, Machine, Phase, Place,
-    Rung, Step, Template,
+    Action, Allocation, Decision, Fenced, FlavorSpec, FleetState, Intent, LeaseTerms, Machine,
+    Phase, Place, Rung, Step, Template,
 };
 use crate::spec::for_flavor;
 
@@ -89,6 +89,8 @@ pub enum Work {
         provisioner: String,
         /// What to make.
         spec: Box<MachineSpec>,
+        /// Whom to ask about it before; `None` where it is complete.
+        asked: Option<Box<Asked>>,
     },
     /// Write an instance's system anew.
     Reimage {
@@ -98,6 +100,8 @@ pub enum Work {
         instance: InstanceId,
         /// What comes of it.
         spec: Box<MachineSpec>,
+        /// Whom to ask about it before; `None` where it is complete.
+        asked: Option<Box<Asked>>,
         /// Whether it may have begun, which is on record.
         begun: bool,
     },
@@ -117,6 +121,21 @@ pub enum Work {
     },
     /// The step concerns nothing that exists: no instance was ever made, or none by a provisioner of ours.
     Nothing,
+}
+
+/// A flavor that has to be asked about a machine before that is made, and what it is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// The flavor's name and properties.
+    pub flavor: FlavorSpec,
+    /// Who the group declares.
+    pub allocation: flavors::Allocation,
+    /// The group's ID.
+    pub group: String,
+    /// Which member.
+    pub member: String,
+    /// The members that exist now, this one left out.
+    pub peers: Vec<flavors::PeerMember>,
 }
 
 /// Which instance a step is about.
@@ -320,8 +339,12 @@ fn provision(
     intent: &Intent,
     surroundings: &Surroundings<'_>,
 ) -> Result<Work, JobError> {
-    let (provisioner, spec) = new_machine(state, intent, surroundings)?;
-    Ok(Work::Provision { provisioner, spec })
+    let (provisioner, spec, asked) = new_machine(state, intent, surroundings)?;
+    Ok(Work::Provision {
+        provisioner,
+        spec,
+        asked,
+    })
 }
 
 fn reimage(
@@ -329,12 +352,13 @@ fn reimage(
     intent: &Intent,
     surroundings: &Surroundings<'_>,
 ) -> Result<Work, JobError> {
-    let (_, spec) = new_machine(state, intent, surroundings)?;
+    let (_, spec, asked) = new_machine(state, intent, surroundings)?;
     match old_instance(state, intent) {
         Some((provisioner, Target::Known(instance))) => Ok(Work::Reimage {
             provisioner,
             instance,
             spec,
+            asked,
             begun: intent
                 .current()
                 .is_some_and(|record| record.begun.is_some()),
@@ -346,12 +370,15 @@ fn reimage(
     }
 }
 
-/// The machine that an intent makes, and the name of the provisioner that its template says.
+/// A machine that is to be made: the name of the provisioner that its template says, what it is, and whom to ask about it.
+type NewMachine = (String, Box<MachineSpec>, Option<Box<Asked>>);
+
+/// The machine that an intent makes.
 fn new_machine(
     state: &FleetState,
     intent: &Intent,
     surroundings: &Surroundings<'_>,
-) -> Result<(String, Box<MachineSpec>), JobError> {
+) -> Result<NewMachine, JobError> {
     let missing = |what: &str| JobError(format!("the fleet state has no {what} for {}", intent.op));
     let machine = intent
         .action
@@ -364,8 +391,9 @@ fn new_machine(
         .and_then(|revision| state.groups.get(&place.group)?.templates.get(&revision))
         .ok_or_else(|| missing("template"))?;
     let spec = machine_spec(state, intent, machine, place, template, surroundings);
-    let spec = prepare(state, place, template, spec)?;
-    Ok((template.instance.provisioner.clone(), Box::new(spec)))
+    let (spec, asked) = prepare(state, place, template, spec)?;
+    let provisioner = template.instance.provisioner.clone();
+    Ok((provisioner, Box::new(spec), asked.map(Box::new)))
 }
 
 fn machine_spec(
@@ -433,9 +461,9 @@ fn prepare(
     place: &Place,
     template: &Template,
     spec: MachineSpec,
-) -> Result<MachineSpec, JobError> {
+) -> Result<(MachineSpec, Option<Asked>), JobError> {
     let Some(group) = state.groups.get(&place.group) else {
-        return Ok(spec);
+        return Ok((spec, None));
     };
     let allocation = for_flavor(&group.spec.allocation);
     let problems = |problems: Vec<muster_provisioners::Problem>| {
@@ -460,7 +488,15 @@ fn prepare(
         allocation: &allocation,
         peers: &peers,
     };
-    flavor.prepare(spec, &here).map_err(problems)
+    let spec = flavor.prepare(spec, &here).map_err(problems)?;
+    let asked = flavor.must_be_asked().then(|| Asked {
+        flavor: template.flavor.clone(),
+        group: here.group.to_owned(),
+        member: here.member.to_owned(),
+        allocation: allocation.clone(),
+        peers: peers.clone(),
+    });
+    Ok((spec, asked))
 }
 
 /// The other members of a place's group that joined.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster_flavors::infrakit::INSTANCE_VARIABLE;
 use muster_flavors::{self as flavors, Flavor, Health, HealthStatus, Registry, Role};
 use muster_provisioners::Deadline;
 use tokio::sync::watch;
@@ -97,10 +98,13 @@ pub(super) fn bind(shared: &Shared) -> Option<Bound> {
             &allocation,
         );
         let flavor = built.ok()?;
-        let environment: BTreeMap<String, String> = workplace::disk()
+        let mut environment: BTreeMap<String, String> = workplace::disk()
             .iter()
             .map(|data| (DATA_VARIABLE.to_owned(), data.display().to_string()))
             .collect();
+        if let Some(instance) = &machine.instance {
+            environment.insert(INSTANCE_VARIABLE.to_owned(), instance.id.to_string());
+        }
         let workload = flavors::Workload {
             machine: machine.name.to_string(),
             group: place.group.to_string(),
