@@ -11,6 +11,7 @@
 //!   to it from everywhere else.
 
 mod access;
+mod adopt;
 mod backend;
 mod census;
 mod coordinators;

@@ -23,4 +23,5 @@ mod socket;
 pub mod types;
 
 pub use backend::{Backend, Caller};
+pub use socket::{BindError, Socket};
 pub use types::{ApiError, ErrorKind, Reply, Request, Response};

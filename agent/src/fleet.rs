@@ -52,7 +52,7 @@ mod wire;
 
 pub use budget::Bucket;
 pub use command::{
-    Admit, Ask, COMMAND_VERSION, Command, Envelope, Found, LedgerWrite, Progress, PutAside,
+    Admit, Adopt, Ask, COMMAND_VERSION, Command, Envelope, Found, LedgerWrite, Progress, PutAside,
     QuarantineChange, QuarantineListing, SpecChange, StepResult, Undrained,
 };
 pub use decision::{

@@ -30,6 +30,7 @@ pub mod execute;
 pub mod first_process;
 pub mod fleet;
 pub mod flight;
+pub mod gateway;
 pub mod guard;
 pub mod heal;
 pub mod health;

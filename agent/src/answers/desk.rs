@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use muster_mesh::identity::MachineId;
 use muster_mesh::pki::ClusterCa;
+use muster_provisioners::Provisioner;
 use tokio::sync::watch;
 
 use super::snapshot::Snapshot;
@@ -42,6 +43,9 @@ pub trait Desk: Send + Sync + 'static {
 
     /// A few addresses of the mesh, for machines that are to join.
     fn advertised(&self) -> Vec<SocketAddr>;
+
+    /// The provisioner of this name, where this machine has built it.
+    fn provisioner(&self, name: &str) -> Option<Arc<dyn Provisioner>>;
 
     /// Asks a few machines, this one among them, what they hold of a machine's last words; a few seconds at most.
     async fn last_words(&self, machine: MachineId) -> Vec<Heard>;

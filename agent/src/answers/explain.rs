@@ -152,6 +152,9 @@ fn condition_words(snapshot: &Snapshot<'_>, machine: &Machine, condition: Condit
             format!("{name} was ordered {lasting} ago and has not joined yet.")
         }
         MachineState::Destroying => format!("{name} has been on its way out for {lasting}."),
+        MachineState::Adopted => {
+            format!("{name} was adopted {lasting} ago; no agent of it has joined yet.")
+        }
     }
 }
 
@@ -210,6 +213,7 @@ fn nothing_decided(snapshot: &Snapshot<'_>, machine: &Machine, condition: Condit
             "it may take its time until then, and what follows is decided after that".to_owned()
         }
         MachineState::Destroying => "what ordered that is no longer on record".to_owned(),
+        MachineState::Adopted => "its provisioner has not said that it is gone".to_owned(),
         MachineState::Down | MachineState::Left => why_no_decision(snapshot, machine),
     };
     format!("Nothing is decided about it at present: {reason}.")

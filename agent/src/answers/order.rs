@@ -8,7 +8,7 @@ use super::group::pause_words;
 use super::machine::no_machine;
 use super::refused::refused;
 use super::snapshot::{Snapshot, shorten};
-use super::{hand, issue, plan, specs};
+use super::{adopt, hand, issue, plan, specs};
 use crate::api::types::{ApplyRequest, Done, HealMode, Plan, ScaleRequest};
 use crate::api::{ApiError, Caller, ErrorKind, Request, Response};
 use crate::fleet::{
@@ -31,6 +31,9 @@ pub(super) async fn order<D: Desk>(
         Request::Apply(request) => apply(desk, registries, caller, &request)
             .await
             .map(Response::Plan),
+        Request::Adopt(request) => adopt::adopt(desk, registries, caller, request)
+            .await
+            .map(Response::Done),
         Request::Scale(request) => scale(desk, caller, &request).await.map(Response::Plan),
         Request::Ask(request) => hand::ask(desk, caller, request)
             .await

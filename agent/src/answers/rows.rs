@@ -42,6 +42,7 @@ impl Condition {
 pub(super) fn condition(snapshot: &Snapshot<'_>, machine: &Machine) -> Condition {
     match machine.phase {
         Phase::Ordered => Condition::new(MachineState::Provisioning, machine.ordered_ms),
+        Phase::Adopted { at_ms } => Condition::new(MachineState::Adopted, at_ms),
         Phase::Lost { at_ms } => Condition::new(MachineState::Down, at_ms),
         Phase::Left { at_ms, .. } => Condition::new(MachineState::Left, at_ms),
         Phase::Retiring => {
@@ -255,7 +256,7 @@ pub(super) fn diagnosis(
         (MachineState::Alive, _) => Some(Diagnosis::Healthy),
         (MachineState::Suspect, _) => Some(Diagnosis::Suspected),
         (MachineState::Left, _) => Some(Diagnosis::Left),
-        (MachineState::Provisioning, _) => Some(Diagnosis::Starting),
+        (MachineState::Provisioning | MachineState::Adopted, _) => Some(Diagnosis::Starting),
         (MachineState::Down, Phase::Lost { .. }) => Some(Diagnosis::NeverJoined),
         (MachineState::Down | MachineState::Destroying, _) => None,
     }

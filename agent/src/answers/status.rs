@@ -96,7 +96,7 @@ pub(super) fn member_counts(snapshot: &Snapshot<'_>) -> MemberCounts {
     let roster = &snapshot.state.machines;
     for (id, machine) in roster {
         match condition(snapshot, machine).state {
-            MachineState::Provisioning => {}
+            MachineState::Provisioning | MachineState::Adopted => {}
             // Being destroyed is the fleet's doing; the mesh may still hear from it.
             MachineState::Destroying => count_member(&mut counts, snapshot, *id),
             state => count(&mut counts, state),
@@ -122,7 +122,7 @@ fn count(counts: &mut MemberCounts, state: MachineState) {
         MachineState::Suspect => &mut counts.suspect,
         MachineState::Down => &mut counts.down,
         MachineState::Left => &mut counts.left,
-        MachineState::Provisioning | MachineState::Destroying => return,
+        MachineState::Provisioning | MachineState::Adopted | MachineState::Destroying => return,
     };
     *of_this_state += 1;
 }

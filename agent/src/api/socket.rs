@@ -43,7 +43,7 @@ pub enum BindError {
 
 /// A listening socket whose file goes with it.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub struct Socket {
     pub(super) listener: UnixListener,
     path: PathBuf,
     /// Device and inode of our file, so that a successor's is never removed.
@@ -51,11 +51,27 @@ pub(super) struct Socket {
 }
 
 impl Socket {
+    /// Where its file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub async fn accept(&self) -> io::Result<(UnixStream, tokio::net::unix::SocketAddr)> {
+        self.listener.accept().await
+    }
+
     /// Listens at `path`. A socket file that nobody listens at any more is replaced.
     ///
     /// The new socket is made under a temporary name, given its mode, and renamed into place: at no moment is
     /// there one with a wider mode, or none at all.
-    pub(super) async fn bind(path: &Path) -> Result<Self, BindError> {
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub async fn bind(path: &Path) -> Result<Self, BindError> {
         let io = |source| BindError::Io {
             path: path.to_owned(),
             source,

@@ -29,7 +29,7 @@ pub use plan::{Change, FieldChange, GroupPlan, Plan, Refusal};
 pub use recovery::{AbsentRow, LostCoordinatorRow, RecoverOrder, Recovery, SurvivorRow};
 pub use report::{CaseRow, Decided, Figures, GroupReport, HeldRow, Mark, Report, TimeToHeal};
 pub use request::{
-    ApplyRequest, EventsRequest, OperatorRequest, Request, ScaleRequest, TokenRequest,
+    AdoptRequest, ApplyRequest, EventsRequest, OperatorRequest, Request, ScaleRequest, TokenRequest,
 };
 pub use response::{
     AsOf, CoordinatorRow, Done, Listed, LogFilter, MetricsText, OperatorCreated, OperatorRow,

@@ -12,6 +12,7 @@ mod dev;
 mod group;
 mod hand;
 mod hidden;
+mod infrakit;
 mod parsers;
 mod pause;
 mod secrets;
@@ -22,6 +23,7 @@ pub(crate) use dev::{DevArgs, DevCommand};
 pub(crate) use group::GroupCommand;
 pub(crate) use hand::HandArgs;
 pub(crate) use hidden::HiddenCommand;
+pub(crate) use infrakit::InfrakitCommand;
 pub(crate) use pause::{PauseArgs, PauseCommand, ResumeArgs};
 pub(crate) use secrets::{OperatorCommand, TokenCommand};
 pub(crate) use simulate::SimulateArgs;
@@ -209,6 +211,9 @@ pub(crate) enum Command {
     /// Groups of machines
     #[command(subcommand, visible_alias = "groups")]
     Group(GroupCommand),
+    /// What InfraKit's own tools need to work with a mesh
+    #[command(subcommand)]
+    Infrakit(InfrakitCommand),
     /// Decide again what a leader decided, by the same rules or by others
     #[command(
         after_help = "Examples:\n  muster replay /var/lib/muster\n  muster replay .muster-dev/instances/p-*/state/decisions --with grace=10s\n  \

@@ -6,6 +6,7 @@ mod dev;
 mod events;
 mod group;
 mod hand;
+mod infrakit;
 mod lint;
 mod meta;
 mod pause;
@@ -101,6 +102,7 @@ pub(super) async fn run(cli: Cli, out: Output, agent: &dyn Agent) -> Result<(), 
         Command::Operator(command) => secrets::operator(&context, command).await,
         Command::Apply(args) => apply::run(&context, args).await,
         Command::Group(command) => group::run(&context, command).await,
+        Command::Infrakit(command) => infrakit::run(&context, command).await,
         Command::Lint(args) => lint::run(&context, &args),
         Command::Replay(args) => replay::run(&context, &args),
         Command::Simulate(args) => simulate::run(&context, &args),

@@ -44,7 +44,7 @@ mod tests;
 /// How a machine's state is meant.
 pub(crate) fn state_tone(state: MachineState) -> Tone {
     match state {
-        MachineState::Alive => Tone::Good,
+        MachineState::Alive | MachineState::Adopted => Tone::Good,
         MachineState::Suspect | MachineState::Provisioning | MachineState::Destroying => Tone::Warn,
         MachineState::Down => Tone::Bad,
         MachineState::Left => Tone::Dim,

@@ -4,6 +4,7 @@
 //! anything left that could fail, so that a refused command leaves no trace.
 
 mod admit;
+mod adopt;
 mod approve;
 mod begun;
 mod decide;
@@ -181,6 +182,7 @@ impl FleetState {
             Command::Cordon { machine, reason } => self.cordon(context, machine, reason),
             Command::Uncordon { machine } => self.uncordon(context, machine),
             Command::WriteLedger(write) => self.write_ledger(*write),
+            Command::Adopt(adopt) => self.adopt(context, *adopt),
         }
     }
 

@@ -262,6 +262,17 @@ pub enum Command {
     },
     /// A provisioner notes something in its ledger.
     WriteLedger(Box<LedgerWrite>),
+    /// A group is declared with instances that another tool made, which stay as they are.
+    Adopt(Box<Adopt>),
+}
+
+/// A group with the instances that it begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopt {
+    /// The group, which isn't declared yet.
+    pub spec: GroupSpec,
+    /// What there is of it, each as one of its members.
+    pub instances: Vec<(Member, Instance)>,
 }
 
 impl Command {
@@ -306,6 +317,7 @@ impl Command {
             Self::Refound { .. } => "refound",
             Self::Account { .. } => "account",
             Self::WriteLedger(_) => "write ledger",
+            Self::Adopt(_) => "adopt",
         }
     }
 }

@@ -334,7 +334,7 @@ impl Would {
     pub fn is_for(self, phase: Phase) -> bool {
         match phase {
             Phase::Joined => true,
-            Phase::Lost { .. } => self == Self::Replace,
+            Phase::Adopted { .. } | Phase::Lost { .. } => self == Self::Replace,
             Phase::Ordered | Phase::Left { .. } | Phase::Retiring => false,
         }
     }

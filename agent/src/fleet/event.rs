@@ -66,6 +66,8 @@ kinds! {
     GroupDestroying = "group_destroying",
     /// A group is no more.
     GroupDestroyed = "group_destroyed",
+    /// A machine that another tool made is one of the fleet's.
+    Adopted = "adopted",
     /// A group was let go, its machines untouched.
     GroupFreed = "group_freed",
     /// So many operations of a group failed that nothing more is tried.

@@ -156,12 +156,18 @@ pub enum Phase {
     },
     /// It is being taken away.
     Retiring,
+    /// Another tool made it, and its provisioner watches over it: no agent of it has joined yet.
+    Adopted {
+        /// When it was taken over, in milliseconds since 1970.
+        at_ms: u64,
+    },
 }
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ordered => "ordered",
+            Self::Adopted { .. } => "adopted",
             Self::Joined => "joined",
             Self::Lost { .. } => "lost",
             Self::Left { .. } => "left",

@@ -1,6 +1,7 @@
 //! What commands do to the fleet state, kind by kind.
 
 mod admission;
+mod adopting;
 mod groups;
 mod healing;
 mod leases;

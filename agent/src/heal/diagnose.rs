@@ -121,6 +121,7 @@ impl Case<'_> {
                     format!("ordered {ago} ago"),
                 )
             }
+            Phase::Adopted { at_ms } => self.judge_adopted(at_ms),
             Phase::Left { .. } if is_back(self.machine, self.seen) => self.judge_joined(),
             Phase::Left { at_ms, .. } if self.machine.condemned => (
                 Diagnosis::Left,
@@ -134,6 +135,18 @@ impl Case<'_> {
             ),
             Phase::Lost { at_ms } => self.judge_lost(at_ms),
             Phase::Joined | Phase::Retiring => self.judge_joined(),
+        }
+    }
+
+    /// One that has no agent yet: only its provider can say anything of it.
+    fn judge_adopted(&self, at_ms: u64) -> Judgement {
+        match self.proof(at_ms) {
+            Some(proof) => (Diagnosis::Gone, at_ms, proof),
+            None => {
+                let ago = self.ago(at_ms);
+                let summary = format!("adopted {ago} ago; no agent of it has joined yet");
+                (Diagnosis::Starting, at_ms, summary)
+            }
         }
     }
 

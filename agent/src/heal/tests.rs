@@ -1,5 +1,6 @@
 //! What is decided in which situation.
 
+mod adopting;
 mod approving;
 mod correlation;
 mod diagnosis;

@@ -11,6 +11,7 @@ use muster_mesh::consensus::coordinator::Status;
 use muster_mesh::identity::MachineId;
 use muster_mesh::pki::ClusterCa;
 use muster_mesh::transport::{PeerIdentity, Responder, StreamKind};
+use muster_provisioners::Provisioner;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -245,6 +246,10 @@ impl Desk for NodeDesk {
             .take(ADDRESSES_MAX)
             .map(|peer| peer.addr)
             .collect()
+    }
+
+    fn provisioner(&self, name: &str) -> Option<Arc<dyn Provisioner>> {
+        self.shared.provisioners.get(name).cloned()
     }
 
     async fn last_words(&self, machine: MachineId) -> Vec<Heard> {

@@ -157,6 +157,10 @@ impl Desk for Office {
         self.heard.lock().unwrap().clone()
     }
 
+    fn provisioner(&self, _: &str) -> Option<Arc<dyn provisioners::Provisioner>> {
+        None
+    }
+
     fn rtt(&self, _: MachineId) -> Option<Duration> {
         Some(Duration::from_micros(1500))
     }

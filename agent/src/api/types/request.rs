@@ -66,6 +66,8 @@ pub enum Request {
     Metrics,
     /// Makes groups be as their specs say, or shows what that would change.
     Apply(ApplyRequest),
+    /// Declares a group with the instances that another tool made for it, which go on as they are.
+    Adopt(AdoptRequest),
     /// Changes the number of machines in a cattle group.
     Scale(ScaleRequest),
     /// Retires all machines of a group, then forgets it.
@@ -236,6 +238,17 @@ pub struct ApplyRequest {
     pub expected: BTreeMap<String, Option<u64>>,
 }
 
+/// A group whose machines are there already.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdoptRequest {
+    /// Its canonical spec; the group isn't declared yet.
+    pub spec: GroupSpec,
+    /// Only say what would be taken over.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
 /// How many machines a cattle group should have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -295,7 +308,9 @@ impl Request {
             Self::Apply(ApplyRequest { dry_run, .. })
             | Self::Scale(ScaleRequest { dry_run, .. }) => !dry_run,
             Self::LogLevel { filter } => filter.is_some(),
-            Self::GroupDestroy { .. }
+            // Only the leader can ask provisioners, also for what is not done.
+            Self::Adopt(_)
+            | Self::GroupDestroy { .. }
             | Self::GroupFree { .. }
             | Self::HealMode { .. }
             | Self::Pause { .. }

@@ -264,6 +264,8 @@ pub enum MachineState {
     Provisioning,
     /// It is being drained or destroyed.
     Destroying,
+    /// Another tool made it, and no agent of it has joined yet: its provisioner alone watches over it.
+    Adopted,
 }
 
 /// How a machine feels about itself, by its own thresholds.
@@ -297,7 +299,7 @@ display_as! {
     HealMode { Observe => "observe", Approve => "approve", Auto => "auto" }
     MachineState {
         Alive => "alive", Suspect => "suspect", Down => "down", Left => "left",
-        Provisioning => "provisioning", Destroying => "destroying",
+        Provisioning => "provisioning", Destroying => "destroying", Adopted => "adopted",
     }
     HealthLevel { Ok => "ok", Warning => "warning", Critical => "critical" }
 }

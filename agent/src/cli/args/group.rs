@@ -1,11 +1,13 @@
 //! `muster group`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 
 use super::duration;
 use crate::api::types::HealMode;
+use crate::spec::infrakit::export::Envelope;
 
 /// What can be done with groups.
 #[derive(Debug, Subcommand)]
@@ -22,6 +24,44 @@ pub(crate) enum GroupCommand {
         /// Only the spec, as TOML that `muster apply` takes.
         #[arg(long)]
         spec: bool,
+    },
+    /// Write groups as specs, for `muster apply` or for InfraKit
+    #[command(after_help = "Examples:\n  muster group export web > web.toml\n  \
+        muster group export web --infrakit > web.json\n  muster group export --infrakit --envelope list > all.json\n\n\
+        What InfraKit has no words for (labels, placement, heal) is left out, and said on standard error.")]
+    Export {
+        /// The group's ID; all groups when absent.
+        id: Option<String>,
+        /// As a spec for InfraKit, in JSON.
+        #[arg(long)]
+        infrakit: bool,
+        /// In which of the envelopes that InfraKit knew.
+        #[arg(
+            long,
+            value_name = "FORM",
+            default_value = "plain",
+            requires = "infrakit"
+        )]
+        envelope: EnvelopeWord,
+    },
+    /// Take over a fleet that InfraKit runs, without replacing a machine
+    #[command(
+        after_help = "Examples:\n  muster group adopt -f group.json --dry-run\n  muster group adopt -f group.json --yes\n\n\
+        FILE is the spec that InfraKit runs. Its instances are found by the tag infrakit.group, and have to be made from that \
+        very spec, as the hash says that InfraKit put on them. Stop InfraKit's own group controller first, or free the group \
+        there: two that heal one group fight. Until an agent joins from an instance (a token for the group, and the machine's \
+        name), only its provisioner watches over it, and it is replaced only where that says that it is gone."
+    )]
+    Adopt {
+        /// The spec that InfraKit runs.
+        #[arg(short, long, value_name = "FILE", required = true)]
+        file: PathBuf,
+        /// Don't ask. Without a terminal this must be said.
+        #[arg(short, long)]
+        yes: bool,
+        /// Only show what would be taken over.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Change the number of machines of a cattle group
     #[command(
@@ -79,6 +119,27 @@ pub(crate) enum GroupCommand {
         /// The new mode.
         mode: HealModeWord,
     },
+}
+
+/// The envelopes of InfraKit's specs, as words of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EnvelopeWord {
+    /// An object of ID and Properties, one after the other.
+    Plain,
+    /// One list, as InfraKit's manager takes it.
+    List,
+    /// With kind and metadata, one after the other.
+    Kind,
+}
+
+impl From<EnvelopeWord> for Envelope {
+    fn from(word: EnvelopeWord) -> Self {
+        match word {
+            EnvelopeWord::Plain => Self::Plain,
+            EnvelopeWord::List => Self::List,
+            EnvelopeWord::Kind => Self::Kind,
+        }
+    }
 }
 
 /// Heal modes as words of the command line.

@@ -1,9 +1,15 @@
 //! `muster group`.
 
+use std::path::PathBuf;
+
+use serde_json::Value;
+
 use super::{Context, Failure, apply, millis, show, unexpected};
-use crate::api::types::{Request, Response, ScaleRequest};
+use crate::api::types::{AdoptRequest, Request, Response, ScaleRequest};
 use crate::cli::args::GroupCommand;
-use crate::spec;
+use crate::fleet::spec::GroupSpec;
+use crate::spec::infrakit::export::{self, Envelope};
+use crate::spec::{self, Registries};
 
 pub(super) async fn run(context: &Context<'_>, command: GroupCommand) -> Result<(), Failure> {
     match command {
@@ -12,6 +18,12 @@ pub(super) async fn run(context: &Context<'_>, command: GroupCommand) -> Result<
             _ => Err(unexpected()),
         },
         GroupCommand::Show { id, spec } => show_one(context, id, spec).await,
+        GroupCommand::Export {
+            id,
+            infrakit,
+            envelope,
+        } => export(context, id, infrakit.then(|| envelope.into())).await,
+        GroupCommand::Adopt { file, yes, dry_run } => adopt(context, file, yes, dry_run).await,
         GroupCommand::Scale {
             id,
             size,
@@ -78,4 +90,77 @@ async fn show_one(context: &Context<'_>, id: String, only_spec: bool) -> Result<
         true => context.out.text(&spec::to_toml(&group.spec)),
         false => context.out.either(&*group, show::group),
     }
+}
+
+/// Writes specs, for InfraKit in an envelope of its own.
+async fn export(
+    context: &Context<'_>,
+    id: Option<String>,
+    envelope: Option<Envelope>,
+) -> Result<(), Failure> {
+    let ids = match id {
+        Some(id) => vec![id],
+        None => match context.call(&Request::Groups).await? {
+            Response::Groups(groups) => groups.items.into_iter().map(|group| group.id).collect(),
+            _ => return Err(unexpected()),
+        },
+    };
+    let mut specs: Vec<GroupSpec> = Vec::new();
+    for id in ids {
+        match context.call(&Request::Group { id }).await? {
+            Response::Group(group) => specs.push(group.spec),
+            _ => return Err(unexpected()),
+        }
+    }
+    let Some(envelope) = envelope else {
+        let texts: Vec<_> = specs.iter().map(spec::to_toml).collect();
+        return context.out.text(&texts.join("\n"));
+    };
+    for spec in &specs {
+        let lost = export::lost(spec);
+        if !lost.is_empty() {
+            eprintln!(
+                "{}: InfraKit has no words for: {}",
+                spec.id,
+                lost.join(", ")
+            );
+        }
+    }
+    let mut written: Vec<_> = specs
+        .iter()
+        .map(|spec| export::export(spec, envelope))
+        .collect();
+    if envelope == Envelope::List {
+        let items = written.into_iter().flat_map(|list| match list {
+            Value::Array(items) => items,
+            other => vec![other],
+        });
+        written = vec![items.collect()];
+    }
+    written.iter().try_for_each(|group| context.out.json(group))
+}
+
+async fn adopt(
+    context: &Context<'_>,
+    file: PathBuf,
+    yes: bool,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    let mut specs = spec::load(&[file], &Registries::builtin())?;
+    let (Some(spec), true) = (specs.pop(), specs.is_empty()) else {
+        return Err(Failure::usage(
+            "the file has several groups",
+            "adopt one at a time",
+        ));
+    };
+    if !dry_run {
+        let question = format!(
+            "The instances that InfraKit made for {} become this fleet's. Sure?",
+            spec.id
+        );
+        context.confirm_unless(yes, &question)?;
+    }
+    context
+        .order(&Request::Adopt(AdoptRequest { spec, dry_run }))
+        .await
 }

@@ -89,6 +89,10 @@ impl FleetState {
         admit: Admit,
         admission: Admission,
     ) -> Applied {
+        let group = self.good_token(context, &admit)?.group.clone();
+        if let Some(id) = self.adopted_as(group.as_ref(), admit.name.as_ref()) {
+            return self.admit_adopted(context, id, admit, admission);
+        }
         let token = self.good_token(context, &admit)?;
         let (id, sequence) = self.next_machine_id()?;
         let place = match &token.group {
@@ -152,6 +156,42 @@ impl FleetState {
             },
         );
         let detail = format!("from {}, with token {}", admit.addr, admit.token);
+        self.note(context, EventKind::Joined, About::machine(id, detail));
+        self.admitted_by_id(id, admit.token)
+    }
+
+    /// The machine of this name that was taken over with the group, and has no agent yet.
+    fn adopted_as(&self, group: Option<&GroupId>, name: Option<&MachineName>) -> Option<MachineId> {
+        let (group, name) = (group?, name?);
+        let mut adopted = self.group_machines(group);
+        let is_it = |machine: &&Machine| {
+            let waits = matches!(machine.phase, Phase::Adopted { .. });
+            waits && machine.intent.is_none() && machine.name == *name
+        };
+        adopted.find(is_it).map(|machine| machine.id)
+    }
+
+    /// The agent of a machine that was taken over, with a token that a person made for its group.
+    fn admit_adopted(
+        &mut self,
+        context: &Context<'_>,
+        id: MachineId,
+        admit: Admit,
+        admission: Admission,
+    ) -> Applied {
+        if let Some(token) = self.tokens.get_mut(&admit.token) {
+            token.uses_left = token.uses_left.saturating_sub(1);
+            token.used = token.used.saturating_add(1);
+        }
+        if let Some(machine) = self.machines.get_mut(&id) {
+            machine.phase = Phase::Joined;
+            machine.joined_ms = Some(context.now_ms);
+            machine.addr = Some(admit.addr);
+            machine.labels = admit.labels;
+            machine.admission = Some(admission);
+        }
+        let detail = format!("from {}, with token {}", admit.addr, admit.token);
+        self.concerns.remove(&Subject::Machine(id));
         self.note(context, EventKind::Joined, About::machine(id, detail));
         self.admitted_by_id(id, admit.token)
     }
@@ -258,7 +298,7 @@ impl FleetState {
         })))
     }
 
-    fn next_machine_id(&self) -> Result<(MachineId, u64), Refusal> {
+    pub(super) fn next_machine_id(&self) -> Result<(MachineId, u64), Refusal> {
         let cluster = self.cluster.as_ref().ok_or(Refusal::NotFounded)?.id;
         // At most one number has no ID, so two tries are enough.
         (1..=2)

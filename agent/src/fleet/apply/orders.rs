@@ -196,7 +196,8 @@ impl FleetState {
             return Err(invalid("a decision about one machine replaces another one"));
         }
         let fits = match (proposal.cause.diagnosis(), old.phase) {
-            (None, Phase::Joined | Phase::Lost { .. }) => demand.is_some(),
+            (None, Phase::Adopted { .. } | Phase::Joined | Phase::Lost { .. }) => demand.is_some(),
+            (Some(Diagnosis::Gone), Phase::Adopted { .. }) => true,
             (Some(Diagnosis::Gone | Diagnosis::Unreachable), Phase::Joined) => true,
             // The end of the ladder; which rungs there are is for the decision core to know.
             (Some(Diagnosis::AgentDown | Diagnosis::WorkloadFailed), Phase::Joined) => true,
@@ -413,7 +414,9 @@ impl FleetState {
             )));
         }
         match machine.phase {
-            Phase::Joined | Phase::Lost { .. } | Phase::Left { .. } => Ok(machine),
+            Phase::Adopted { .. } | Phase::Joined | Phase::Lost { .. } | Phase::Left { .. } => {
+                Ok(machine)
+            }
             Phase::Ordered | Phase::Retiring => {
                 Err(roster::wrong_phase(machine, "it is on its way already"))
             }

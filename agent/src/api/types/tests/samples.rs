@@ -63,6 +63,10 @@ fn writes() -> Vec<Request> {
             dry_run: true,
             expected: BTreeMap::from([("db".into(), Some(4)), ("new".into(), None)]),
         }),
+        Request::Adopt(AdoptRequest {
+            spec: spec(),
+            dry_run: true,
+        }),
         Request::Scale(ScaleRequest {
             id: id(),
             size: 0,
