@@ -1,3 +1,4 @@
+//! The repository's own rules, and scenarios over real processes. One binary, so that there is one thing to link.
 
 mod backends;
 mod fleet;
