@@ -99,6 +99,11 @@ impl Infrakit {
         }
     }
 
+    /// Whether its attachments are those of several machines: InfraKit has one list for all of a group's cattle.
+    fn is_shared(&self) -> bool {
+        matches!(self.allocation, Allocation::Cattle { size } if size > 1)
+    }
+
     fn group<'a>(&'a self, group: &'a str) -> &'a str {
         self.group.as_deref().unwrap_or(group)
     }
@@ -172,7 +177,7 @@ impl Flavor for Infrakit {
             .ask(&self.plugin, method, &params, deadline)
             .await;
         let answer = answer.map_err(|error| self.failed(what, &error))?;
-        wire::prepared(spec, &answer).map_err(|why| FlavorError::Failed {
+        wire::prepared(spec, &answer, self.is_shared()).map_err(|why| FlavorError::Failed {
             what: what.to_owned(),
             why: Health::critical(format!("flavor plugin `{}`: {why}", self.plugin)).reason,
         })

@@ -194,7 +194,7 @@ impl InfrakitProvisioner {
         spec: &MachineSpec,
         deadline: Deadline,
     ) -> Result<(), ProvisionError> {
-        if spec.attachments.is_empty() {
+        if spec.attachments.is_empty() || is_shared(spec) {
             return Ok(());
         }
         for one in self.list(plugin, &Tags::new(), deadline).await? {
@@ -239,13 +239,12 @@ impl InfrakitProvisioner {
         })?;
         let logical_id = spec.logical_id.as_deref().map(|id| group.logical_id(id));
         let name = group.group.as_deref().unwrap_or(&spec.boot.group);
-        let tags = marks::with_marks(
-            &spec.tags_for(op),
-            now_ms(),
-            &spec.attachments,
-            name,
-            logical_id,
-        );
+        let exclusive = if is_shared(spec) {
+            &[][..]
+        } else {
+            &spec.attachments
+        };
+        let tags = marks::with_marks(&spec.tags_for(op), now_ms(), exclusive, name, logical_id);
         let wanted = instance::spec(spec, &group.properties, logical_id, &tags, &init);
         let params = json!({"Type": plugin.kind(), "Spec": wanted});
         self.doubt(op);
@@ -284,6 +283,11 @@ impl InfrakitProvisioner {
             doubts.insert(op.clone(), Instant::now());
         }
     }
+}
+
+/// Whether others may have the same attachments: cattle's, as InfraKit gave them.
+fn is_shared(spec: &MachineSpec) -> bool {
+    spec.tags.get(marks::ATTACHMENTS) == Some(marks::SHARED)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -130,6 +130,17 @@ async fn health_and_draining_are_the_plugins() {
 }
 
 #[test]
+fn cattle_share_what_is_attached_to_them() {
+    let answer = json!({"Spec": {"Attachments": [{"ID": "a", "Type": "b"}]}});
+    let tag = |shared: bool| {
+        let spec = wire::prepared(spec(), &answer, shared).expect("prepared");
+        spec.tags.get(marks::ATTACHMENTS).map(str::to_owned)
+    };
+    assert_eq!(tag(true).as_deref(), Some(marks::SHARED));
+    assert_eq!(tag(false), None);
+}
+
+#[test]
 fn answers_that_can_t_be_used_are_refused() {
     for bad in [
         json!(null),
@@ -140,7 +151,7 @@ fn answers_that_can_t_be_used_are_refused() {
         json!({"Spec": {"Attachments": [{}]}}),
         json!({"Spec": {"Attachments": {"a": 1}}}),
     ] {
-        assert!(wire::prepared(spec(), &bad).is_err(), "{bad}");
+        assert!(wire::prepared(spec(), &bad, false).is_err(), "{bad}");
     }
     assert_eq!(
         wire::health(&json!({"Health": 0})).status,

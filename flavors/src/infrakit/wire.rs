@@ -52,11 +52,15 @@ fn nested(properties: &Properties) -> Option<String> {
     has_plugin.then(|| key.unwrap_or(NESTED).to_owned())
 }
 
-/// The spec as a plugin completed it. What muster needs to find the machine again, a plugin doesn't change.
+/// The spec as a plugin completed it; `shared` where every machine of the group gets the same. What muster needs to find the machine again, a plugin doesn't change.
 ///
 /// # Errors
 /// Why its answer can't be used.
-pub(super) fn prepared(mut spec: MachineSpec, answer: &Value) -> Result<MachineSpec, String> {
+pub(super) fn prepared(
+    mut spec: MachineSpec,
+    answer: &Value,
+    shared: bool,
+) -> Result<MachineSpec, String> {
     let given = answer.as_object().and_then(|answer| field(answer, "Spec"));
     let given = given
         .and_then(Value::as_object)
@@ -83,6 +87,9 @@ pub(super) fn prepared(mut spec: MachineSpec, answer: &Value) -> Result<MachineS
     spec.tags
         .extend(given_tags.iter().filter(|(name, _)| !ours(name)));
     spec.attachments = read_attachments(field(given, "Attachments"))?;
+    if shared && !spec.attachments.is_empty() {
+        spec.tags.insert(marks::ATTACHMENTS, marks::SHARED);
+    }
     if let Some(properties) = field(given, "Properties") {
         spec.properties = completed(spec.properties, properties)?;
     }

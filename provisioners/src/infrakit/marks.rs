@@ -14,6 +14,10 @@ const ATTACHMENT: &str = "muster.attachment.";
 pub const GROUP: &str = "infrakit.group";
 /// The logical ID, as InfraKit's tools look for it.
 pub const LOGICAL_ID: &str = "infrakit.logical_id";
+/// Set to [`SHARED`] on instances whose attachments others have as well.
+pub const ATTACHMENTS: &str = "infrakit.attachments";
+/// InfraKit gave all of a group's cattle the same attachments, and left it to the plugin what that means.
+pub const SHARED: &str = "shared";
 /// What the configuration hashes to that it was made from.
 pub const CONFIG_HASH: &str = "infrakit.config.hash";
 

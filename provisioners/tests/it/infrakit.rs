@@ -132,13 +132,13 @@ mod typed {
 /// The oldest that is known.
 mod of_2016 {
     use super::*;
-    muster_provisioners::conformance_suite!(Rig::of("ancient"));
+    muster_provisioners::conformance_suite!(shared: Some(Rig::of("ancient")));
 }
 
 /// Over TCP.
 mod far {
     use super::*;
-    muster_provisioners::conformance_suite!(Rig::of("far"));
+    muster_provisioners::conformance_suite!(shared: Some(Rig::of("far")));
 }
 
 fn soon() -> Deadline {
@@ -314,6 +314,21 @@ async fn infrakits_own_tags_are_set_and_the_token_stays_hidden() {
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].attachments, pet.attachments);
     assert!(!format!("{listed:?}").contains("hidden"));
+}
+
+#[tokio::test]
+async fn attachments_that_cattle_share_are_held_by_nobody() {
+    let plugins = Plugins::start();
+    let client = plugins.provisioner(r#"{"plugins": ["file"]}"#);
+    let mut one = spec("file", "{}");
+    one.attachments = vec![Attachment::new("nfs", "share")];
+    one.tags.insert(marks::ATTACHMENTS, marks::SHARED);
+    for member in ["a", "b"] {
+        client
+            .provision(&one, &op(member), soon())
+            .await
+            .expect("made");
+    }
 }
 
 /// An instance that InfraKit made is found among ours once it was adopted, and keeps what it had.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use muster_provisioners::conformance::Counterpart;
 use muster_tests::binary::muster;
 use muster_tests::command::{Answer, run};
-use muster_tests::wait::until;
 use muster_tests::slots::{self, Slot};
+use muster_tests::wait::until;
 use muster_tests::{MachineRow, Status};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
@@ -28,7 +28,8 @@ impl Mesh {
         let slot = slots::one();
         let program = muster().display().to_string();
         let arguments = ["--machines", "--muster", &program];
-        let plugins = Counterpart::start("infrakit", &arguments).expect("Python is all that it takes");
+        let plugins =
+            Counterpart::start("infrakit", &arguments).expect("Python is all that it takes");
         let home = plugins.directory().join("founder");
         std::fs::create_dir(&home).expect("the directory is ours");
         let config = format!(
@@ -42,7 +43,14 @@ impl Mesh {
         std::fs::write(home.join("muster.toml"), config).expect("written");
         let log = std::fs::File::create(home.join("log")).expect("made");
         let founder = Command::new(muster())
-            .args(["init", "--config", "muster.toml", "--cluster-name", "plugins", "--run"])
+            .args([
+                "init",
+                "--config",
+                "muster.toml",
+                "--cluster-name",
+                "plugins",
+                "--run",
+            ])
             .current_dir(&home)
             .env("INFRAKIT_PLUGINS_DIR", plugins.text("plugins"))
             .stdin(Stdio::null())
@@ -96,7 +104,8 @@ impl Mesh {
             let row = row.ok_or("there is no such group")?;
             let machines: Vec<_> = status.machines_of(group).into_iter().cloned().collect();
             let alive = machines.iter().filter(|one| one.status == "alive").count();
-            if row.state == "converged" && alive == row.desired as usize && alive == machines.len() {
+            if row.state == "converged" && alive == row.desired as usize && alive == machines.len()
+            {
                 return Ok(machines);
             }
             let explained = self.ask(&["explain", group]);
@@ -106,7 +115,11 @@ impl Mesh {
 
     /// Kills all that runs on a machine, as a crash does.
     fn kill(&self, machine: &MachineRow) {
-        let home = self.plugins.directory().join("instances").join(own(machine));
+        let home = self
+            .plugins
+            .directory()
+            .join("instances")
+            .join(own(machine));
         let pid = std::fs::read_to_string(home.join("pid")).expect("it is there");
         let pid = Pid::from_raw(pid.trim().parse().expect("a number")).expect("a process");
         kill_process_group(pid, Signal::KILL).expect("it is ours");
@@ -140,7 +153,8 @@ fn call(socket: &Path, method: &str, params: &Value) -> Value {
     use std::io::{Read as _, Write as _};
     let body = json!({"jsonrpc": "2.0", "method": method, "params": params, "id": 1}).to_string();
     let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("the plugin is there");
-    let head = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: application/json\r\n";
+    let head =
+        "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: application/json\r\n";
     write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("read");
@@ -160,13 +174,19 @@ fn the_example_is_made_and_healed() {
         let status = mesh.status()?;
         let machines: Vec<_> = status.machines_of("web").into_iter().cloned().collect();
         match ids(&machines).contains(&lost.as_str()) {
-            true => Err(format!("{machines:?}\n{}", mesh.ask(&["explain", &before[0].name]))),
+            true => Err(format!(
+                "{machines:?}\n{}",
+                mesh.ask(&["explain", &before[0].name])
+            )),
             false => Ok(()),
         }
     });
     let after = mesh.wait_whole("web");
     for kept in &ids(&before)[1..] {
-        assert!(ids(&after).contains(kept), "{kept} was replaced for no reason");
+        assert!(
+            ids(&after).contains(kept),
+            "{kept} was replaced for no reason"
+        );
     }
 }
 
@@ -182,22 +202,48 @@ fn specs_of_infrakits_are_applied_as_they_are() {
         Instance: {Plugin: simulator/compute, Properties: {Note: yes}}\n  Flavor:\n    Plugin: combo\n    Properties:\n    \
         - Plugin: vanilla\n      Properties: {Init: [echo one > one]}\n    - Plugin: vanilla\n      Properties: {Tags: {v: two}}\n";
     mesh.run(&["apply", "-f", "-", "--yes"], combo).ok();
+    let cattle = r#"[{"Plugin": "group", "Properties": {"ID": "herd", "Properties": {"Allocation": {"Size": 2},
+        "Instance": {"Plugin": "instance-file", "Properties": {"Note": "v1"}},
+        "Flavor": {"Plugin": "flavor-vanilla", "Properties": {"Attachments": [{"ID": "nfs", "Type": "share"}]}}}}}]"#;
+    mesh.run(&["apply", "-f", "-", "--yes"], cattle).ok();
+    assert_eq!(mesh.wait_whole("herd").len(), 2);
     let zk = mesh.wait_whole("zk-1");
     let names: Vec<_> = zk.iter().map(|machine| machine.name.as_str()).collect();
     assert_eq!(names, ["10-9-8-1", "10-9-8-2"]);
     let combined = mesh.wait_whole("combined");
     let plugins = Path::new(mesh.plugins.text("plugins")).to_owned();
-    let params = json!({"Type": "compute", "Tags": {"infrakit.group": "combined"}, "Properties": true});
-    let listed = call(&plugins.join("simulator"), "Instance.DescribeInstances", &params);
+    let params =
+        json!({"Type": "compute", "Tags": {"infrakit.group": "combined"}, "Properties": true});
+    let listed = call(
+        &plugins.join("simulator"),
+        "Instance.DescribeInstances",
+        &params,
+    );
     let listed = &listed["result"]["Descriptions"];
     assert_eq!(listed[0]["Properties"]["Properties"], json!({"Note": true}));
     assert_eq!(listed[0]["Tags"]["v"], "two");
-    let home = mesh.plugins.directory().join("instances").join(own(&combined[0]));
-    assert_eq!(std::fs::read_to_string(home.join("one")).expect("written"), "one\n");
-    let exported = mesh.ask(&["group", "export", "zk-1", "--infrakit"]).ok().json();
+    let home = mesh
+        .plugins
+        .directory()
+        .join("instances")
+        .join(own(&combined[0]));
+    assert_eq!(
+        std::fs::read_to_string(home.join("one")).expect("written"),
+        "one\n"
+    );
+    let exported = mesh
+        .ask(&["group", "export", "zk-1", "--infrakit"])
+        .ok()
+        .json();
     assert_eq!(exported["ID"], "Zk_1");
-    assert_eq!(exported["Properties"]["Allocation"], json!({"LogicalIDs": ["10.9.8.1", "10.9.8.2"]}));
-    let bad = mesh.run(&["apply", "-f", "-", "--yes"], &combo.replace("Size: 1", "Size: one"));
+    assert_eq!(
+        exported["Properties"]["Allocation"],
+        json!({"LogicalIDs": ["10.9.8.1", "10.9.8.2"]})
+    );
+    let bad = mesh.run(
+        &["apply", "-f", "-", "--yes"],
+        &combo.replace("Size: 1", "Size: one"),
+    );
     bad.exits(64).says("<stdin>:4:");
 }
 
@@ -224,30 +270,53 @@ fn a_fleet_of_infrakits_is_adopted() {
     let status = mesh.status().expect("answered");
     let adopted: Vec<_> = status.machines_of("old").into_iter().cloned().collect();
     assert_eq!(ids(&adopted), ["file-0001", "file-0002"]);
-    assert!(adopted.iter().all(|machine| machine.status == "adopted"), "{adopted:?}");
+    assert!(
+        adopted.iter().all(|machine| machine.status == "adopted"),
+        "{adopted:?}"
+    );
     assert_eq!(status.group("old").state, "converged");
 
     // One of them gets an agent, which joins as that machine; the other one vanishes, and is replaced.
-    let token = mesh.ask(&["token", "create", "--group", "old", "--json"]).ok().json();
+    let token = mesh
+        .ask(&["token", "create", "--group", "old", "--json"])
+        .ok()
+        .json();
     let home = mesh.plugins.directory().join("joiner");
     std::fs::create_dir(&home).expect("made");
     let network = mesh.plugins.text("network");
-    let config = format!("name = \"old-1\"\ndata_dir = \"state\"\napi_socket = \"api.sock\"\nbind = \"{network}.251.1:6878\"\n");
+    let config = format!(
+        "name = \"old-1\"\ndata_dir = \"state\"\napi_socket = \"api.sock\"\nbind = \"{network}.251.1:6878\"\n"
+    );
     std::fs::write(home.join("muster.toml"), config).expect("written");
     let seed = format!("{network}.250.1:6878");
     let mut joiner = Command::new(muster())
-        .args(["join", &seed, "--config", "muster.toml", "--token", token["token"].as_str().expect("a text"), "--run"])
+        .args([
+            "join",
+            &seed,
+            "--config",
+            "muster.toml",
+            "--token",
+            token["token"].as_str().expect("a text"),
+            "--run",
+        ])
         .current_dir(&home)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary runs");
-    call(&plugins.join("file"), "Instance.Destroy", &json!({"Type": "", "Instance": "file-0002", "Context": {"Reason": "terminate"}}));
+    call(
+        &plugins.join("file"),
+        "Instance.Destroy",
+        &json!({"Type": "", "Instance": "file-0002", "Context": {"Reason": "terminate"}}),
+    );
     let after = mesh.wait_whole("old");
     let _ = joiner.kill();
     let _ = joiner.wait();
-    let kept = after.iter().find(|machine| machine.name == "old-1").expect("it joined");
+    let kept = after
+        .iter()
+        .find(|machine| machine.name == "old-1")
+        .expect("it joined");
     assert_eq!(own(kept), "file-0001", "the same instance");
     assert_eq!(after.len(), 2);
     assert!(!ids(&after).contains(&"file-0002"), "{after:?}");
@@ -275,30 +344,47 @@ fn infrakits_tools_work_against_a_mesh() {
         "Flavor": {"Plugin": "vanilla", "Properties": {"Init": ["echo v1"]}}}});
     let group = |method: &str, params: Value| {
         let mut all = json!({"Name": "muster", "ID": "web"});
-        all.as_object_mut().expect("an object").extend(params.as_object().expect("an object").clone());
+        all.as_object_mut()
+            .expect("an object")
+            .extend(params.as_object().expect("an object").clone());
         let answer = call(&socket, &format!("Group.{method}"), &all);
         assert!(answer["error"].is_null(), "{method}: {answer}");
         answer["result"].clone()
     };
-    let details = |pretend: bool| group("CommitGroup", json!({"Spec": spec, "Pretend": pretend}))["Details"].clone();
+    let details = |pretend: bool| {
+        group("CommitGroup", json!({"Spec": spec, "Pretend": pretend}))["Details"].clone()
+    };
     assert_eq!(details(true), "Managing 2 instances");
     assert_eq!(details(false), "Managing 2 instances");
     let machines = mesh.wait_whole("web");
     let described = group("DescribeGroup", json!({}));
     assert_eq!(described["Description"]["Converged"], true);
-    assert_eq!(described["Description"]["Instances"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        described["Description"]["Instances"]
+            .as_array()
+            .map(Vec::len),
+        Some(2)
+    );
     assert_eq!(group("InspectGroups", json!({}))["Groups"][0]["ID"], "web");
     assert_eq!(group("Size", json!({}))["Size"], 2);
-    group("DestroyInstances", json!({"Instances": [own(&machines[0]), "does-not-exist"]}));
+    group(
+        "DestroyInstances",
+        json!({"Instances": [own(&machines[0]), "does-not-exist"]}),
+    );
     assert_eq!(group("Size", json!({}))["Size"], 1);
     let left = mesh.wait_whole("web");
     assert_eq!(ids(&left), ids(&machines[1..]));
     let healthy = json!({"Type": "vanilla", "Properties": {}, "Instance": {"ID": own(&left[0])}});
-    assert_eq!(call(&socket, "Flavor.Healthy", &healthy)["result"]["Health"], 1);
+    assert_eq!(
+        call(&socket, "Flavor.Healthy", &healthy)["result"]["Health"],
+        1
+    );
     group("DestroyGroup", json!({}));
-    until("the group is gone", PATIENCE, || match mesh.status()?.groups.is_empty() {
-        true => Ok(()),
-        false => Err("it is still there".to_owned()),
+    until("the group is gone", PATIENCE, || {
+        match mesh.status()?.groups.is_empty() {
+            true => Ok(()),
+            false => Err("it is still there".to_owned()),
+        }
     });
     let _ = gateway.kill();
     let _ = gateway.wait();
