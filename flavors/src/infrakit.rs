@@ -227,10 +227,6 @@ impl Flavor for Infrakit {
         false
     }
 
-    fn start_command(&self) -> Option<&crate::run::CommandLine> {
-        None
-    }
-
     async fn stop(&self, _: &Workload, _: Deadline) -> Result<(), FlavorError> {
         Err(nothing("stopping"))
     }
