@@ -54,8 +54,8 @@ impl Support {
         self.tally.superseded_by().is_some()
     }
 
-    /// The machines of `electors` that stand behind this leader: all that answer at once where they are few, as many as are
-    /// needed where not; `None` where another may act in its place. Only machines that the mesh takes for alive are asked: the
+    /// The machines of `electors` that stand behind this leader: all that answer at once where they are few, and of many the
+    /// first time that they are asked; else as many as are needed. `None` where another may act in its place. Only machines that the mesh takes for alive are asked: the
     /// others would not answer.
     pub(super) async fn gather(
         &mut self,

@@ -58,8 +58,9 @@ impl Backing {
         }
     }
 
-    /// Asks the roster for its acknowledgement where that is not fresh, then the coordinators. Takes a few seconds at
-    /// most. `proven_gone` are the machines that their provisioners prove gone, with since when by the mesh's steady clock.
+    /// Asks the roster for its acknowledgement where that is not fresh, then the coordinators. Takes some 5 s at most, and as
+    /// long again whenever the roster has shrunk meanwhile. `proven_gone` are the machines that their provisioners prove gone,
+    /// with since when by the mesh's steady clock.
     pub(super) async fn authority(&self, proven_gone: BTreeMap<MachineId, u64>) -> heal::Authority {
         self.ask(proven_gone).await.0
     }
