@@ -134,6 +134,22 @@ impl Flavor for Combo {
             .try_fold(spec, |spec, part| part.prepare(spec, place))
     }
 
+    fn must_be_asked(&self) -> bool {
+        self.0.iter().any(|part| part.must_be_asked())
+    }
+
+    async fn complete(
+        &self,
+        mut spec: MachineSpec,
+        place: &Place<'_>,
+        deadline: Deadline,
+    ) -> Result<MachineSpec, FlavorError> {
+        for part in &self.0 {
+            spec = part.complete(spec, place, deadline).await?;
+        }
+        Ok(spec)
+    }
+
     fn health_plan(&self) -> Option<HealthPlan> {
         let plans: Vec<_> = self
             .0
