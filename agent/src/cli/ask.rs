@@ -18,6 +18,7 @@ const SOCKET_NAME: &str = "api.sock";
 /// When there is none, with all places that were looked at; when the operator's identity can't be read.
 pub(crate) async fn client(global: &Global) -> Result<Client, Failure> {
     let node = match &global.node {
+        Some(text) if text.is_empty() => return Err(nobody_named()),
         Some(text) => named(text).await?,
         None => default_node().await?,
     };
@@ -26,6 +27,13 @@ pub(crate) async fn client(global: &Global) -> Result<Client, Failure> {
         Node::Address(address) => super::remote::client(address, global.identity.as_deref())?,
     };
     Ok(client.with_timeout(global.timeout()))
+}
+
+fn nobody_named() -> Failure {
+    Failure::usage(
+        "`--node`, or MUSTER_NODE in the environment, is empty",
+        "name a socket, an address or a machine; or leave it out, to ask this machine's own agent",
+    )
 }
 
 /// What `--node` means: an address, a socket, a directory with one, or a machine of the `dev` fleet here.

@@ -94,6 +94,15 @@ fn the_environment_names_a_node_and_the_flag_outranks_it() {
     let mut command = muster(&["status", "--node", "/nowhere.sock"]);
     command.env("MUSTER_NODE", node.socket());
     run(command, "").with(3);
+    let mut command = muster(&["status"]);
+    command.env("MUSTER_NODE", "");
+    let ended = run(command, "").with(2);
+    assert!(
+        ended
+            .stderr
+            .contains("MUSTER_NODE in the environment, is empty"),
+        "{ended:#?}"
+    );
 }
 
 #[test]
