@@ -94,10 +94,11 @@ impl FleetState {
             return Err(Refusal::MachineBusy { machine: id, op });
         }
         if !asked.what.is_for(machine.phase) {
-            return Err(roster::wrong_phase(
-                machine,
-                "only a machine that joined can be treated by hand",
-            ));
+            let whom = match asked.what {
+                Would::Replace => "only a machine that joined, or was given up, can be replaced",
+                _ => "only a machine that joined can be treated",
+            };
+            return Err(roster::wrong_phase(machine, &format!("{whom} by hand")));
         }
         if let Some((number, demand)) = self.demand_on(id) {
             let what = demand.what;
