@@ -246,11 +246,12 @@ impl Transport {
         request::stream(&self.shared, to, kind, body, deadline).await
     }
 
-    /// Compares this machine's wall clock with a peer's.
+    /// Finds out when this computer booted by a peer's wall clock. Its own wall clock has no part in that, so it may be set at
+    /// any moment.
     ///
     /// # Errors
     /// See [`RequestError`].
-    pub async fn clock_offset(
+    pub async fn booted_by(
         &self,
         to: Peer,
         deadline: Duration,
@@ -259,7 +260,7 @@ impl Transport {
         tokio::time::timeout(deadline, dial::link_to(&self.shared, to))
             .await
             .map_err(|_| RequestError::Deadline)??;
-        let asked_ms = clock::unix_ms();
+        let asked_ms = clock::boot_ms();
         let asked = self.shared.now();
         let answer = self
             .request(to, StreamKind::CLOCK, Bytes::new(), deadline)

@@ -21,7 +21,7 @@ const ENOUGH: usize = 4;
 /// answer within milliseconds.
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// How soon they are asked again where nobody has answered yet.
+/// How soon they are asked again where nobody has answered yet: between a half and one and a half of that.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// What time it is by the fleet's clock.
@@ -65,8 +65,8 @@ pub(super) async fn peers_boot_ms(
     peer: Peer,
     within: Duration,
 ) -> Result<i64, muster_mesh::transport::RequestError> {
-    let sample = shared.transport.clock_offset(peer, within).await?;
-    Ok(own_boot_ms().saturating_add(sample.offset_ms))
+    let sample = shared.transport.booted_by(peer, within).await?;
+    Ok(sample.offset_ms)
 }
 
 fn since_boot() -> Duration {
@@ -90,7 +90,8 @@ pub(super) async fn begin(shared: &Shared) {
 /// Asks again until somebody has said what time it is, then does nothing any more.
 pub(super) async fn keep(shared: &Shared) {
     while !shared.clock.stamp().knows() {
-        tokio::time::sleep(AGAIN).await;
+        let jitter = 0.5 + rand::random::<f64>();
+        tokio::time::sleep(AGAIN.mul_f64(jitter)).await;
         measure(shared).await;
     }
     std::future::pending().await

@@ -1,11 +1,12 @@
-//! How far a peer's clock is from ours.
+//! How far a peer's wall clock is from our clock, which counts from when this computer booted.
 
 use std::time::Duration;
 
-/// One comparison of two wall clocks.
+/// One comparison of two clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockSample {
-    /// The peer's clock minus ours, milliseconds.
+    /// The peer's clock minus ours, milliseconds: when this computer booted by the peer's wall clock, in milliseconds since
+    /// 1970.
     pub offset_ms: i64,
     /// The true offset is at most this far from [`Self::offset_ms`]: half the time that the exchange took, and a
     /// millisecond for rounding.
@@ -15,8 +16,8 @@ pub struct ClockSample {
 /// Compares clocks from one question and answer, as NTP does (RFC 5905, section 8): the peer read its clock at some
 /// moment between sending and receiving, most likely in the middle.
 ///
-/// `asked_ms` is our wall clock at the question, `theirs_ms` the peer's in its answer, `took` the time in between on
-/// our monotonic clock.
+/// `asked_ms` is our clock at the question, `theirs_ms` the peer's in its answer, `took` the time in between on our monotonic
+/// clock.
 pub fn compare_clocks(asked_ms: u64, theirs_ms: u64, took: Duration) -> ClockSample {
     let half_ms = u64::try_from(took.as_millis() / 2).unwrap_or(u64::MAX);
     let middle = i128::from(asked_ms) + i128::from(half_ms);

@@ -131,7 +131,7 @@ async fn renewed_credentials_are_used_from_then_on() {
         .send_replace(Arc::new(cluster.credentials_of(2, unix_ms())));
     let two = two.echo();
     assert_eq!(ask(&one, two.peer).await.unwrap(), "?");
-    let back = within(two.transport.clock_offset(one.peer(), PATIENCE)).await;
+    let back = within(two.transport.booted_by(one.peer(), PATIENCE)).await;
     assert!(back.is_ok(), "{back:?}");
 }
 
