@@ -77,6 +77,13 @@ pub(crate) enum Hold {
         /// Of how many.
         of: usize,
     },
+    /// Too few machines of a roster promise it.
+    Unpromised {
+        /// How many do.
+        have: usize,
+        /// Of how many.
+        of: usize,
+    },
     /// A roster that some machine has could not be fetched.
     UnknownRoster,
     /// This machine does not hold the CA's key; without it no machine could be let in or keep its certificate.
@@ -89,6 +96,16 @@ pub(crate) enum Hold {
     Failed(String),
 }
 
+impl Hold {
+    /// The same where machines were asked for their promise, and not how things stand.
+    pub(super) fn of_promises(self) -> Self {
+        match self {
+            Self::TooFew { have, of } => Self::Unpromised { have, of },
+            other => other,
+        }
+    }
+}
+
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -98,6 +115,11 @@ impl fmt::Display for Hold {
             Self::TooFew { have, of } => write!(
                 f,
                 "{have} of {of} machines say that most coordinators are lost; more than half ({}) must. Where the others are gone for good, see `muster recover`",
+                of / 2 + 1
+            ),
+            Self::Unpromised { have, of } => write!(
+                f,
+                "{have} of {of} machines would stand behind a log that this machine founds; more than half ({}) must. The others don't answer, or have promised another one a moment ago",
                 of / 2 + 1
             ),
             Self::UnknownRoster => f.write_str("a machine has another roster, and did not tell it"),

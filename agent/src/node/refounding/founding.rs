@@ -78,7 +78,7 @@ pub(super) async fn attempt(
     // Of several that try at the same time one gets enough promises. The others must not have any, their own included, of a
     // later log that never comes: who gave one stands behind no leader of this one.
     let willing = willing(shared, Circle::Electors, ballot).await;
-    majority(&rosters, &willing.keys().copied().collect())?;
+    enough(&rosters, &willing)?;
     if !willing.contains_key(&shared.me) {
         return Err(Hold::Unwilling);
     }
@@ -86,8 +86,7 @@ pub(super) async fn attempt(
     let granted = promises(shared, Circle::Electors, ballot).await;
     // Those that have promised may know rosters that the first answers did not.
     let rosters = asking::rosters(shared, &granted).await?;
-    let behind: BTreeSet<_> = granted.keys().copied().collect();
-    majority(&rosters, &behind)?;
+    enough(&rosters, &granted)?;
     tokio::time::sleep(LEASE_WAIT).await;
     let granted = promises_again(shared, &rosters, ballot).await?;
     let since = Instant::now().checked_sub(ungranted_for(&granted));
@@ -114,7 +113,7 @@ async fn promises_again(
     let end = Instant::now() + RETURNING;
     loop {
         let granted = promises(shared, Circle::Electors, ballot).await;
-        majority(rosters, &granted.keys().copied().collect())?;
+        enough(rosters, &granted)?;
         let seats = shared.replica.seats();
         let voters: Vec<_> = seats.voters.values().map(|node| node.machine).collect();
         if !may_go_on(&voters, &granted) || Instant::now() >= end {
@@ -123,6 +122,12 @@ async fn promises_again(
         tracing::info!("coordinators are back that have not promised yet; asking once more");
         tokio::time::sleep(ASK_AGAIN).await;
     }
+}
+
+/// Whether those that promise, or would, are more than half of every roster.
+fn enough(rosters: &Rosters, promising: &Stands) -> Result<(), Hold> {
+    let promising: BTreeSet<_> = promising.keys().copied().collect();
+    majority(rosters, &promising).map_err(Hold::of_promises)
 }
 
 /// Makes this machine's copy the longest one that is left. Those that were asked keep to their promise until then.
