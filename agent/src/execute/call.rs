@@ -7,7 +7,7 @@ use super::{
 use crate::fleet::{Instance, PutAside, Rung};
 use std::time::Duration;
 
-use muster_provisioners::{InstanceId, MachineSpec, Proof, Properties, Tags, tag};
+use muster_provisioners::{Attachment, InstanceId, MachineSpec, Proof, Properties, Tags, tag};
 
 /// How often a new instance is looked at before it goes on record without its properties.
 const LOOKS_MAX: usize = 5;
@@ -261,8 +261,9 @@ pub(super) async fn provision(
         Err(error) if error.is_outcome_unknown() => {
             let again = Deadline::after(super::STEP_DEADLINE);
             match find(provisioner, op, again).await? {
-                Some(found) => found.id,
-                None => return Err(error.into()),
+                // Where attachments come after the machine, the same operation again gives it those that it lacks.
+                Some(found) if has_all(&found, spec) => found.id,
+                _ => return Err(error.into()),
             }
         }
         Err(error) => return Err(error.into()),
@@ -274,6 +275,12 @@ pub(super) async fn provision(
         properties,
     };
     Ok(StepResult::Provisioned(instance))
+}
+
+/// Whether an instance holds all that its machine is to have.
+fn has_all(found: &muster_provisioners::Instance, spec: &MachineSpec) -> bool {
+    let held = |wanted: &Attachment| found.attachments.iter().any(|held| held.id == wanted.id);
+    spec.attachments.iter().all(held)
 }
 
 /// What a new instance looks like. A list that fails or lags is asked a few times more; after that the instance goes
