@@ -58,6 +58,7 @@ mod last_words;
 mod leader;
 mod lease;
 mod ledger;
+mod notices;
 mod places;
 mod profile;
 mod propose;
@@ -335,6 +336,7 @@ async fn spawn_tasks(
 ) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     let (verdict, workload) = watch::channel(Workload::Unknown);
+    let (announce, announced) = watch::channel(false);
     let (latest, report) = watch::channel(Report::default());
     let metrics = statistics::renderer(shared, report);
     let desk = NodeDesk::new(Arc::clone(shared), Box::new(metrics.clone()));
@@ -370,7 +372,13 @@ async fn spawn_tasks(
     tasks.spawn(profile::run(Arc::clone(shared)));
     tasks.spawn(lease::run(Arc::clone(shared)));
     tasks.spawn(workload::run(Arc::clone(shared), verdict));
-    tasks.spawn(vitality::run(Arc::clone(shared), workload, latest));
+    tasks.spawn(notices::run(Arc::clone(shared), announce));
+    tasks.spawn(vitality::run(
+        Arc::clone(shared),
+        workload,
+        announced,
+        latest,
+    ));
     Ok(())
 }
 

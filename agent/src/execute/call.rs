@@ -309,3 +309,31 @@ async fn find(
         .into_iter()
         .next())
 }
+
+#[cfg(test)]
+mod tests {
+    use muster_provisioners::InstanceState;
+
+    use super::*;
+
+    #[test]
+    fn an_order_is_done_only_with_all_of_its_attachments() {
+        let mut spec = MachineSpec::new("db-1", Properties::new());
+        spec.attachments = vec![
+            Attachment::new("vol-1", "ebs"),
+            Attachment::new("vol-2", ""),
+        ];
+        let mut found = muster_provisioners::Instance {
+            id: "i-1".parse().expect("valid"),
+            state: InstanceState::Running,
+            tags: Tags::new(),
+            address: None,
+            properties: Properties::new(),
+            created_at_ms: 0,
+            attachments: vec![Attachment::new("vol-2", "ebs")],
+        };
+        assert!(!has_all(&found, &spec));
+        found.attachments.push(Attachment::new("vol-1", "ebs"));
+        assert!(has_all(&found, &spec));
+    }
+}

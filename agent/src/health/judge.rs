@@ -103,6 +103,7 @@ fn value_of(subject: Subject, sample: &Sample) -> Option<f64> {
         Subject::DataDir => sample.data_dir_lost.map(flag),
         Subject::OutOfMemory => sample.memory_ran_out.map(flag),
         Subject::Lease => sample.lease_lost.map(flag),
+        Subject::Announced => sample.announced.map(flag),
         Subject::Workload => match sample.workload {
             Workload::Unknown => None,
             Workload::Healthy { .. } => Some(flag(false)),
@@ -194,8 +195,9 @@ impl Limits {
             | Subject::Lease => {
                 return Rule::fact(Level::Critical);
             }
-            // Whatever was ended may not be missed; what it means for the workload, its check says.
-            Subject::OutOfMemory => return Rule::fact(Level::Warning),
+            // Whatever was ended may not be missed; what it means for the workload, its check says. And what was announced has
+            // not happened yet.
+            Subject::OutOfMemory | Subject::Announced => return Rule::fact(Level::Warning),
         };
         Rule {
             warning,
@@ -294,6 +296,7 @@ impl Tracked {
                 | Subject::DataDir
                 | Subject::Workload
                 | Subject::OutOfMemory
+                | Subject::Announced
                 | Subject::Unsteady
                 | Subject::UnsteadyWorkload
                 | Subject::Lease

@@ -71,11 +71,13 @@ pub enum Subject {
     /// The flavor's health command keeps turning from failure to success and back: what is told is the worst of the last
     /// seconds. Has no value.
     UnsteadyWorkload,
+    /// Its provider announced that it takes the machine away, or works on it. Has no value.
+    Announced,
 }
 
 impl Subject {
     /// All subjects, in the order of the encoding.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Cpu,
         Self::Load,
         Self::Memory,
@@ -92,6 +94,7 @@ impl Subject {
         Self::Unsteady,
         Self::Lease,
         Self::UnsteadyWorkload,
+        Self::Announced,
     ];
 
     /// The name in metrics and JSON.
@@ -113,6 +116,7 @@ impl Subject {
             Self::Unsteady => "unsteady",
             Self::Lease => "lease",
             Self::UnsteadyWorkload => "unsteady_workload",
+            Self::Announced => "announced",
         }
     }
 }
@@ -162,6 +166,11 @@ impl fmt::Display for Finding {
             Subject::UnsteadyWorkload => {
                 return f.write_str(
                     "the workload keeps failing and working again (this is the worst of the last seconds)",
+                );
+            }
+            Subject::Announced => {
+                return f.write_str(
+                    "its provider announced that it takes the machine away, or works on it",
                 );
             }
             Subject::Lease => {

@@ -31,6 +31,8 @@ pub struct Sample {
     pub clock_offset_ms: Option<i64>,
     /// Whether its workload does not run because it has no lease. Filled in by the caller.
     pub lease_lost: Option<bool>,
+    /// Whether its provider announced that it takes the machine away, or works on it. Filled in by the caller.
+    pub announced: Option<bool>,
     /// What the flavor's health command said last. Filled in by the caller.
     pub workload: Workload,
 }

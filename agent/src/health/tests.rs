@@ -473,3 +473,21 @@ fn memory_that_ran_out_is_told_once_it_was_seen_to() {
     let heard = Report::from(&vitals);
     assert_eq!(told(&heard), 1);
 }
+
+#[test]
+fn what_its_provider_announced_is_told_at_once_and_until_it_is_withdrawn() {
+    let mut judge = Judge::new(&HealthConfig::default());
+    let sample = |announced| Sample {
+        announced: Some(announced),
+        ..Sample::default()
+    };
+    let told = judge.handle_sample(&sample(true));
+    assert_eq!(told.level(), Level::Warning);
+    assert_eq!(
+        told.reasons(),
+        ["its provider announced that it takes the machine away, or works on it"]
+    );
+    let there = Report::from(&Vitals::from(&told));
+    assert_eq!(there.reasons(), told.reasons());
+    assert_eq!(judge.handle_sample(&sample(false)).level(), Level::Ok);
+}

@@ -122,7 +122,8 @@ impl Readings {
             | Subject::OutOfMemory
             | Subject::Unsteady
             | Subject::Lease
-            | Subject::UnsteadyWorkload => None,
+            | Subject::UnsteadyWorkload
+            | Subject::Announced => None,
         }
     }
 }

@@ -29,6 +29,7 @@ const CLOCKS_KEPT: usize = 5;
 pub(super) async fn run(
     shared: Arc<Shared>,
     mut workload: watch::Receiver<Workload>,
+    announced: watch::Receiver<bool>,
     latest: watch::Sender<Report>,
 ) {
     let config = &shared.config.health;
@@ -54,6 +55,7 @@ pub(super) async fn run(
         sample.clock_offset_ms = offsets.ahead_ms(own_boot_ms());
         leased.mark_unchanged();
         sample.lease_lost = Some(!shared.leased.may_run());
+        sample.announced = Some(*announced.borrow());
         sample.workload = workload.borrow_and_update().clone();
         let report = judge.handle_sample(&sample);
         shared.mesh.flights().note_own(&shared, (&report).into());
