@@ -84,13 +84,13 @@ struct Inner {
 }
 
 impl AwsProvisioner {
-    fn new(config: &AwsConfig, ec2: Ec2) -> Self {
-        Self(Arc::new(Inner {
-            ec2,
+    fn new(config: &AwsConfig) -> Result<Self, ProvisionError> {
+        Ok(Self(Arc::new(Inner {
+            ec2: Ec2::new(config.clone())?,
             list_lag: config.list_lag(),
             boot_time: config.boot_time(),
             seen: Mutex::default(),
-        }))
+        })))
     }
 
     fn ec2(&self) -> &Ec2 {

@@ -6,8 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::AwsProvisioner;
-use super::credentials::Credentials;
-use super::ec2::Ec2;
 use super::environment::Environment;
 use super::metadata::{self, Metadata};
 use crate::http::{HttpConfig, Trust};
@@ -79,34 +77,41 @@ impl AwsConfig {
         }
     }
 
-    /// Makes the provisioner. Asks nobody, except for the region where nothing names it.
+    /// Makes the provisioner. Asks nobody, and reads no credentials: each call does.
     ///
     /// # Errors
-    /// [`ProvisionError::Invalid`] for what [`validate`](ProvisionerConfig::validate) reports, and if nothing names the region.
-    pub async fn open(&self, deadline: Deadline) -> Result<AwsProvisioner, ProvisionError> {
+    /// [`ProvisionError::Invalid`] for what [`validate`](ProvisionerConfig::validate) reports.
+    pub fn open(&self) -> Result<AwsProvisioner, ProvisionError> {
         let problems = self.validate();
         if !problems.is_empty() {
             return Err(ProvisionError::Invalid(problems));
         }
+        AwsProvisioner::new(self)
+    }
+
+    /// How EC2 is asked in a region.
+    pub(super) fn http(&self, region: &str) -> HttpConfig {
         let env = &self.environment;
-        let metadata = self.metadata()?;
-        let credentials = Credentials::new(env.clone(), self.profile.clone(), metadata.clone());
-        let region = self
-            .region(&credentials, metadata.as_ref(), deadline)
-            .await?;
-        let endpoint = self
-            .endpoint
-            .clone()
+        let endpoint = self.endpoint.clone();
+        let endpoint = endpoint
             .or_else(|| env.get("AWS_ENDPOINT_URL_EC2"))
             .or_else(|| env.get("AWS_ENDPOINT_URL"))
-            .unwrap_or_else(|| own_endpoint(&region));
+            .unwrap_or_else(|| own_endpoint(region));
         let mut http = HttpConfig::new(endpoint);
         http.use_proxy = true;
         if let Some(file) = &self.ca_file {
             http.trust = Trust::Authority(file.into());
         }
-        let ec2 = Ec2::new(http.build()?, region, credentials);
-        Ok(AwsProvisioner::new(self, ec2))
+        http
+    }
+
+    /// The region that the configuration or the environment names.
+    pub(super) fn named_region(&self) -> Option<String> {
+        let env = &self.environment;
+        let named = self.region.clone();
+        named
+            .or_else(|| env.get("AWS_REGION"))
+            .or_else(|| env.get("AWS_DEFAULT_REGION"))
     }
 
     /// The metadata service of this machine; `None` where the environment turns it off.
@@ -119,36 +124,6 @@ impl AwsConfig {
         let named = self.metadata_endpoint.clone();
         let named = named.or_else(|| env.get("AWS_EC2_METADATA_SERVICE_ENDPOINT"));
         Metadata::new(named.as_deref().unwrap_or(metadata::ENDPOINT)).map(Some)
-    }
-
-    async fn region(
-        &self,
-        credentials: &Credentials,
-        metadata: Option<&Metadata>,
-        deadline: Deadline,
-    ) -> Result<String, ProvisionError> {
-        let env = &self.environment;
-        let named = self
-            .region
-            .clone()
-            .or_else(|| env.get("AWS_REGION"))
-            .or_else(|| env.get("AWS_DEFAULT_REGION"));
-        if let Some(region) = named {
-            return checked(region);
-        }
-        if let Some(region) = credentials.region().await? {
-            return checked(region);
-        }
-        if let Some(metadata) = metadata
-            && let Ok(Some(region)) = metadata.region(deadline).await
-        {
-            return checked(region);
-        }
-        Err(ProvisionError::Invalid(vec![Problem::new(
-            "region",
-            "nothing says in which region the machines are",
-            "write region = \"eu-west-1\", or set AWS_REGION",
-        )]))
     }
 
     pub(super) fn list_lag(&self) -> Duration {
@@ -186,7 +161,16 @@ fn no_region(region: &str) -> Problem {
     )
 }
 
-fn checked(region: String) -> Result<String, ProvisionError> {
+/// The error where nothing names the region.
+pub(super) fn no_region_named() -> ProvisionError {
+    ProvisionError::Invalid(vec![Problem::new(
+        "region",
+        "nothing says in which region the machines are",
+        "write region = \"eu-west-1\", or set AWS_REGION",
+    )])
+}
+
+pub(super) fn checked(region: String) -> Result<String, ProvisionError> {
     if is_region(&region) {
         Ok(region)
     } else {
@@ -220,8 +204,8 @@ impl ProvisionerConfig for AwsConfig {
         problems
     }
 
-    async fn build(&self, deadline: Deadline) -> Result<Arc<dyn Provisioner>, ProvisionError> {
-        Ok(Arc::new(self.open(deadline).await?))
+    async fn build(&self, _deadline: Deadline) -> Result<Arc<dyn Provisioner>, ProvisionError> {
+        Ok(Arc::new(self.open()?))
     }
 }
 

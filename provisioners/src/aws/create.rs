@@ -148,9 +148,9 @@ impl AwsProvisioner {
         deadline: Deadline,
     ) -> Result<Vec<Spot>, ProvisionError> {
         let label = spec.labels.get("zone").cloned();
-        let region = &self.ec2().region;
+        let region = self.ec2().region(deadline).await?;
         if let (Some(bound), Some(label)) = (&bound, &label)
-            && label.starts_with(region.as_str())
+            && label.starts_with(region)
             && bound != label
         {
             let reason =
@@ -162,7 +162,7 @@ impl AwsProvisioner {
                 remedy,
             )]));
         }
-        let zone = bound.or_else(|| label.filter(|zone| zone.starts_with(region.as_str())));
+        let zone = bound.or_else(|| label.filter(|zone| zone.starts_with(region)));
         if properties.subnets.is_empty() {
             return Ok(vec![Spot { subnet: None, zone }]);
         }

@@ -3,8 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
+
 use super::clock;
+use super::config::{self, AwsConfig};
 use super::credentials::Credentials;
+use super::metadata::Metadata;
 use super::query::Query;
 use super::refusal::Failure;
 use super::sign::{FORM, Letter, signed};
@@ -25,18 +29,62 @@ const PAGE: usize = 1000;
 /// A client of EC2 in one region.
 #[derive(Debug)]
 pub(super) struct Ec2 {
-    http: Http,
-    pub(super) region: String,
+    config: AwsConfig,
+    metadata: Option<Metadata>,
     credentials: Credentials,
+    place: OnceCell<Place>,
+}
+
+/// Which region is asked, and how.
+#[derive(Debug)]
+struct Place {
+    http: Http,
+    region: String,
 }
 
 impl Ec2 {
-    pub(super) fn new(http: Http, region: String, credentials: Credentials) -> Self {
-        Self {
-            http,
-            region,
+    pub(super) fn new(config: AwsConfig) -> Result<Self, ProvisionError> {
+        let metadata = config.metadata()?;
+        let credentials = Credentials::new(
+            config.environment.clone(),
+            config.profile.clone(),
+            metadata.clone(),
+        );
+        Ok(Self {
+            config,
+            metadata,
             credentials,
+            place: OnceCell::new(),
+        })
+    }
+
+    /// Found out at the first call that can: whoever would tell may not be there when the agent starts.
+    async fn place(&self, deadline: Deadline) -> Result<&Place, ProvisionError> {
+        let find = async || {
+            let region = self.find_region(deadline).await?;
+            let http = self.config.http(&region).build()?;
+            Ok(Place { http, region })
+        };
+        self.place.get_or_try_init(find).await
+    }
+
+    /// The region that is asked.
+    pub(super) async fn region(&self, deadline: Deadline) -> Result<&str, ProvisionError> {
+        Ok(&self.place(deadline).await?.region)
+    }
+
+    async fn find_region(&self, deadline: Deadline) -> Result<String, ProvisionError> {
+        if let Some(region) = self.config.named_region() {
+            return config::checked(region);
         }
+        if let Some(region) = self.credentials.region().await? {
+            return config::checked(region);
+        }
+        let told = match &self.metadata {
+            Some(metadata) => metadata.region(deadline).await?,
+            None => None,
+        };
+        told.map_or_else(|| Err(config::no_region_named()), config::checked)
     }
 
     /// Asks, and gives the answer's outermost element. What only reads is asked again for a while; nothing else is, except
@@ -75,6 +123,7 @@ impl Ec2 {
         fresh: bool,
         deadline: Deadline,
     ) -> Result<Node, Failure> {
+        let Place { http, region } = self.place(deadline).await?;
         let keys = self.credentials.get(fresh, deadline).await?;
         let body = query.body();
         let mut request = Request::post(&query.what, "/").body(FORM, body.clone());
@@ -82,12 +131,12 @@ impl Ec2 {
             request = request.reading();
         }
         let letter = Letter {
-            url: self.http.base().as_str(),
-            region: &self.region,
+            url: http.base().as_str(),
+            region,
             body: &body,
         };
         let request = signed(request, &letter, &keys, clock::now())?;
-        let answer = self.http.send(&request, deadline).await?;
+        let answer = http.send(&request, deadline).await?;
         if !answer.status.is_success() {
             let failure = Failure::of(answer, query.reads);
             if failure.wants_other_credentials() {

@@ -60,7 +60,7 @@ impl Rig {
 
     async fn of(counterpart: Counterpart, config: AwsConfig) -> Self {
         Self {
-            provisioner: config.open(soon()).await.expect("opened"),
+            provisioner: config.open().expect("opened"),
             config,
             cluster: "c".to_owned(),
             counterpart,
@@ -191,7 +191,7 @@ impl Harness for Rig {
     }
 
     async fn another(&self) -> Arc<dyn Provisioner> {
-        Arc::new(self.config.open(soon()).await.expect("opened"))
+        Arc::new(self.config.open().expect("opened"))
     }
 
     fn properties(&self) -> Properties {

@@ -4,7 +4,7 @@ use super::*;
 
 /// The client's answer to whether EC2 can be asked.
 async fn check(config: &AwsConfig) -> Result<(), ProvisionError> {
-    let provisioner = config.open(soon()).await?;
+    let provisioner = config.open()?;
     provisioner.check(soon()).await
 }
 
@@ -79,7 +79,7 @@ async fn what_does_not_do_is_denied_and_no_secret_is_told(rig: &Rig) {
     };
     let said = denied(check(&wrong).await);
     assert!(!said.contains("wrong-secret"), "{said}");
-    assert!(!format!("{:?}", wrong.open(soon()).await).contains("wrong-secret"));
+    assert!(!format!("{:?}", wrong.open()).contains("wrong-secret"));
 
     let none = AwsConfig {
         environment: Environment::of([("AWS_EC2_METADATA_DISABLED", "true")]),
@@ -90,6 +90,6 @@ async fn what_does_not_do_is_denied_and_no_secret_is_told(rig: &Rig) {
         region: None,
         ..none
     };
-    let error = nowhere.open(soon()).await.expect_err("no region");
+    let error = check(&nowhere).await.expect_err("no region");
     assert!(error.to_string().contains("region"), "{error}");
 }
