@@ -33,12 +33,13 @@ impl Mesh {
         let home = plugins.directory().join("founder");
         std::fs::create_dir(&home).expect("the directory is ours");
         let config = format!(
-            "name = \"founder\"\ndata_dir = \"state\"\napi_socket = \"api.sock\"\nbind = \"{}.250.1:6878\"\n\
+            "name = \"founder\"\ndata_dir = \"{home}/state\"\napi_socket = \"{home}/api.sock\"\nbind = \"{network}.250.1:6878\"\n\
              [provisioners.infrakit]\nplugins = [\"file\", \"instance-file\", \"instance-vagrant\", \"simulator/compute\"]\n\
-             directory = \"{}\"\nlist_lag = \"1s\"\nsettle = \"2s\"\n\
+             directory = \"{found}\"\nlist_lag = \"1s\"\nsettle = \"2s\"\n\
              agent_config = \"muster.toml\"\nagent_start = 'exec \"$MUSTER\" agent --config muster.toml'\n",
-            plugins.text("network"),
-            plugins.text("plugins"),
+            home = home.display(),
+            network = plugins.text("network"),
+            found = plugins.text("plugins"),
         );
         std::fs::write(home.join("muster.toml"), config).expect("written");
         let log = std::fs::File::create(home.join("log")).expect("made");
@@ -285,7 +286,8 @@ fn a_fleet_of_infrakits_is_adopted() {
     std::fs::create_dir(&home).expect("made");
     let network = mesh.plugins.text("network");
     let config = format!(
-        "name = \"old-1\"\ndata_dir = \"state\"\napi_socket = \"api.sock\"\nbind = \"{network}.251.1:6878\"\n"
+        "name = \"old-1\"\ndata_dir = \"{home}/state\"\napi_socket = \"{home}/api.sock\"\nbind = \"{network}.251.1:6878\"\n",
+        home = home.display(),
     );
     std::fs::write(home.join("muster.toml"), config).expect("written");
     let seed = format!("{network}.250.1:6878");
