@@ -15,9 +15,9 @@ pub mod etcd;
 pub mod exec;
 mod flavor;
 mod health;
+mod hosts;
 #[cfg(unix)]
 pub mod infrakit;
-mod hosts;
 mod read;
 mod registry;
 pub mod run;

@@ -1,4 +1,4 @@
 //! Whole fleets on real back ends, from the examples that the documentation shows.
 
-mod redfish;
 mod infrakit;
+mod redfish;

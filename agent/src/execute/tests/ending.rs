@@ -45,6 +45,16 @@ impl Helpers for Interrupted {
         Ok(None)
     }
 
+    async fn strike(
+        &self,
+        _: MachineId,
+        _: &str,
+        _: &[MachineId],
+        _: Duration,
+    ) -> Result<(), String> {
+        Ok(())
+    }
+
     async fn restart_workload(&self, _: MachineId, _: Duration) -> Result<(), String> {
         Ok(())
     }
