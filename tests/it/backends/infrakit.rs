@@ -10,7 +10,6 @@ use muster_tests::command::{Answer, run};
 use muster_tests::slots::{self, Slot};
 use muster_tests::wait::until;
 use muster_tests::{MachineRow, Status};
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
 /// Agents that are processes join within seconds, and are missed within as many.
@@ -114,16 +113,12 @@ impl Mesh {
         })
     }
 
-    /// Kills all that runs on a machine, as a crash does.
-    fn kill(&self, machine: &MachineRow) {
-        let home = self
-            .plugins
-            .directory()
-            .join("instances")
-            .join(own(machine));
-        let pid = std::fs::read_to_string(home.join("pid")).expect("it is there");
-        let pid = Pid::from_raw(pid.trim().parse().expect("a number")).expect("a process");
-        kill_process_group(pid, Signal::KILL).expect("it is ours");
+    /// Takes a machine away behind muster's back, as a provider does.
+    fn lose(&self, machine: &MachineRow) {
+        let plugin = Path::new(self.plugins.text("plugins")).join("file");
+        let params =
+            json!({"Type": "", "Instance": own(machine), "Context": {"Reason": "terminate"}});
+        call(&plugin, "Instance.Destroy", &params);
     }
 }
 
@@ -169,7 +164,7 @@ fn the_example_is_made_and_healed() {
     mesh.ask(&["apply", "-f", &example(), "--yes"]).ok();
     let before = mesh.wait_whole("web");
     assert_eq!(before.len(), 3);
-    mesh.kill(&before[0]);
+    mesh.lose(&before[0]);
     let lost = own(&before[0]).to_owned();
     until("it is replaced", PATIENCE, || {
         let status = mesh.status()?;
