@@ -7,7 +7,9 @@ use super::{
 use crate::fleet::{Instance, PutAside, Rung};
 use std::time::Duration;
 
-use muster_provisioners::{Attachment, InstanceId, MachineSpec, Proof, Properties, Tags, tag};
+use muster_provisioners::{
+    Attachment, InstanceId, InstanceState, MachineSpec, Proof, Properties, Tags, tag,
+};
 
 /// How often a new instance is looked at before it goes on record without its properties.
 const LOOKS_MAX: usize = 5;
@@ -256,13 +258,16 @@ pub(super) async fn provision(
     helpers.permit().await?;
     let made = match provisioner.provision(spec, op, deadline).await {
         Ok(id) => id,
-        // It may have been made: look before anything is said about it. Not finding it proves nothing (lists lag),
-        // so the next try asks again under the same operation.
+        // It may have been made: look before anything is said about it. Not finding it proves nothing (lists lag), and one
+        // that does not run may lack its last steps, so the next try asks again under the same operation.
         Err(error) if error.is_outcome_unknown() => {
             let again = Deadline::after(super::STEP_DEADLINE);
             match find(provisioner, op, again).await? {
-                // Where attachments come after the machine, the same operation again gives it those that it lacks.
-                Some(found) if has_all(&found, spec) => found.id,
+                // Where attachments come after the machine, the same operation again gives it those that it lacks; and it
+                // starts one that was made and not started.
+                Some(found) if found.state == InstanceState::Running && has_all(&found, spec) => {
+                    found.id
+                }
                 _ => return Err(error.into()),
             }
         }
