@@ -20,7 +20,6 @@ use async_trait::async_trait;
 
 pub use config::LxdConfig;
 
-use crate::http::Http;
 use crate::{
     Capabilities, Deadline, Destroyed, Idempotency, Instance, InstanceId, Kind, MachineSpec,
     OperationId, Problem, Proof, Properties, ProvisionError, Provisioner, Tags,
@@ -33,6 +32,7 @@ mod answer;
 mod api;
 mod attach;
 mod boot;
+mod client;
 mod config;
 mod create;
 mod names;
@@ -70,8 +70,8 @@ struct Inner {
 }
 
 impl LxdProvisioner {
-    fn new(config: LxdConfig, http: Http) -> Self {
-        let api = Api::new(http, config.project.clone());
+    fn new(config: LxdConfig) -> Self {
+        let api = Api::new(config.clone());
         Self(Arc::new(Inner { config, api }))
     }
 }

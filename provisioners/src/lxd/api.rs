@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::answer::{Entry, entries};
+use super::client::Client;
+use super::config::LxdConfig;
 use super::names::SERVER_DIGITS;
-use crate::http::{Http, Request, Response};
+use crate::http::{Request, Response};
 use crate::{Deadline, ProvisionError};
 
 /// How long the server holds one question for the end of an operation.
@@ -22,7 +24,7 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// A client of one project on one server.
 #[derive(Debug)]
 pub(super) struct Api {
-    http: Http,
+    client: Client,
     project: String,
     /// Known once it has been asked the first time.
     server: OnceCell<Server>,
@@ -62,10 +64,10 @@ pub(super) enum Said {
 }
 
 impl Api {
-    pub(super) fn new(http: Http, project: String) -> Self {
+    pub(super) fn new(config: LxdConfig) -> Self {
         Self {
-            http,
-            project,
+            project: config.project.clone(),
+            client: Client::new(config),
             server: OnceCell::new(),
         }
     }
@@ -102,7 +104,7 @@ impl Api {
         request: &Request,
         deadline: Deadline,
     ) -> Result<Said, ProvisionError> {
-        let response = self.http.send(request, deadline).await?;
+        let response = self.client.http()?.send(request, deadline).await?;
         let words = error_of(&response);
         match response.status.as_u16() {
             404 => Ok(Said::Missing(words.unwrap_or_else(|| response.reason()))),

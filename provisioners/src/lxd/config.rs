@@ -104,41 +104,41 @@ impl LxdConfig {
         }
     }
 
-    /// Makes the provisioner. The server is not asked yet: that it is down stops no agent from starting.
+    /// Makes the provisioner. Neither the server nor a certificate is needed yet: that they are missing stops no agent from
+    /// starting.
     ///
     /// # Errors
-    /// [`ProvisionError::Invalid`] for what [`validate`](ProvisionerConfig::validate) reports, and for a certificate that
-    /// can't be read.
+    /// [`ProvisionError::Invalid`] for what [`validate`](ProvisionerConfig::validate) reports.
     pub fn open(&self) -> Result<LxdProvisioner, ProvisionError> {
-        let mut problems = self.validate();
-        let endpoint = self.endpoint.clone().unwrap_or_else(default_endpoint);
+        let problems = self.validate();
+        if problems.is_empty() {
+            Ok(LxdProvisioner::new(self.clone()))
+        } else {
+            Err(ProvisionError::Invalid(problems))
+        }
+    }
+
+    /// How the server is asked, as things are now.
+    pub(super) fn http(&self) -> Result<HttpConfig, ProvisionError> {
+        let endpoint = self.endpoint();
         let is_remote = endpoint.starts_with("https:");
-        let certificate = self
-            .certificate
-            .clone()
-            .or_else(|| default_certificate().filter(|_| is_remote));
+        let default = || default_certificate().filter(|_| is_remote);
+        let certificate = self.certificate.clone().or_else(default);
         if is_remote && certificate.is_none() {
-            let reason = "there is no certificate to show to the server";
-            problems.push(Problem::new("certificate", reason, CERTIFICATE_REMEDY));
+            return Err(ProvisionError::denied(format!(
+                "there is no certificate to show to {endpoint}; {CERTIFICATE_REMEDY}"
+            )));
         }
-        if !problems.is_empty() {
-            return Err(ProvisionError::Invalid(problems));
-        }
-        let http = HttpConfig {
+        Ok(HttpConfig {
             trust: self.trust.clone(),
             certificate,
-            ..HttpConfig::new(endpoint.as_str())
-        };
-        let config = Self {
-            endpoint: Some(endpoint),
-            ..self.clone()
-        };
-        Ok(LxdProvisioner::new(config, http.build()?))
+            ..HttpConfig::new(endpoint)
+        })
     }
 
     /// Where the server is asked.
-    pub(super) fn endpoint(&self) -> &str {
-        self.endpoint.as_deref().unwrap_or_default()
+    pub(super) fn endpoint(&self) -> String {
+        self.endpoint.clone().unwrap_or_else(default_endpoint)
     }
 
     pub(super) fn stop_grace(&self) -> Duration {

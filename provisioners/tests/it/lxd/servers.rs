@@ -135,3 +135,32 @@ async fn another_server_proves_nothing() {
         "the operator vouches for it"
     );
 }
+
+#[tokio::test]
+async fn a_certificate_that_comes_later_counts_without_a_restart() {
+    let Some(rig) = Rig::start(&[]).await else {
+        return;
+    };
+    let place = tempfile::tempdir().expect("a directory");
+    let config = LxdConfig {
+        certificate: Some((
+            place.path().join("client.crt"),
+            place.path().join("client.key"),
+        )),
+        ..over_https(&rig, "trusted")
+    };
+    let provisioner = config.open().expect("opened without it");
+    let missing = provisioner.check(soon()).await;
+    assert!(
+        matches!(missing, Err(ProvisionError::Denied(_))),
+        "{missing:?}"
+    );
+    for who in ["stranger", "trusted"] {
+        for file in ["client.crt", "client.key"] {
+            let from = Path::new(rig.counterpart.text("certificates")).join(who);
+            std::fs::copy(from.join(file), place.path().join(file)).expect("copied");
+        }
+        let answer = provisioner.check(soon()).await;
+        assert_eq!(answer.is_ok(), who == "trusted", "{who}: {answer:?}");
+    }
+}
