@@ -2,3 +2,6 @@
 
 mod infrakit;
 mod redfish;
+//! Scenarios over whole fleets whose machines are made by real back ends.
+
+mod lxd;
