@@ -5,3 +5,4 @@ mod redfish;
 //! Scenarios over whole fleets whose machines are made by real back ends.
 
 mod lxd;
+mod aws;
