@@ -202,6 +202,21 @@ async fn attempt(
             instance,
             rung,
         } => call::reboot(built(provisioner)?, helpers, instance, *rung, deadline).await,
+        Work::Reimage { provisioner, .. } | Work::Provision { provisioner, .. } => {
+            make(job, built(provisioner)?, helpers, deadline).await
+        }
+        Work::Nothing => Ok(StepResult::Done),
+    }
+}
+
+/// Makes a machine, or makes one anew on its hardware.
+async fn make(
+    job: &Job,
+    built: &dyn Provisioner,
+    helpers: &dyn Helpers,
+    deadline: Deadline,
+) -> Result<StepResult, Stop> {
+    match &job.work {
         Work::Reimage {
             provisioner,
             instance,
@@ -209,7 +224,6 @@ async fn attempt(
             asked,
             begun,
         } => {
-            let built = built(provisioner)?;
             let spec = &complete(spec, asked.as_deref(), deadline).await?;
             if !begun {
                 begin(job, helpers).await?;
@@ -220,17 +234,16 @@ async fn attempt(
                 called => called,
             }
         }
-        Work::Nothing => Ok(StepResult::Done),
         Work::Provision {
             provisioner,
             spec,
             asked,
         } => {
-            let built = built(provisioner)?;
             let spec = &complete(spec, asked.as_deref(), deadline).await?;
             let order = (provisioner.as_str(), spec, &job.op);
             call::provision(built, helpers, order, deadline).await
         }
+        _ => Ok(StepResult::Done),
     }
 }
 

@@ -304,10 +304,9 @@ fn format_of(source: &Source) -> Format {
     if text.starts_with('{') || list.is_some_and(|rest| rest.starts_with(['{', ']'])) {
         return Format::Json;
     }
-    let lines = text.lines().map(str::trim);
+    let mut lines = text.lines().map(str::trim);
     let first = lines
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .next()
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
         .unwrap_or_default();
     let (key, rest) = first.split_once(':').unwrap_or((first, "x"));
     let is_entry = !key.contains(['=', '[']) && (rest.is_empty() || rest.starts_with(' '));

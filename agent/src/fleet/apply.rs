@@ -111,6 +111,7 @@ impl FleetState {
         }
     }
 
+    #[allow(clippy::too_many_lines, reason = "a line for each command")]
     fn dispatch(&mut self, context: &Context<'_>, command: Command) -> Applied {
         match command {
             Command::Found(found) => self.found(context, *found),
