@@ -4,3 +4,4 @@ mod aws;
 mod infrakit;
 mod lxd;
 mod redfish;
+mod docker;

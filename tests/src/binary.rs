@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+/// What the tests need beyond the default build.
+const FEATURES: &str = "docker";
+
 /// The program: `$MUSTER_BIN` where it is set, else the one that lies beside the tests, built anew if need be.
 pub fn muster() -> &'static Path {
     static FOUND: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -30,6 +33,7 @@ fn build() -> PathBuf {
     let mut command = Command::new(cargo);
     command
         .args(["build", "--quiet", "--package", "muster", "--bin", "muster"])
+        .args(["--features", FEATURES])
         .current_dir(env!("CARGO_MANIFEST_DIR"));
     if release {
         command.arg("--release");

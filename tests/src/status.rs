@@ -213,12 +213,13 @@ impl Status {
 impl MachineRow {
     /// Whether everything is known that its provisioner and it itself have to tell.
     fn is_described(&self) -> bool {
-        let by_hand = self.group.is_none();
-        let pid = self
-            .instance
-            .as_ref()
-            .is_some_and(|made| made.properties.contains_key("pid"));
-        by_hand || (pid && self.api.as_ref().is_some_and(|api| api.starts_with('/')))
+        let local = |made: &Instance| made.provisioner == "process";
+        let Some(made) = self.instance.as_ref().filter(|made| local(made)) else {
+            // By hand, or somewhere else: neither says more than it has when it is ordered.
+            return self.group.is_none() || self.instance.is_some();
+        };
+        let pid = made.properties.contains_key("pid");
+        pid && self.api.as_ref().is_some_and(|api| api.starts_with('/'))
     }
 
     /// The number of its process.

@@ -137,7 +137,6 @@ fn properties_of(container: &ContainerSummary) -> Properties {
         ("container", container.id.as_deref()),
         ("name", name),
         ("image", container.image.as_deref()),
-        ("status", container.status.as_deref()),
     ];
     for (key, text) in texts {
         if let Some(text) = text {
