@@ -1,6 +1,6 @@
 //! A mesh as InfraKit's own tools see it: its *group*, *instance* and *flavor* interfaces, served on a socket.
 //!
-//! [`serve`] is a client of the mesh like the command line, and a plugin of InfraKit's: it turns each call into requests of the
+//! A [`Gateway`] is a client of the mesh like the command line, and a plugin of InfraKit's: it turns each call into requests of the
 //! API, and asks nobody else. So it may run on any machine from which the mesh can be asked, and what it does passes the same
 //! rules as what a person does with `muster`.
 

@@ -10,7 +10,7 @@
 //! | `properties` | anything; handed to the executable | `{}` |
 //!
 //! For each method it is started once, in the workload's directory, with one JSON object on standard input
-//! ([`Request`](wire::Request)) and answers with one on standard output ([`wire`]). Exit code 0 means that there is an answer;
+//! ([`Request`]) and answers with one on standard output ([`wire`]). Exit code 0 means that there is an answer;
 //! any other that the method failed, and the end of standard error says why.
 
 use std::sync::Arc;

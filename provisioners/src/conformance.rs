@@ -213,7 +213,7 @@ fn is_unsupported<T>(result: &Result<T, ProvisionError>) -> bool {
 }
 
 /// Makes a test of every check of the suite. `$harness` is an expression, evaluated anew for each test within an
-/// asynchronous function, that gives a [`Harness`](crate::conformance::Harness).
+/// asynchronous function, that gives a [`Harness`].
 ///
 /// Where a back end is slow to start, `conformance_suite!(shared: $harness)` makes one test of all checks, one after another
 /// against one harness; an expression that gives an `Option`, with `None` where the back end can't be had.
