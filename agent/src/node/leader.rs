@@ -136,8 +136,7 @@ impl Reign {
     fn new(shared: &Arc<Shared>, coordinator: Coordinator<FleetState>, term: u64) -> Self {
         let clock = Monotonic::start();
         let backing = Arc::new(Backing::new(shared, coordinator.clone(), term, clock));
-        let ungranted = shared.refounding.ungranted_before(coordinator.generation());
-        let leases = Arc::new(ungranted.map_or_else(Leases::new, Leases::after));
+        let leases = Arc::new(Leases::new());
         let mut keepers = JoinSet::new();
         keepers.spawn(seats::keep(Arc::clone(shared), coordinator.clone(), clock));
         keepers.spawn(leases::keep(

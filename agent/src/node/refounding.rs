@@ -88,9 +88,6 @@ pub(super) struct Refounding {
     salvaged: tokio::sync::Mutex<Option<Arc<Image>>>,
     /// Who sits where in the log of the coordinator that runs or ran here, and which log that is.
     stored_seats: std::sync::Mutex<Option<(LogGeneration, Seats)>>,
-    /// The log that this machine is about to found or has founded, and since when no leader of an older one has granted
-    /// anything.
-    ungranted: std::sync::Mutex<Option<(LogGeneration, Instant)>>,
     /// The latest log that is known to have been founded.
     founded: watch::Sender<LogGeneration>,
     /// The later log that was promised last, and when.
@@ -125,7 +122,6 @@ impl Refounding {
             hold: watch::Sender::new(None),
             salvaged: tokio::sync::Mutex::default(),
             stored_seats: std::sync::Mutex::default(),
-            ungranted: std::sync::Mutex::default(),
             founded: watch::Sender::default(),
             promised: std::sync::Mutex::new(promised.map(|ballot| (ballot, Instant::now()))),
             refused: watch::Sender::default(),
@@ -166,20 +162,6 @@ impl Refounding {
             *noted = Some((ballot, Instant::now()));
         }
         before != Some(ballot)
-    }
-
-    /// Since when no leader of an older log than `generation` has granted anything, if this machine has founded it. Of use to
-    /// its first leader, and so once.
-    pub(super) fn ungranted_before(&self, generation: LogGeneration) -> Option<Instant> {
-        let ungranted = self.ungranted.lock();
-        let mut ungranted = ungranted.unwrap_or_else(PoisonError::into_inner);
-        let (_, since) = ungranted.take_if(|(founded, _)| *founded == generation)?;
-        Some(since)
-    }
-
-    fn note_ungranted(&self, generation: LogGeneration, since: Instant) {
-        let ungranted = self.ungranted.lock();
-        *ungranted.unwrap_or_else(PoisonError::into_inner) = Some((generation, since));
     }
 
     /// Why the log is not founded anew; `None` while the coordinators are not lost.
@@ -391,26 +373,6 @@ mod tests {
         assert_eq!(granting(&[4]), ours, "most of the roster decides by itself");
         let stored_only = granting(&[4, 1_000_007]);
         assert_eq!(stored_only, LogGeneration(1_000_007));
-    }
-
-    #[test]
-    fn what_the_founder_knows_of_older_leaders_is_for_the_first_one_of_its_log() {
-        let directory = tempfile::tempdir().expect("made");
-        let state_dir = StateDir::open(directory.path()).expect("opened");
-        let known = Refounding::load(&state_dir, LogGeneration(3)).expect("readable");
-        let since = Instant::now();
-        known.note_ungranted(LogGeneration(4), since);
-        assert_eq!(
-            known.ungranted_before(LogGeneration(3)),
-            None,
-            "it was not founded"
-        );
-        assert_eq!(known.ungranted_before(LogGeneration(4)), Some(since));
-        assert_eq!(
-            known.ungranted_before(LogGeneration(4)),
-            None,
-            "the next reign"
-        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What this machine does for others: one function for each kind of request.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,6 @@ use muster_mesh::transport::{DialError, InboundRequest, PeerIdentity, PortAnswer
 use muster_provisioners::Deadline;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::Instant;
 
 use super::admission;
 use super::authority::{Answer, Ballot, Promise};
@@ -298,36 +297,15 @@ pub(super) async fn as_leader(
 }
 
 /// This machine's promise, read once and stored before each grant that raises it.
-#[derive(Debug)]
-pub(super) struct Promised {
-    known: Mutex<Option<Promise>>,
-    /// When it stood behind a leader for the last time; at first when the agent began, since it may have done so before.
-    backed: std::sync::Mutex<Instant>,
-}
-
-impl Default for Promised {
-    fn default() -> Self {
-        Self {
-            known: Mutex::default(),
-            backed: std::sync::Mutex::new(Instant::now()),
-        }
-    }
-}
-
-impl Promised {
-    /// How long this machine has not stood behind any leader, at least.
-    pub(super) fn unbacked_for(&self) -> Duration {
-        let backed = self.backed.lock().unwrap_or_else(PoisonError::into_inner);
-        backed.elapsed()
-    }
-}
+#[derive(Debug, Default)]
+pub(super) struct Promised(Mutex<Option<Promise>>);
 
 /// The highest ballot that this machine has promised.
 ///
 /// # Errors
 /// When the promise can't be read.
 pub(super) async fn promised(shared: &Shared) -> Result<Option<Ballot>, String> {
-    let mut known = shared.promised.known.lock().await;
+    let mut known = shared.promised.0.lock().await;
     Ok(promise(&shared.state_dir, &mut known)?.highest())
 }
 
@@ -359,7 +337,7 @@ pub(super) fn stored_promise(state_dir: &StateDir) -> Result<Promise, StateError
 /// # Errors
 /// When the promise can't be read.
 pub(super) async fn would_acknowledge(shared: &Shared, ballot: Ballot) -> Result<Answer, String> {
-    let mut known = shared.promised.known.lock().await;
+    let mut known = shared.promised.0.lock().await;
     let mut promise = promise(&shared.state_dir, &mut known)?;
     Ok(promise.consider(ballot).0)
 }
@@ -370,7 +348,7 @@ pub(super) async fn would_acknowledge(shared: &Shared, ballot: Ballot) -> Result
 /// When the promise can't be read or stored: then nothing is promised.
 pub(super) async fn acknowledge(shared: &Shared, ballot: Ballot) -> Result<Answer, String> {
     let path = shared.state_dir.file("promise");
-    let mut promised = shared.promised.known.lock().await;
+    let mut promised = shared.promised.0.lock().await;
     let mut promise = promise(&shared.state_dir, &mut promised)?;
     let (answer, raised) = promise.consider(ballot);
     if raised {
@@ -381,11 +359,6 @@ pub(super) async fn acknowledge(shared: &Shared, ballot: Ballot) -> Result<Answe
             .map_err(|error| error.to_string())?;
     }
     *promised = Some(promise);
-    // A log is promised without a term; nobody leads it yet.
-    if answer == Answer::Granted && ballot.term > 0 {
-        let backed = shared.promised.backed.lock();
-        *backed.unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
     Ok(answer)
 }
 

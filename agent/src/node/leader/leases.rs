@@ -3,8 +3,7 @@
 //! A lease is granted after the coordinators, and more than half of the roster, have confirmed this leader; one confirmation
 //! serves all that ask within a moment. The asking machine counts from before it asked, and so from before the
 //! confirmation. Whoever leads later was elected after the confirmation. So a lease of an earlier leader is over by the
-//! time that the new one has led for a lease, and that is all that a leader has to know of its predecessors. Who has just
-//! founded the log anew may know more: those that promised it say when they stood behind a leader for the last time.
+//! time that the new one has led for a lease, and that is all that a leader has to know of its predecessors.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -99,8 +98,6 @@ impl Asked {
 /// The leases that one leader has given out.
 pub(super) struct Leases {
     since: Instant,
-    /// By when those of earlier leaders had been granted.
-    earlier: Instant,
     book: Mutex<Book>,
 }
 
@@ -116,14 +113,8 @@ struct Book {
 impl Leases {
     /// Those of a leader that begins to lead now.
     pub(super) fn new() -> Self {
-        Self::after(Instant::now())
-    }
-
-    /// The same, where earlier leaders are known to have granted none after this moment.
-    pub(super) fn after(earlier: Instant) -> Self {
         Self {
             since: Instant::now(),
-            earlier,
             book: Mutex::default(),
         }
     }
@@ -151,8 +142,7 @@ impl Leases {
     /// not any more. Final only once the state lets the machine have no new one.
     pub(super) fn left(&self, machine: MachineId, terms: LeaseTerms) -> Duration {
         let book = lock(&self.book);
-        let granted = book.granted.get(&machine).copied();
-        let granted = granted.unwrap_or(self.earlier);
+        let granted = book.granted.get(&machine).copied().unwrap_or(self.since);
         let last = book
             .unaccounted
             .get(&machine)
@@ -459,23 +449,6 @@ mod tests {
         assert!(!leases.left(pet, TERMS).is_zero());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(leases.left(pet, TERMS).is_zero());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_earlier_leaders_granted_is_over_sooner_where_that_is_known() {
-        let pet = MachineId::new(7).expect("not zero");
-        let ago = Duration::from_secs(8);
-        let earlier = Instant::now();
-        tokio::time::advance(ago).await;
-        let leases = Leases::after(earlier);
-        let over = Duration::from_millis(TERMS.over_ms());
-        assert_eq!(leases.left(pet, TERMS), over - ago);
-        lock(&leases.book).granted.insert(pet, Instant::now());
-        assert_eq!(
-            leases.left(pet, TERMS),
-            over,
-            "its own count from when it granted"
-        );
     }
 
     #[test]

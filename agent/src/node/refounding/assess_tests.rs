@@ -29,7 +29,6 @@ fn stand(index: u64, has_key: bool) -> Stand {
         has_key,
         recovered: None,
         given_up: false,
-        unbacked_ms: 0,
     }
 }
 

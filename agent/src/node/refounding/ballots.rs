@@ -8,15 +8,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Duration;
 
 use muster_mesh::consensus::{At, LogGeneration};
 use muster_mesh::identity::MachineId;
 use serde::{Deserialize, Serialize};
 
 use super::assess::is_plausible_after;
-use crate::fleet::{DRIFT_PERCENT, Recovered};
-use crate::node::authority::{ACKNOWLEDGEMENT_LEASE, Ballot};
+use crate::fleet::Recovered;
+use crate::node::authority::Ballot;
 
 /// Which machines may acknowledge, as a short number that differs where they differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,8 +40,6 @@ pub(crate) struct Stand {
     pub recovered: Option<Recovered>,
     /// Whether it helps no leader of its log any more, or knows that none can act.
     pub given_up: bool,
-    /// For how long it has not stood behind any leader, at least, in milliseconds: since it started, if it has not since.
-    pub unbacked_ms: u64,
 }
 
 impl Stand {
@@ -219,17 +216,6 @@ pub(super) fn may_go_on(voters: &[MachineId], granted: &Stands) -> bool {
     let others = voters.iter().filter(|voter| !granted.contains_key(voter));
     let are_seen = granted.values().any(|stand| !stand.orphaned);
     are_seen && others.count() * 2 > voters.len()
-}
-
-/// For how long no leader of an older log has granted anything, at least, once these machines have promised a later one: for
-/// each grant it needs an acknowledgement of one of them, that it asked for within the last [`ACKNOWLEDGEMENT_LEASE`]. Their
-/// clocks and the leader's may run apart.
-pub(crate) fn ungranted_for(granted: &Stands) -> Duration {
-    let least = granted.values().map(|stand| stand.unbacked_ms).min();
-    let unbacked = Duration::from_millis(least.unwrap_or(0));
-    let apart = |long: Duration| long.mul_f64(DRIFT_PERCENT as f64 / 100.0);
-    let lease = ACKNOWLEDGEMENT_LEASE + apart(ACKNOWLEDGEMENT_LEASE);
-    (unbacked - apart(unbacked)).saturating_sub(lease)
 }
 
 /// The machine with most of the log; `me` where another has no more.

@@ -34,7 +34,6 @@ fn stand(index: u64) -> Stand {
         has_key: true,
         recovered: None,
         given_up: false,
-        unbacked_ms: 0,
     }
 }
 
@@ -246,20 +245,6 @@ fn a_log_that_most_have_given_up_for_one_that_never_came_is_gone_on_from() {
     assert_eq!(next_generation(ours, &rosters, &stands), later);
 }
 
-#[test]
-fn who_founds_a_log_knows_since_when_no_older_leader_granted_anything() {
-    let mut granted = stands(3);
-    for (stand, unbacked_ms) in granted.values_mut().zip([20_000, 13_000, 60_000]) {
-        stand.unbacked_ms = unbacked_ms;
-    }
-    // By a clock that may be 2 % fast; less an acknowledgement's 5 s by one that may be 2 % slow.
-    let ungranted = Duration::from_millis(12_740 - 5_100);
-    assert_eq!(ungranted_for(&granted), ungranted);
-    granted.get_mut(&machine(2)).expect("there").unbacked_ms = 4_000;
-    assert_eq!(ungranted_for(&granted), Duration::ZERO);
-    assert_eq!(ungranted_for(&Stands::new()), Duration::ZERO);
-}
-
 /// How far a machine is with founding.
 #[derive(Debug, Clone)]
 struct Attempt {
@@ -276,8 +261,6 @@ struct Node {
     /// On disk: survives restarts.
     promise: Promise,
     promised: Option<Ballot>,
-    /// When it stood behind a leader for the last time, or started.
-    backed: Duration,
     /// The logs that it leads, or takes itself to lead: old ones too, it may not know better.
     reigns: Vec<(Ballot, Tally)>,
     attempt: Option<Attempt>,
@@ -290,8 +273,6 @@ struct Flaws {
     hasty: bool,
     /// Their promises don't survive a restart.
     forgetful: bool,
-    /// They say that they have stood behind nobody for an hour.
-    untrue: bool,
 }
 
 struct Sim {
@@ -301,8 +282,6 @@ struct Sim {
     nodes: BTreeMap<MachineId, Node>,
     /// The latest log that any leader acted in.
     acted: u64,
-    /// When one acted last.
-    acted_at: Duration,
     founded: u32,
     acts: u32,
 }
@@ -321,7 +300,6 @@ impl Sim {
             now: Duration::ZERO,
             nodes,
             acted: 1,
-            acted_at: Duration::ZERO,
             founded: 0,
             acts: 0,
         }
@@ -343,9 +321,6 @@ impl Sim {
         let (answer, raised) = node.promise.consider(ballot);
         if raised {
             node.promised = Some(ballot);
-        }
-        if answer == Answer::Granted && ballot.term > 0 {
-            node.backed = self.now;
         }
         (!lost).then_some(answer)
     }
@@ -381,7 +356,7 @@ impl Sim {
     }
 
     /// Begins to found, or goes on with it: all as the real one does, one step at a time, while others do the same.
-    fn found(&mut self, who: MachineId) -> Result<(), String> {
+    fn found(&mut self, who: MachineId) {
         let wait = if self.flaws.hasty {
             Duration::ZERO
         } else {
@@ -389,7 +364,7 @@ impl Sim {
         };
         let Some(mut attempt) = self.nodes[&who].attempt.clone() else {
             if self.rng.random_bool(0.98) {
-                return Ok(());
+                return;
             }
             let highest = self.nodes[&who]
                 .promised
@@ -404,7 +379,7 @@ impl Sim {
                 granted: BTreeSet::new(),
                 last_grant: self.now,
             });
-            return Ok(());
+            return;
         };
         let rosters = Rosters::from([(MARK, roster(NODES))]);
         if majority(&rosters, &attempt.granted).is_err() {
@@ -423,33 +398,8 @@ impl Sim {
         } else if self.now >= attempt.last_grant + wait {
             self.nodes.get_mut(&who).expect("there").attempt = None;
             self.founded += 1;
-            let ungranted = ungranted_for(&self.say(&attempt.granted));
-            let (acted_at, now) = (self.acted_at, self.now);
-            if acted_at + ungranted > now {
-                return Err(format!(
-                    "an older log acted at {acted_at:?}, and none has for {ungranted:?} at {now:?}, they say"
-                ));
-            }
             self.elect(who, attempt.ballot.generation, 1);
         }
-        Ok(())
-    }
-
-    /// What these machines say.
-    fn say(&self, machines: &BTreeSet<MachineId>) -> Stands {
-        let one = |machine: &MachineId| {
-            let unbacked = if self.flaws.untrue {
-                Duration::from_secs(3600)
-            } else {
-                self.now - self.nodes[machine].backed
-            };
-            let stand = Stand {
-                unbacked_ms: u64::try_from(unbacked.as_millis()).expect("a few hours"),
-                ..stand(1)
-            };
-            (*machine, stand)
-        };
-        machines.iter().map(one).collect()
     }
 
     /// All that act at this moment, by the rule that leaders go by.
@@ -469,7 +419,6 @@ impl Sim {
         }
         if let Some(generation) = generations.first().copied() {
             self.acts += 1;
-            self.acted_at = self.now;
             if generation < self.acted {
                 let (acted, now) = (self.acted, self.now);
                 return Err(format!("log {generation} acts after {acted} at {now:?}"));
@@ -487,7 +436,6 @@ impl Sim {
                 // A crash takes all but what is on disk; the logs that it led are on its disk, too.
                 let node = self.nodes.get_mut(&who).expect("there");
                 node.up = !node.up;
-                node.backed = self.now;
                 if self.flaws.forgetful {
                     node.promise = Promise::default();
                 }
@@ -514,7 +462,7 @@ impl Sim {
                 }
             }
             12..70 => self.gather(who),
-            70..95 if self.nodes[&who].up => self.found(who)?,
+            70..95 if self.nodes[&who].up => self.found(who),
             _ => {}
         }
         self.check()
@@ -554,7 +502,7 @@ fn never_two_logs_act_at_once_and_never_an_old_one_after_a_new_one() {
 }
 
 #[test]
-fn the_simulation_notices_who_does_not_wait_who_forgets_and_who_lies() {
+fn the_simulation_notices_who_does_not_wait_and_who_forgets() {
     let flaws = [
         Flaws {
             hasty: true,
@@ -562,10 +510,6 @@ fn the_simulation_notices_who_does_not_wait_who_forgets_and_who_lies() {
         },
         Flaws {
             forgetful: true,
-            ..Flaws::default()
-        },
-        Flaws {
-            untrue: true,
             ..Flaws::default()
         },
     ];

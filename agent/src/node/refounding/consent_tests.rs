@@ -94,7 +94,6 @@ fn coordinators_that_are_there_and_have_let_go_hold_nobody() {
         has_key: true,
         recovered: None,
         given_up,
-        unbacked_ms: 0,
     };
     let there = [1, 2].map(machine);
     let let_go = |stands| have_let_go(LogGeneration(1), (&there, 3), &stands);

@@ -180,7 +180,6 @@ impl Sim {
             has_key: self.has_key(number),
             recovered: None,
             given_up: node.lowest > node.generation || node.knows,
-            unbacked_ms: 0,
         }
     }
 

@@ -14,9 +14,7 @@ use tokio::time::Instant;
 
 use super::answers::Circle;
 use super::asking::{look, promises, rosters, willing};
-use super::ballots::{
-    Hold, Rosters, Stands, furthest, majority, may_go_on, next_generation, ungranted_for,
-};
+use super::ballots::{Hold, Rosters, Stands, furthest, majority, may_go_on, next_generation};
 use super::{LEASE_WAIT, answers, asking, disk, proof};
 use crate::fleet::{Command, Envelope, FleetState, Recovery};
 use crate::node::authority::Ballot;
@@ -89,9 +87,6 @@ pub(super) async fn attempt(
     enough(&rosters, &granted)?;
     tokio::time::sleep(LEASE_WAIT).await;
     let granted = promises_again(shared, &rosters, ballot).await?;
-    let since = Instant::now().checked_sub(ungranted_for(&granted));
-    let since = since.unwrap_or_else(Instant::now);
-    shared.refounding.note_ungranted(generation, since);
     take_longest(shared, &granted, (Circle::Electors, ballot))
         .await
         .map_err(failed)?;
@@ -376,7 +371,6 @@ mod tests {
             has_key: false,
             recovered: None,
             given_up: false,
-            unbacked_ms: 0,
         };
         let stands = Stands::from([(there, stand(generation.0)), (other, stand(2))]);
         let present = promised_to(founder, generation, &stands);

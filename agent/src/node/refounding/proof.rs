@@ -184,7 +184,6 @@ mod tests {
             has_key: false,
             recovered: Some(recovered),
             given_up: false,
-            unbacked_ms: 0,
         }
     }
 

@@ -30,10 +30,6 @@ pub(super) struct Lead {
     /// Since when it leads, or nobody does, in milliseconds since 1970.
     pub(super) since_ms: u64,
     pub(super) voters: Vec<MachineId>,
-    /// When a leader was acknowledged last, in milliseconds since 1970.
-    pub(super) backed_ms: u64,
-    /// By when the leases of its predecessors had been granted, as far as the leader knows, in milliseconds since 1970.
-    pub(super) granted_ms: u64,
     /// Machines that their provider proves gone.
     pub(super) proofs: Proofs,
     /// Who tries which suspect, and since when, in milliseconds since 1970.
@@ -51,8 +47,6 @@ impl Lead {
             term: 1,
             since_ms: now_ms,
             voters: vec![founder],
-            backed_ms: now_ms,
-            granted_ms: now_ms,
             proofs: Proofs::default(),
             witnesses: BTreeMap::new(),
             silent: BTreeMap::new(),
@@ -157,7 +151,6 @@ impl Run<'_> {
         self.lead.leader = Some(leader);
         self.lead.term += 1;
         self.lead.since_ms = self.now_ms;
-        self.lead.granted_ms = self.now_ms;
         self.lead.proofs = Proofs::default();
         self.lead.witnesses.clear();
         self.lead.silent.clear();

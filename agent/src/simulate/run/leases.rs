@@ -29,7 +29,6 @@ impl Run<'_> {
         if heard * 2 <= counted {
             return;
         }
-        self.lead.backed_ms = self.now_ms;
         for (machine, terms, promised) in self.asking(leader) {
             if !promised {
                 let terms = Some(terms);
@@ -61,16 +60,15 @@ impl Run<'_> {
     }
 
     /// How long the leader has to wait until a lease is over, in milliseconds: those of its predecessors were granted before
-    /// it began, or earlier if it has founded the log.
+    /// it began, at the latest.
     pub(super) fn lease_left_ms(
         &mut self,
         leader: MachineId,
         machine: MachineId,
         terms: LeaseTerms,
     ) -> u64 {
-        let granted = self.leases.granted.get(&machine).copied();
-        let own = granted.filter(|granted| *granted >= self.lead.since_ms);
-        let last_ms = own.unwrap_or(self.lead.granted_ms);
+        let granted = self.leases.granted.get(&machine).copied().unwrap_or(0);
+        let last_ms = granted.max(self.lead.since_ms);
         let over_ms = self
             .clocks
             .real_ms(leader, terms.over_ms(), &mut self.random);

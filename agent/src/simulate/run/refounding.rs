@@ -8,9 +8,9 @@ use muster_mesh::identity::MachineId;
 
 use super::Run;
 use crate::fleet::limits::SECOND_MS;
-use crate::fleet::{Command, Machine, MemberStatus};
+use crate::fleet::{Command, MemberStatus};
 use crate::node::refounding::ballots::{
-    Hold, RosterMark, Rosters, Stand, Stands, majority, next_generation, ungranted_for,
+    Hold, RosterMark, Rosters, Stand, Stands, majority, next_generation,
 };
 use crate::simulate::fault::FaultKind;
 
@@ -83,10 +83,6 @@ impl Run<'_> {
 
     fn found_anew(&mut self, founder: MachineId) {
         self.founding.begun = None;
-        let hears = |machine: &Machine| self.mesh.hears(founder, machine.id);
-        let promised = self.state.electors().filter(|machine| hears(machine));
-        let granted = promised.map(|machine| (machine.id, self.stand(machine.id)));
-        let ungranted = ungranted_for(&granted.collect());
         self.founding.generation.0 += 1;
         self.lead.voters = vec![founder];
         self.torn.clear();
@@ -94,8 +90,6 @@ impl Run<'_> {
         let what = "founds the log anew";
         self.account.tell(at_ms, "leader", None, what, [name]);
         self.lead_by(founder);
-        let ungranted_ms = u64::try_from(ungranted.as_millis()).unwrap_or(0);
-        self.lead.granted_ms = self.now_ms.saturating_sub(ungranted_ms);
         let command = Command::Refound {
             generation: self.founding.generation.0,
             seat: Seat(self.state.last_seat.0.saturating_add(1)),
@@ -165,7 +159,6 @@ impl Run<'_> {
             has_key: self.founding.may_found(machine),
             recovered: None,
             given_up: false,
-            unbacked_ms: self.now_ms.saturating_sub(self.lead.backed_ms),
         }
     }
 }
