@@ -345,7 +345,7 @@ fn is_certain(job: &Job, error: &ProvisionError) -> bool {
     match job.work {
         // That this call did nothing says nothing of one before it.
         Work::Reimage { begun, .. } => !begun && did_nothing(error),
-        Work::Fence { .. } | Work::Destroy { .. } => did_nothing(error),
+        Work::Fence { begins, .. } | Work::Destroy { begins, .. } => begins && did_nothing(error),
         _ => !error.is_outcome_unknown(),
     }
 }

@@ -41,10 +41,14 @@ pub fn spared(state: &FleetState, situation: &Situation) -> BTreeMap<OperationId
     let spared = about.into_iter().filter_map(|intent| {
         let machine = state.machines.get(&intent.action.finds()?)?;
         let finding = diagnose(machine, situation, alive);
-        let spared = if answers(situation, machine) && is_over(state, intent, finding.diagnosis) {
+        let is_back = answers(situation, machine) && is_over(state, intent, finding.diagnosis);
+        let spared = if is_back && !has_begun(intent) {
             Spared::GivenUp(format!("it is back: {}", finding.summary).into())
         } else {
-            let check = held(state, situation, intent, machine, &finding)?;
+            let check = match is_back {
+                true => half_done(&finding),
+                false => held(state, situation, intent, machine, &finding)?,
+            };
             match held_too_long(state, intent, &check, situation.now_ms) {
                 Some(why) => Spared::GivenUp(why),
                 None => Spared::Held(check),
@@ -62,14 +66,31 @@ pub fn may_be_spared(state: &FleetState, intent: &Intent) -> bool {
     let touches = intent.current().is_some_and(|record| match record.step {
         // What a person asks for in its place is well from the beginning.
         Step::RestartWorkload | Step::Reboot | Step::PowerCycle => intent.asked.is_none(),
-        // Where that may have begun the machine is half destroyed, or another one may come of it, whatever still answers.
-        step => step.touches() && record.begun.is_none(),
+        // Another machine may come of it, whatever still answers.
+        Step::Reimage => record.begun.is_none(),
+        step => step.touches(),
     });
     let machine = intent.action.finds().and_then(|id| state.machines.get(&id));
     touches
         && intent.was == Some(Phase::Joined)
         && group.is_some_and(|group| !group.destroying)
         && machine.is_some_and(|machine| !machine.condemned)
+}
+
+/// Whether the call that ends its machine may have been made.
+fn has_begun(intent: &Intent) -> bool {
+    intent
+        .current()
+        .is_some_and(|record| record.begun.is_some())
+}
+
+/// What answers is not destroyed, whatever was begun: if its provider was told to end it, it will fall silent by itself.
+fn half_done(finding: &Finding) -> Check {
+    let margin = format!(
+        "{}; what would end it may have been asked for, and it is waited whether it goes",
+        finding.summary
+    );
+    Check::hold(Rule::Evidence, margin)
 }
 
 fn answers(situation: &Situation, machine: &Machine) -> bool {

@@ -22,11 +22,12 @@ impl FleetState {
         why: Text,
     ) -> Applied {
         let (_, action, record) = self.current_step(op)?;
-        let has_begun = record.begun.is_some();
+        // Of a reimage that has begun another machine may come. A destruction that was asked for and did not come to be is over.
+        let is_made_anew = step == Step::Reimage && record.begun.is_some();
         let found = action.finds().and_then(|id| self.machines.get(&id));
-        let is_untouched = !has_begun && found.is_some_and(|machine| !machine.condemned);
-        if !step.touches() || !is_untouched {
-            return Err(invalid("only a machine that nothing was done to is spared"));
+        let is_there = found.is_some_and(|machine| !machine.condemned);
+        if !step.touches() || is_made_anew || !is_there {
+            return Err(invalid("only a machine that is still the same is spared"));
         }
         self.fail(context, op, why, Failure::Spared);
         Ok(Reply::Done)

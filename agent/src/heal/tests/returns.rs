@@ -70,14 +70,14 @@ fn a_pet_that_is_back_before_it_is_fenced_is_kept() {
 }
 
 #[test]
-fn a_pet_whose_destruction_may_have_begun_is_not_spared() {
+fn a_pet_whose_destruction_may_have_begun_is_not_touched_while_it_answers() {
     let (mut world, id) = silent();
     assert_eq!(world.fleet.report(id, StepResult::Begun), Reply::Done);
     world.revive(id);
-    assert_eq!(of(&world, id), None, "it may be half destroyed");
-    let why = "it is back".into();
-    let reply = world.fleet.report(id, StepResult::Spared { why });
-    assert!(matches!(reply, Reply::Refused(_)), "{reply:?}");
+    assert_held(&world, id, "it is waited whether it goes");
+    world.silence("db-1");
+    world.pass(30 * SECOND_MS);
+    assert_eq!(of(&world, id), None, "it went");
 }
 
 #[test]
