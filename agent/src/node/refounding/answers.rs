@@ -249,7 +249,6 @@ async fn stand(shared: &Shared) -> Result<Stand, String> {
         recovered: proof::shown(shared),
         given_up: shared.council.is_superseded(shared.replica.generation())
             || shared.refounding.abandoned.is_known(shared),
-        unbacked_ms: u64::try_from(shared.promised.unbacked_for().as_millis()).unwrap_or(u64::MAX),
     })
 }
 

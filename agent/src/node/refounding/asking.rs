@@ -98,9 +98,11 @@ async fn ask(
     deadline: Duration,
 ) -> Option<Said> {
     if peer.machine == shared.me {
-        // A disk that hangs must not hold whoever asks.
-        let asking = tokio::time::timeout(deadline, ask_self(shared, question));
-        return asking.await.ok()?.ok();
+        // A disk that hangs must not hold whoever asks. What is being written goes on, alone: nothing else is promised meanwhile.
+        let own = Arc::clone(shared);
+        let asking = tokio::spawn(async move { ask_self(&own, question).await });
+        let answer = tokio::time::timeout(deadline, asking).await.ok()?;
+        return answer.ok()?.ok();
     }
     let body = Bytes::from(question.encode());
     let asking = shared.transport.request(peer, REFOUND, body, deadline);
