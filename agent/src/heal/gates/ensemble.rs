@@ -26,7 +26,16 @@ pub(super) fn quorum(question: &Question<'_>, machine: &Machine, finding: &Findi
     let voters = members()
         .filter(|(_, part)| part.votes())
         .map(|(_, part)| usize::from(part.voters))
-        .max();
+        .max()
+        // Who says that it votes, and not of how many, knows less than the spec.
+        .map(|said| {
+            if said == 0 {
+                question.group.desired()
+            } else {
+                said
+            }
+        })
+        .map(|said| said.max(members().filter(|(_, part)| part.votes()).count()));
     let Some(voters) = voters else {
         let margin =
             "none of its members says that they have a leader, so nobody knows who can be missed";

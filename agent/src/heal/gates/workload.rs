@@ -18,9 +18,6 @@ pub(super) fn workload_quorum(question: &Question<'_>) -> Gate {
     if is_only_treated(question, finding) {
         return Gate::pass(rule, "its workload does not work as it is");
     }
-    if question.state.is_drained(machine.id) {
-        return Gate::pass(rule, "its workload has handed over its duties");
-    }
     let (group, members) = (question.group, question.group.desired());
     let Some(flavor) = group
         .templates
@@ -36,6 +33,9 @@ pub(super) fn workload_quorum(question: &Question<'_>) -> Gate {
     };
     if flavor.is_ensemble() {
         return ensemble::quorum(question, machine, finding);
+    }
+    if question.state.is_drained(machine.id) {
+        return Gate::pass(rule, "its workload has handed over its duties");
     }
     let needed = members.saturating_sub(flavor.may_be_missing(members));
     if needed == 0 {
