@@ -187,8 +187,11 @@ pub(super) fn flavor_of(
     let made_from = machine
         .revision
         .and_then(|revision| group.templates.get(&revision));
-    let template = made_from.or_else(|| group.templates.get(&group.template))?;
-    flavor(group, template)
+    // What was declared for the members of then may say nothing of one that was declared since.
+    let now = || flavor(group, group.templates.get(&group.template)?);
+    made_from
+        .and_then(|template| flavor(group, template))
+        .or_else(now)
 }
 
 /// The flavor of a group's template; `None` if this program does not know it.

@@ -90,14 +90,15 @@ pub(super) fn bind(shared: &Shared) -> Option<Bound> {
         let place = machine.place.as_ref()?;
         let group = state.groups.get(&place.group)?;
         let revision = machine.revision.unwrap_or(group.template);
-        let template = group.templates.get(&revision)?.clone();
         let allocation = for_flavor(&group.spec.allocation);
-        let built = Registry::builtin().build(
-            &template.flavor.name,
-            &template.flavor.properties,
-            &allocation,
-        );
-        let flavor = built.ok()?;
+        let build = |revision| {
+            let template = group.templates.get(&revision)?;
+            let (name, properties) = (&template.flavor.name, &template.flavor.properties);
+            let built = Registry::builtin().build(name, properties, &allocation);
+            Some((template.clone(), built.ok()?))
+        };
+        // What was declared for the members of then may say nothing of one that was declared since.
+        let (template, flavor) = build(revision).or_else(|| build(group.template))?;
         let mut environment: BTreeMap<String, String> = workplace::disk()
             .iter()
             .map(|data| (DATA_VARIABLE.to_owned(), data.display().to_string()))
