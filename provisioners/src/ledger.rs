@@ -85,6 +85,12 @@ impl Table {
         .map(|(what, count, most)| format!("{count} {what} are too many: at most {most}"))
     }
 
+    /// How many bytes keys and values have.
+    pub fn bytes(&self) -> usize {
+        let entries = self.entries.iter();
+        entries.map(|(key, value)| key.len() + value.len()).sum()
+    }
+
     /// Makes changes that [were not refused](Self::refuse).
     pub fn change(&mut self, changes: Changes) {
         self.revision += 1;

@@ -77,6 +77,9 @@ pub const ZONES_MAX: usize = 64;
 /// Provisioners that keep a ledger. How much is in each is limited by [`Table`](muster_provisioners::Table).
 pub const LEDGERS_MAX: usize = 8;
 
+/// Bytes of all ledgers together: a copy of the state must stay one that a machine takes over.
+pub const LEDGERS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Bytes of a zone's name, of a provisioner's and of a flavor's.
 pub const WORD_BYTES_MAX: usize = 253;
 

@@ -1,7 +1,7 @@
 //! What provisioners have to remember.
 
 use super::super::command::LedgerWrite;
-use super::super::limits::LEDGERS_MAX;
+use super::super::limits::{LEDGERS_BYTES_MAX, LEDGERS_MAX};
 use super::super::refusal::Refusal;
 use super::super::reply::Reply;
 use super::super::state::FleetState;
@@ -31,7 +31,13 @@ impl FleetState {
         if let Some(why) = table.refuse(&changes) {
             return Err(invalid(why));
         }
+        let others = self
+            .ledgers
+            .iter()
+            .filter(|(name, _)| **name != provisioner);
         table.change(changes);
+        let bytes = others.map(|(_, table)| table.bytes()).sum::<usize>() + table.bytes();
+        at_most("bytes of ledgers", bytes, LEDGERS_BYTES_MAX)?;
         self.ledgers.insert(provisioner, table);
         Ok(Reply::Done)
     }
