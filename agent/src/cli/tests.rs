@@ -81,7 +81,7 @@ const SHOWN: [&str; 68] = [
     "man",
     "process-launch /tmp/x",
     "lease-guard /tmp/x",
-    "lease-exec 1 -- sh -c true",
+    "lease-exec 1",
 ];
 
 #[test]

@@ -11,6 +11,8 @@ use super::tree::{DEPTH_MAX, Entry, Node, NodeKind, Span, SyntaxError};
 
 /// More values than this come only of aliases that multiply themselves.
 const NODES_MAX: usize = 200_000;
+/// So many bytes of a text that is copied count as one more value.
+const TEXT_OF_A_VALUE_BYTES: usize = 64;
 
 /// Reads a document; several become a list of them.
 ///
@@ -95,14 +97,22 @@ impl Builder {
                 self.put(Node { span, kind }, anchor, style == ScalarStyle::Plain)
             }
             Event::Alias(anchor) => {
-                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                let Some(node) = self.anchors.get(&anchor) else {
                     return Err(error(
                         span,
                         "an alias of something around it",
                         "write it out",
                     ));
                 };
+                // Before it is copied: the copy's copies multiply.
                 self.nodes += size(&node);
+                if self.nodes > NODES_MAX {
+                    return Err(error(span, "too many values", "use fewer aliases"));
+                }
+                if self.open.len() + depth(&node) > DEPTH_MAX {
+                    return Err(error(span, "nested too deeply", "use fewer levels"));
+                }
+                let node = node.clone();
                 self.put(Node { span, ..node }, 0, false)
             }
             Event::SequenceStart(anchor, _) => self.begin(Open::List(Vec::new()), span, anchor),
@@ -205,10 +215,24 @@ fn error(span: Span, what: impl Into<String>, remedy: &str) -> SyntaxError {
     }
 }
 
+/// How many values there are in one, a long text counted as several.
 fn size(node: &Node) -> usize {
     1 + match &node.kind {
+        NodeKind::Text(text) => text.len() / TEXT_OF_A_VALUE_BYTES,
         NodeKind::List(items) => items.iter().map(size).sum(),
         NodeKind::Object(entries) => entries.iter().map(|entry| size(&entry.node)).sum(),
+        _ => 0,
+    }
+}
+
+/// How many levels there are in a value.
+fn depth(node: &Node) -> usize {
+    match &node.kind {
+        NodeKind::List(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        NodeKind::Object(entries) => {
+            let inner = entries.iter().map(|entry| depth(&entry.node));
+            1 + inner.max().unwrap_or_default()
+        }
         _ => 0,
     }
 }
@@ -334,20 +358,20 @@ mod tests {
     #[test]
     fn plain_words_mean_what_yaml_1_1_says() {
         let text = "a: yes\nb: 'yes'\nc: on\nd: ~\ne: 010\nf: 0x1F\ng: 1_000\nh: 1.50\ni: 1e3\nj: -7\nk: 1:30\n\
-            l: 2024-05-06\nm: 10.0.0.1\nn: v1\no: !!str 5\np: +3\nq: 08\nr: 1.\n";
+            l: 2024-05-06\nm: 10.0.0.1\nnn: v1\no: !!str 5\np: +3\nq: 08\nr: 1.\n";
         let expected = json!({
             "a": true, "b": "yes", "c": true, "d": null, "e": 8, "f": 31, "g": 1000, "h": 1.5, "i": 1000.0, "j": -7,
-            "k": "1:30", "l": "2024-05-06", "m": "10.0.0.1", "n": "v1", "o": "5", "p": 3, "q": 8.0, "r": 1.0,
+            "k": "1:30", "l": "2024-05-06", "m": "10.0.0.1", "nn": "v1", "o": "5", "p": 3, "q": 8.0, "r": 1.0,
         });
         assert_eq!(value(text), expected);
     }
 
     #[test]
     fn blocks_aliases_and_several_documents_are_read() {
-        let text = "# a remark\nbase: &base\n  x: 1\n  y: |\n    two\n    lines\nmore:\n  <<: *base\n  x: 2\nlist:\n- *base\non: 1\n";
+        let text = "# a remark\nbase: &base\n  x: 1\n  text: |\n    two\n    lines\nmore:\n  <<: *base\n  x: 2\nlist:\n- *base\non: 1\n";
         let expected = json!({
-            "base": {"x": 1, "y": "two\nlines\n"}, "more": {"x": 2, "y": "two\nlines\n"},
-            "list": [{"x": 1, "y": "two\nlines\n"}], "true": 1,
+            "base": {"x": 1, "text": "two\nlines\n"}, "more": {"x": 2, "text": "two\nlines\n"},
+            "list": [{"x": 1, "text": "two\nlines\n"}], "true": 1,
         });
         assert_eq!(value(text), expected);
         assert_eq!(value("---\na: 1\n---\na: 2\n"), json!([{"a": 1}, {"a": 2}]));
@@ -362,7 +386,7 @@ mod tests {
         assert_eq!(line_and_column(text, tree.locate("b[0].c").start), (3, 5));
         for (bad, line) in [
             ("a: 1\nb: [1\n", 3),
-            ("a: 1\n\tb: 2\n", 2),
+            ("a:\n\t- 1\n", 2),
             ("a: 1\nb: .inf\n", 2),
             ("a: 1\na: 2\n", 2),
         ] {
@@ -383,6 +407,17 @@ mod tests {
             text.push_str(&format!("a{level}: &a{level} [{before}]\n"));
         }
         assert!(parse(&text).is_err());
+        let long = format!(
+            "a: &a {}\nb: [{}]\n",
+            "x".repeat(100_000),
+            "*a, ".repeat(1000)
+        );
+        assert!(parse(&long).is_err());
+        let mut chain = "a0: &a0 [x]\n".to_owned();
+        for level in 1..100 {
+            chain.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1));
+        }
+        assert!(parse(&chain).is_err());
         let deep = "[".repeat(5000) + &"]".repeat(5000);
         assert!(parse(&deep).is_err());
     }
