@@ -87,7 +87,8 @@ impl Gateway {
         }
         let pid = pid::PidFile::take(path)?;
         Ok(Self {
-            socket: Socket::bind(path).await?,
+            // Whoever can open it does what this user may do.
+            socket: Socket::bind_private(path).await?,
             _pid: pid,
         })
     }

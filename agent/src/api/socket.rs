@@ -10,6 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 /// Read and write for the owner and the group: who may administer the machine is a matter of group membership.
 const SOCKET_MODE: u32 = 0o660;
+const PRIVATE_MODE: u32 = 0o600;
 
 /// Unix socket addresses hold at most 107 bytes; longer paths are reached through `/proc/self/fd`.
 const PATH_BYTES_MAX: usize = 107;
@@ -72,6 +73,18 @@ impl Socket {
     /// # Errors
     /// See [`BindError`].
     pub async fn bind(path: &Path) -> Result<Self, BindError> {
+        Self::bind_as(path, SOCKET_MODE).await
+    }
+
+    /// [`bind`](Self::bind), for this user alone.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub async fn bind_private(path: &Path) -> Result<Self, BindError> {
+        Self::bind_as(path, PRIVATE_MODE).await
+    }
+
+    async fn bind_as(path: &Path, mode: u32) -> Result<Self, BindError> {
         let io = |source| BindError::Io {
             path: path.to_owned(),
             source,
@@ -84,7 +97,7 @@ impl Socket {
 
         let reach = Reach::new(&temporary).map_err(io)?;
         let listener = UnixListener::bind(&reach.path).map_err(io)?;
-        let placed = std::fs::set_permissions(&temporary, PermissionsExt::from_mode(SOCKET_MODE))
+        let placed = std::fs::set_permissions(&temporary, PermissionsExt::from_mode(mode))
             .and_then(|()| std::fs::symlink_metadata(&temporary))
             .and_then(|metadata| std::fs::rename(&temporary, path).map(|()| metadata));
         match placed {

@@ -49,7 +49,12 @@ pub(super) async fn call(calls: &Calls, method: &str, params: &Params) -> Called
 
 /// Applies a group, or says what that would change.
 async fn commit(calls: &Calls, params: &Params) -> Called {
-    let pretend = field(params, "Pretend").and_then(Value::as_bool) == Some(true);
+    let pretend = match field(params, "Pretend") {
+        None | Some(Value::Null) => false,
+        Some(pretend) => pretend
+            .as_bool()
+            .ok_or("Pretend is neither true nor false")?,
+    };
     let spec = field(params, "Spec").ok_or("Spec is missing")?;
     let spec = read(spec)?;
     let id = export::id(&spec);
@@ -182,6 +187,13 @@ async fn destroy_instances(calls: &Calls, id: &str, params: &Params) -> Result<(
     }
     match gone {
         0 => Ok(()),
-        gone => scale(calls, id.to_owned(), size.saturating_sub(gone)).await,
+        gone => {
+            // Whoever says it again means the same machines: those that are on their way out are not counted twice.
+            let left = u32::try_from(group.machines.len())
+                .unwrap_or(u32::MAX)
+                .saturating_sub(gone);
+            let wanted = size.saturating_sub(gone).max(left).min(size);
+            scale(calls, id.to_owned(), wanted).await
+        }
     }
 }

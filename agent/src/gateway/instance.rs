@@ -120,12 +120,24 @@ pub(super) fn own(id: &str) -> String {
 /// The machine of this instance.
 pub(super) async fn machine(calls: &Calls, id: &str) -> Result<MachineRow, String> {
     let status = calls.status().await?;
-    let is_it = |machine: &MachineRow| {
-        let instance = machine.instance.as_ref();
-        instance.is_some_and(|instance| instance.id == id || own(&instance.id) == id)
+    let called = |is_it: &dyn Fn(&str) -> bool| {
+        let machines = status.machines.iter();
+        let mut found = machines.filter(|machine| {
+            let instance = machine.instance.as_ref();
+            instance.is_some_and(|instance| is_it(&instance.id))
+        });
+        (found.next().cloned(), found.next().is_some())
     };
-    let found = status.machines.into_iter().find(is_it);
-    found.ok_or_else(|| format!("instance {id} does not exist"))
+    if let (Some(machine), _) = called(&|whole| whole == id) {
+        return Ok(machine);
+    }
+    match called(&|whole| own(whole) == id) {
+        (Some(machine), false) => Ok(machine),
+        (Some(_), true) => Err(format!(
+            "several plugins have an instance {id}: write PLUGIN/{id}"
+        )),
+        (None, _) => Err(format!("instance {id} does not exist")),
+    }
 }
 
 /// Has a machine replaced, by the rules for orders of people.
