@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_provisioners::infrakit::{config_hash, marks};
-use muster_provisioners::{Deadline, Instance as Listed, Provisioner, Tags, tag};
+use muster_provisioners::{Deadline, Instance as Listed, InstanceId, Provisioner, Tags, tag};
 
 use super::desk::Desk;
 use super::order::{actor, commit};
@@ -105,7 +105,32 @@ async fn take_over(
         let adopted = provisioner.adopt(&listed.id, &tags, deadline).await;
         adopted.map_err(|error| unasked(&error))?;
     }
-    Ok(())
+    check_taken(provisioner, spec, members, cluster, deadline).await
+}
+
+/// By these tags alone the instances are found from now on: one that did not keep them would look gone.
+async fn check_taken(
+    provisioner: &dyn Provisioner,
+    spec: &GroupSpec,
+    members: &[(Member, &Listed)],
+    cluster: &str,
+    deadline: Deadline,
+) -> Result<(), ApiError> {
+    let ours = Tags::new()
+        .with(tag::CLUSTER, cluster)
+        .with(tag::GROUP, spec.id.as_str());
+    let listed = provisioner.describe(&ours, deadline).await;
+    let listed = listed.map_err(|error| unasked(&error))?;
+    let is_listed = |id: &InstanceId| listed.iter().any(|listed| listed.id == *id);
+    match members.iter().find(|(_, member)| !is_listed(&member.id)) {
+        None => Ok(()),
+        Some((_, missing)) => {
+            let message = format!("{} does not show the tags that it was given", missing.id);
+            Err(ApiError::refused(message).remedy(
+                "try again once the plugin lists them; one that keeps no tags can't be adopted from",
+            ))
+        }
+    }
 }
 
 fn unasked(error: &muster_provisioners::ProvisionError) -> ApiError {
