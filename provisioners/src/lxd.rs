@@ -9,7 +9,7 @@
 //!   That an operation's instance was deleted since is not kept: hence [`Idempotency::ByTag`].
 //! - **Exclusive attachments.** See `attach.rs`.
 //! - **Off means off.** Stopped, with nothing under way, and not to be started by LXD itself; or not there at all *on the
-//!   server that made it*: its ID says which that was. A frozen machine counts as running, for it can be thawed.
+//!   server and in the project where it was made*: its ID says which they were. A frozen machine counts as running, for it can be thawed.
 //!
 //! What it writes into a new machine is the agent's configuration; that the agent runs is up to the image.
 

@@ -41,6 +41,9 @@ pub(super) struct Entry {
     /// The member of LXD's cluster that it is on; `none` without a cluster.
     #[serde(deserialize_with = "or_default")]
     pub(super) location: String,
+    /// Empty on servers that don't say it.
+    #[serde(deserialize_with = "or_default")]
+    pub(super) project: String,
     #[serde(deserialize_with = "or_default")]
     pub(super) last_used_at: String,
     /// Only in lists that ask for it.

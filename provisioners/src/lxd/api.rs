@@ -293,6 +293,27 @@ impl Api {
         }
     }
 
+    /// Like [`instances`](Self::instances), of all projects; empty where the certificate, or the server, doesn't allow that.
+    pub(super) async fn of_all_projects(
+        &self,
+        deadline: Deadline,
+    ) -> Result<(Vec<Entry>, Vec<(String, String)>), ProvisionError> {
+        let what = "listing the instances of all projects";
+        let request = Request::get(what, "/1.0/instances")
+            .query("all-projects", "true")
+            .query("recursion", "1");
+        match self.ask(&request, deadline).await {
+            Ok(Said::Yes(response)) => match metadata(&response)? {
+                Value::Array(list) => Ok(entries(list)),
+                _ => Err(response.not_understood("it is no list")),
+            },
+            Ok(Said::Missing(_) | Said::No(_)) | Err(ProvisionError::Denied(_)) => {
+                Ok(Default::default())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The server that was asked first. Makes sure once that it trusts us and has the project.
     pub(super) async fn known(&self, deadline: Deadline) -> Result<&Server, ProvisionError> {
         self.server

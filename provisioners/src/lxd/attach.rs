@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Inner;
 use super::answer::{Config, Devices, Entry, Power};
 use super::api::Ended;
-use super::names::{SERVER, attachments_of, id_of, order_of, starting_until};
+use super::names::{attachments_of, id_of, order_of, place_of, starting_until};
 use super::properties::{DEVICE_PREFIX, LxdProperties};
 use crate::clock::now_ms;
 use crate::{Attachment, Deadline, InstanceId, ProvisionError};
@@ -185,9 +185,8 @@ fn may_use(other: &Entry) -> bool {
 }
 
 fn refusal(attachment: &Attachment, other: &Entry) -> ProvisionError {
-    let server = other.config.get(SERVER).map(String::as_str);
-    let id: Option<InstanceId> = match server {
-        Some(server) => id_of(&other.name, server),
+    let id: Option<InstanceId> = match place_of(other) {
+        Some(place) => id_of(&other.name, &place),
         None => other.name.parse().ok(),
     };
     match id {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::LxdProvisioner;
-use super::names::SERVER_DIGITS;
+use super::names::{SERVER_DIGITS, place};
 use crate::http::{HttpConfig, Trust};
 use crate::{
     Configured, Deadline, Fields, Problem, Properties, ProvisionError, Provisioner,
@@ -145,10 +145,14 @@ impl LxdConfig {
         self.stop_grace
     }
 
-    /// Whether this beginning of a fingerprint is that of a certificate that the server had before.
-    pub(super) fn is_former(&self, server: &str) -> bool {
-        let mut former = self.former_fingerprints.iter().map(|text| digits(text));
-        former.any(|digits| digits.get(..SERVER_DIGITS) == Some(server))
+    /// Whether a place is this project on the server of this ID, also by a certificate that the server had before.
+    pub(super) fn is_here(&self, made_in: &str, server: &str) -> bool {
+        let former = self.former_fingerprints.iter().map(|text| digits(text));
+        let mut all = former.chain([server.to_owned()]);
+        all.any(|digits| {
+            let server = digits.get(..SERVER_DIGITS);
+            server.is_some_and(|server| place(server, &self.project) == made_in)
+        })
     }
 }
 
@@ -328,6 +332,10 @@ mod tests {
             .parse()
             .expect("valid");
         let config = LxdConfig::read(&settings).expect("valid");
-        assert!(config.is_former("abcdef012345") && !config.is_former("abcdef012346"));
+        let is_here = |made_in: &str| config.is_here(made_in, "0123456789ab");
+        assert!(is_here("abcdef012345/default") && is_here("0123456789ab/default"));
+        for other in ["abcdef012346/default", "abcdef012345/fleet", "0123456789ab"] {
+            assert!(!is_here(other), "{other}");
+        }
     }
 }

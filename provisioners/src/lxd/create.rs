@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::answer::{Config, Entry, Power};
 use super::api::{Ended, LOOK_AGAIN, Said};
 use super::names::{
-    ATTACHMENTS, CREATED, ORDER, SERVER, STARTED, STARTING, WHOLE, config_of, id_of, name_for,
-    order_of, tags_of,
+    ATTACHMENTS, CREATED, ORDER, PROJECT, SERVER, STARTED, STARTING, WHOLE, config_of, id_of,
+    name_for, order_of, place_of, tags_of,
 };
 use super::properties::{LxdProperties, check_attachments};
 use super::{Inner, attach, boot, power};
@@ -61,8 +61,7 @@ pub(super) async fn create(
             "{name} belongs to {whose}, not to {op}"
         )));
     }
-    let server = entry.config.get(SERVER).map_or("", String::as_str);
-    let Some(id) = id_of(&name, server) else {
+    let Some(id) = place_of(&entry).and_then(|place| id_of(&name, &place)) else {
         return Err(ProvisionError::failed(format!(
             "{name} doesn't say which server made it"
         )));
@@ -114,7 +113,11 @@ async fn make(
         let mut request = inner
             .api
             .request("making the instance", reqwest::Method::POST, "instances")
-            .json(&body(spec, properties, op, &server, deadline));
+            .json(&body(
+                (spec, properties, op),
+                (&server, &inner.config.project),
+                deadline,
+            ));
         if let Some(target) = &properties.target {
             request = request.query("target", target);
         }
@@ -175,16 +178,15 @@ fn refusal(why: String) -> ProvisionError {
 
 /// What LXD is told of a new instance.
 fn body(
-    spec: &MachineSpec,
-    properties: &LxdProperties,
-    op: &OperationId,
-    server: &str,
+    (spec, properties, op): (&MachineSpec, &LxdProperties, &OperationId),
+    (server, project): (&str, &str),
     deadline: Deadline,
 ) -> Value {
     let mut config = properties.config.clone();
     config.extend(marks(spec, properties, op));
     config.insert(ORDER.to_owned(), op.as_str().to_owned());
     config.insert(SERVER.to_owned(), server.to_owned());
+    config.insert(PROJECT.to_owned(), project.to_owned());
     config.insert(CREATED.to_owned(), now_ms().to_string());
     config.insert(
         STARTING.to_owned(),

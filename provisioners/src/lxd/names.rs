@@ -6,6 +6,7 @@
 //! | `user.muster.tag.X` | any other tag `X` |
 //! | `user.muster-lxd.order` | the operation that made the instance, also when the machine on it was written anew since |
 //! | `user.muster-lxd.server` | the beginning of the fingerprint of the server's certificate when it was made |
+//! | `user.muster-lxd.project` | the project that it was made in |
 //! | `user.muster-lxd.created` | when it was made, in milliseconds since 1970 |
 //! | `user.muster-lxd.attachments` | the attachments that belong to it, in JSON |
 //! | `user.muster-lxd.whole` | that LXD has made all of it; without it, a restart of LXD may have left it half-made |
@@ -26,6 +27,7 @@ const TAGS: &str = "user.muster.";
 const OTHER_TAGS: &str = "user.muster.tag.";
 pub(super) const ORDER: &str = "user.muster-lxd.order";
 pub(super) const SERVER: &str = "user.muster-lxd.server";
+pub(super) const PROJECT: &str = "user.muster-lxd.project";
 pub(super) const CREATED: &str = "user.muster-lxd.created";
 pub(super) const ATTACHMENTS: &str = "user.muster-lxd.attachments";
 pub(super) const WHOLE: &str = "user.muster-lxd.whole";
@@ -47,16 +49,43 @@ pub(super) fn is_ours(name: &str) -> bool {
     })
 }
 
-/// The ID of an instance: its name, and the server that it is on. Asking another server for it must not look like proof
-/// that it is gone.
-pub(super) fn id_of(name: &str, server: &str) -> Option<InstanceId> {
-    format!("{name}@{server}").parse().ok()
+/// A project on a server, as it stands in an ID.
+pub(super) fn place(server: &str, project: &str) -> String {
+    format!("{server}/{project}")
 }
 
-/// The name and the server in an ID; `None` if it is not of the form that we give.
+/// Where an instance was made: a project on a server, or only the server if nothing says the project.
+pub(super) fn place_of(entry: &Entry) -> Option<String> {
+    let server = entry.config.get(SERVER)?;
+    Some(match entry.config.get(PROJECT) {
+        Some(project) => place(server, project),
+        None => server.clone(),
+    })
+}
+
+/// The ID of an instance: its name, and where it was made. Asking another server, or for another project, must not look
+/// like proof that it is gone.
+pub(super) fn id_of(name: &str, place: &str) -> Option<InstanceId> {
+    format!("{name}@{place}").parse().ok()
+}
+
+/// The name and the place in an ID; `None` if it is not of the form that we give.
 pub(super) fn split(id: &InstanceId) -> Option<(&str, &str)> {
-    let (name, server) = id.as_str().split_once('@')?;
-    (is_ours(name) && server.len() == SERVER_DIGITS).then_some((name, server))
+    let (name, place) = id.as_str().split_once('@')?;
+    let is_place = match place.split_once('/') {
+        Some((server, project)) => server.len() == SERVER_DIGITS && !project.is_empty(),
+        None => place.len() == SERVER_DIGITS,
+    };
+    (is_ours(name) && is_place).then_some((name, place))
+}
+
+/// Whether an instance that goes by any name, in any project, is the one that an ID with this name and place means.
+pub(super) fn is_same(entry: &Entry, name: &str, place: &str) -> bool {
+    let name_fits = match order_of(entry) {
+        Some(op) => name_for(&op) == name,
+        None => entry.name == name,
+    };
+    name_fits && place_of(entry).is_none_or(|made_in| made_in == place)
 }
 
 /// Tags as keys of an instance's configuration. LXD drops keys whose value is empty, so such a value is quoted; and what
@@ -125,16 +154,47 @@ mod tests {
         let op = OperationId::derive("c", "g", "m", 1, "provision");
         let name = name_for(&op);
         assert!(is_ours(&name) && name.len() <= 63, "{name}");
-        let id = id_of(&name, "0123456789ab").expect("valid");
-        assert_eq!(split(&id), Some((name.as_str(), "0123456789ab")));
+        for place in ["0123456789ab", "0123456789ab/fleet"] {
+            let id = id_of(&name, place).expect("valid");
+            assert_eq!(split(&id), Some((name.as_str(), place)));
+        }
         for other in [
             "web-1",
             "muster-short@0123456789ab",
             "muster-aaaaaaaaaaaaaaaa",
             "muster-aaaaaaaaaaaaaaaa@x",
+            "muster-aaaaaaaaaaaaaaaa@0123456789ab/",
+            "muster-aaaaaaaaaaaaaaaa@x/fleet",
         ] {
             assert_eq!(split(&other.parse().expect("printable")), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_machine_is_known_by_where_it_was_made_wherever_it_is_now() {
+        let op = OperationId::derive("c", "g", "m", 1, "provision");
+        let name = name_for(&op);
+        let entry = |called: &str, keys: &[(&str, &str)]| -> Entry {
+            let config: Config = keys
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect();
+            let entry = serde_json::json!({"name": called, "config": config});
+            serde_json::from_value(entry).expect("readable")
+        };
+        let marks = [
+            (ORDER, op.as_str()),
+            (SERVER, "0123456789ab"),
+            (PROJECT, "a"),
+        ];
+        let moved = entry("kept", &marks);
+        assert!(is_same(&moved, &name, "0123456789ab/a"));
+        assert!(!is_same(&moved, &name, "0123456789ab/b"), "another project");
+        assert!(!is_same(&moved, &name, "ba9876543210/a"), "another server");
+        let older = entry(&name, &marks[..2]);
+        assert!(is_same(&older, &name, "0123456789ab"));
+        assert!(is_same(&entry(&name, &[]), &name, "0123456789ab/a"));
+        assert!(!is_same(&entry("web", &[]), &name, "0123456789ab/a"));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::Inner;
 use super::answer::{Devices, Entry, Power};
 use super::attach;
 use super::names::{
-    CREATED, SERVER, attachments_of, id_of, is_ours, name_for, order_of, split, starting_until,
-    tags_of,
+    CREATED, attachments_of, id_of, is_ours, is_same, order_of, place, place_of, split,
+    starting_until, tags_of,
 };
 use crate::clock::now_ms;
 use crate::{
@@ -21,7 +21,7 @@ pub(super) async fn describe(
     deadline: Deadline,
 ) -> Result<Vec<Instance>, ProvisionError> {
     let (entries, strange) = inner.api.instances(true, deadline).await?;
-    let server = &inner.api.known(deadline).await?.id;
+    let here = &place(&inner.api.known(deadline).await?.id, &inner.config.project);
     let now = now_ms();
     let mut all = Vec::new();
     for entry in &entries {
@@ -31,7 +31,7 @@ pub(super) async fn describe(
                 let why = format!("LXD says `{}` and none of its tags", entry.status);
                 unreadable(
                     &entry.name,
-                    server,
+                    here,
                     entry.power() == Power::Running,
                     &why,
                     filter,
@@ -43,14 +43,14 @@ pub(super) async fn describe(
     }
     for (name, why) in strange.iter().filter(|(name, _)| is_ours(name)) {
         let why = format!("what LXD says of it is not understood: {why}");
-        all.extend(unreadable(name, server, false, &why, filter));
+        all.extend(unreadable(name, here, false, &why, filter));
     }
     all.sort_by(|one, other| one.id.cmp(&other.id));
     Ok(all)
 }
 
 fn instance_of(entry: &Entry, now: u64) -> Option<Instance> {
-    let id = id_of(&entry.name, entry.config.get(SERVER)?)?;
+    let id = id_of(&entry.name, &place_of(entry)?)?;
     let mut properties = Properties::new();
     properties.set("status", entry.status.as_str());
     properties.set("profiles", json!(entry.profiles));
@@ -78,14 +78,14 @@ fn instance_of(entry: &Entry, now: u64) -> Option<Instance> {
 
 /// An instance of ours of which LXD says no tags: its host is out of reach, or somebody removed them. It belongs to whoever
 /// asks, since what is not listed is taken for gone.
-fn unreadable(name: &str, server: &str, runs: bool, why: &str, filter: &Tags) -> Option<Instance> {
+fn unreadable(name: &str, here: &str, runs: bool, why: &str, filter: &Tags) -> Option<Instance> {
     if filter.get(tag::OPERATION).is_some() {
         return None;
     }
     let mut properties = Properties::new();
     properties.set("why", why);
     Some(Instance {
-        id: id_of(name, server)?,
+        id: id_of(name, here)?,
         state: if runs {
             InstanceState::Running
         } else {
@@ -131,35 +131,73 @@ pub(super) async fn reach(
     }
 }
 
-/// The instance of this ID; `None` if it is certain that it is not there.
+/// The instance of this ID; `None` if it is certain that it is not there, by another name or in another project either.
 pub(super) async fn find(
     inner: &Inner,
     id: &InstanceId,
     deadline: Deadline,
 ) -> Result<Option<Entry>, ProvisionError> {
-    let Some((name, server)) = split(id) else {
+    let Some((name, made_in)) = split(id) else {
         return Ok(None);
     };
+    if let Some(entry) = find_by_name(inner, (name, made_in), deadline).await? {
+        return Ok(Some(entry));
+    }
+    let (entries, _) = everything(inner, deadline).await?;
+    match moved(&entries, name, made_in) {
+        Some(why) => Err(ProvisionError::failed(why)),
+        None => Ok(None),
+    }
+}
+
+/// The instance of this name that was made in this place; `None` if it doesn't go by that name there.
+async fn find_by_name(
+    inner: &Inner,
+    (name, made_in): (&str, &str),
+    deadline: Deadline,
+) -> Result<Option<Entry>, ProvisionError> {
     if let Some((entry, _)) = inner.api.instance(name, deadline).await? {
-        let made_on = entry.config.get(SERVER).map(String::as_str);
-        return match made_on {
-            Some(there) if there != server => Err(elsewhere(inner, name, server, there)),
+        return match place_of(&entry) {
+            Some(there) if there != made_in => Err(elsewhere(inner, name, made_in, &there)),
             _ => Ok(Some(entry)),
         };
     }
     // Asked anew: an address may lead to another server by now.
-    let here = inner.api.look_at_server(deadline).await?.id;
-    if here != server && !inner.config.is_former(server) {
-        return Err(elsewhere(inner, name, server, &here));
+    let server = inner.api.look_at_server(deadline).await?.id;
+    if !inner.config.is_here(made_in, &server) {
+        let here = place(&server, &inner.config.project);
+        return Err(elsewhere(inner, name, made_in, &here));
     }
     Ok(None)
 }
 
-fn elsewhere(inner: &Inner, name: &str, server: &str, here: &str) -> ProvisionError {
+fn elsewhere(inner: &Inner, name: &str, made_in: &str, here: &str) -> ProvisionError {
     ProvisionError::failed(format!(
-        "{name} was made by the server whose certificate begins with {server}, and {} shows one with {here}: configure `endpoint` \
-         for that server, or, if its certificate was renewed, name the old one in `former_fingerprints`",
+        "{name} was made in {made_in} (the beginning of the server's certificate, and the project), and {} shows {here}: \
+         configure `endpoint` and `project` for it, or, if the server's certificate was renewed, name the old one in \
+         `former_fingerprints`",
         inner.config.endpoint()
+    ))
+}
+
+/// All instances of the project, and of all others that may be seen; and those that can't be read, with why.
+async fn everything(
+    inner: &Inner,
+    deadline: Deadline,
+) -> Result<(Vec<Entry>, Vec<(String, String)>), ProvisionError> {
+    let (mut entries, mut strange) = inner.api.instances(false, deadline).await?;
+    let (others, more) = inner.api.of_all_projects(deadline).await?;
+    entries.extend(others);
+    strange.extend(more);
+    Ok((entries, strange))
+}
+
+/// Where the instance of this name and place has gone: a person may have given it another name, or another project.
+fn moved(entries: &[Entry], name: &str, made_in: &str) -> Option<String> {
+    let entry = entries.iter().find(|entry| is_same(entry, name, made_in))?;
+    Some(format!(
+        "{name} was renamed or moved: it is {} in the project `{}`",
+        entry.name, entry.project
     ))
 }
 
@@ -170,16 +208,16 @@ pub(super) async fn prove_off(
     deadline: Deadline,
 ) -> Result<Proof, ProvisionError> {
     let unknown = |why: String| Ok(Proof::Unknown { why });
-    let Some((name, _)) = split(id) else {
+    let Some((name, made_in)) = split(id) else {
         return unknown(format!("`{id}` is not an ID of this provisioner"));
     };
-    let found = match find(inner, id, deadline).await {
+    let found = match find_by_name(inner, (name, made_in), deadline).await {
         Ok(found) => found,
         Err(ProvisionError::Failed(why)) => return unknown(why),
         Err(error) => return Err(error),
     };
     let Some(entry) = found else {
-        return prove_gone(inner, name, deadline).await;
+        return prove_gone(inner, (name, made_in), deadline).await;
     };
     match entry.power() {
         Power::Running | Power::Frozen | Power::Stopping | Power::Starting => {
@@ -205,10 +243,10 @@ pub(super) async fn prove_off(
     })
 }
 
-/// There is no instance of that name. A person may have given it another one.
+/// There is no instance of that name.
 async fn prove_gone(
     inner: &Inner,
-    name: &str,
+    (name, made_in): (&str, &str),
     deadline: Deadline,
 ) -> Result<Proof, ProvisionError> {
     if inner.api.under_way(name, deadline).await?.is_some() {
@@ -216,12 +254,9 @@ async fn prove_gone(
             why: "LXD is about to do something with it".to_owned(),
         });
     }
-    let (entries, strange) = inner.api.instances(false, deadline).await?;
-    let was = |entry: &&Entry| order_of(entry).is_some_and(|op| name_for(&op) == name);
-    if let Some(entry) = entries.iter().find(was) {
-        return Ok(Proof::Unknown {
-            why: format!("it was renamed to {}", entry.name),
-        });
+    let (entries, strange) = everything(inner, deadline).await?;
+    if let Some(why) = moved(&entries, name, made_in) {
+        return Ok(Proof::Unknown { why });
     }
     if let Some((other, why)) = strange.first() {
         return Ok(Proof::Unknown {

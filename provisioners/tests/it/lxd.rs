@@ -214,7 +214,7 @@ impl Harness for Rig {
 
     fn missing(&self) -> InstanceId {
         let server = &self.counterpart.text("fingerprint")[..12];
-        format!("muster-aaaaaaaaaaaaaaaa@{server}")
+        format!("muster-aaaaaaaaaaaaaaaa@{server}/default")
             .parse()
             .expect("valid")
     }

@@ -137,6 +137,29 @@ async fn another_server_proves_nothing() {
 }
 
 #[tokio::test]
+async fn another_project_proves_nothing() {
+    let Some(rig) = Rig::start(&[]).await else {
+        return;
+    };
+    let fleet = LxdConfig {
+        project: "fleet".to_owned(),
+        ..config(&rig.socket())
+    };
+    let fleet = fleet.open().expect("opened");
+    let id = rig.make(&spec("a")).await;
+    let proof = fleet.prove_off(&id, soon()).await.expect("answered");
+    assert!(
+        matches!(&proof, Proof::Unknown { why } if why.contains("`project`")),
+        "{proof:?}"
+    );
+    let destroyed = fleet.destroy(&id, &op("a", "destroy"), soon()).await;
+    assert!(
+        matches!(destroyed, Err(ProvisionError::Failed(_))),
+        "{destroyed:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_certificate_that_comes_later_counts_without_a_restart() {
     let Some(rig) = Rig::start(&[]).await else {
         return;
