@@ -105,7 +105,10 @@ fn state_of(entry: &Entry, now: u64) -> InstanceState {
         Power::Running | Power::Frozen => InstanceState::Running,
         Power::Starting => InstanceState::Starting,
         Power::Stopping => InstanceState::Stopping,
-        Power::Stopped if starting_until(entry) > now => InstanceState::Starting,
+        // After a crash of its host LXD starts one after the other: what waits for its turn is not off.
+        Power::Stopped if starting_until(entry) > now || entry.starts_by_itself() => {
+            InstanceState::Starting
+        }
         Power::Stopped => InstanceState::Stopped,
         Power::Unclear => InstanceState::Unknown,
     }
@@ -267,4 +270,26 @@ async fn prove_gone(
         how: format!("LXD has no instance {name}"),
         at_ms: now_ms(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::STARTING;
+    use super::*;
+
+    #[test]
+    fn what_will_start_is_not_listed_as_stopped() {
+        let with = |key: &str, value: &str| {
+            let config = json!({key: value});
+            let entry = json!({"status_code": 102, "config": config, "expanded_config": config});
+            let entry: Entry = serde_json::from_value(entry).expect("readable");
+            state_of(&entry, 1_000)
+        };
+        let last = "volatile.last_state.power";
+        assert_eq!(with(last, "RUNNING"), InstanceState::Starting);
+        assert_eq!(with("boot.autostart", "true"), InstanceState::Starting);
+        assert_eq!(with(STARTING, "1001"), InstanceState::Starting);
+        assert_eq!(with(STARTING, "1000"), InstanceState::Stopped);
+        assert_eq!(with(last, "STOPPED"), InstanceState::Stopped);
+    }
 }
