@@ -32,6 +32,7 @@ mod answer;
 mod api;
 mod attach;
 mod boot;
+mod changes;
 mod client;
 mod config;
 mod create;
@@ -103,7 +104,7 @@ impl Provisioner for LxdProvisioner {
         op: &OperationId,
         deadline: Deadline,
     ) -> Result<InstanceId, ProvisionError> {
-        create::create(&self.0, spec, op, deadline).await
+        changes::counted(create::create(&self.0, spec, op, deadline)).await
     }
 
     async fn describe(
@@ -115,16 +116,22 @@ impl Provisioner for LxdProvisioner {
     }
 
     async fn reboot(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError> {
-        let entry = state::reach(&self.0, id, deadline).await?;
-        power::refuse_if_deaf(&entry)?;
-        power::stop(&self.0, &entry.name, Manner::Politely, deadline).await?;
-        power::start(&self.0, id, &entry.name, None, deadline).await
+        changes::counted(async {
+            let entry = state::reach(&self.0, id, deadline).await?;
+            power::refuse_if_deaf(&entry)?;
+            power::stop(&self.0, &entry.name, Manner::Politely, deadline).await?;
+            power::start(&self.0, id, &entry.name, None, deadline).await
+        })
+        .await
     }
 
     async fn power_cycle(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError> {
-        let entry = state::reach(&self.0, id, deadline).await?;
-        power::stop(&self.0, &entry.name, Manner::AtOnce, deadline).await?;
-        power::start(&self.0, id, &entry.name, None, deadline).await
+        changes::counted(async {
+            let entry = state::reach(&self.0, id, deadline).await?;
+            power::stop(&self.0, &entry.name, Manner::AtOnce, deadline).await?;
+            power::start(&self.0, id, &entry.name, None, deadline).await
+        })
+        .await
     }
 
     async fn reimage(
@@ -139,20 +146,26 @@ impl Provisioner for LxdProvisioner {
                 "reimage without snapshots".to_owned(),
             ));
         }
-        reimage::reimage(&self.0, id, spec, op, deadline).await
+        changes::counted(reimage::reimage(&self.0, id, spec, op, deadline)).await
     }
 
     async fn stop(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError> {
-        let entry = state::reach(&self.0, id, deadline).await?;
-        match power::refuse_if_deaf(&entry) {
-            Ok(()) => power::stop_in_any_case(&self.0, &entry.name, deadline).await,
-            Err(_) => power::stop(&self.0, &entry.name, Manner::AtOnce, deadline).await,
-        }
+        changes::counted(async {
+            let entry = state::reach(&self.0, id, deadline).await?;
+            match power::refuse_if_deaf(&entry) {
+                Ok(()) => power::stop_in_any_case(&self.0, &entry.name, deadline).await,
+                Err(_) => power::stop(&self.0, &entry.name, Manner::AtOnce, deadline).await,
+            }
+        })
+        .await
     }
 
     async fn start(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError> {
-        let entry = state::reach(&self.0, id, deadline).await?;
-        power::start(&self.0, id, &entry.name, None, deadline).await
+        changes::counted(async {
+            let entry = state::reach(&self.0, id, deadline).await?;
+            power::start(&self.0, id, &entry.name, None, deadline).await
+        })
+        .await
     }
 
     async fn destroy(
@@ -161,18 +174,22 @@ impl Provisioner for LxdProvisioner {
         _op: &OperationId,
         deadline: Deadline,
     ) -> Result<Destroyed, ProvisionError> {
-        let Some(entry) = state::find(&self.0, id, deadline).await? else {
-            return Ok(Destroyed::AlreadyGone);
-        };
-        if names::order_of(&entry).is_none() {
-            return Err(ProvisionError::failed(format!(
-                "LXD says `{}` of {} and nothing of muster's tags: look whether its host is up, or delete it by hand",
-                entry.status, entry.name
-            )));
-        }
-        power::stop(&self.0, &entry.name, Manner::AtOnce, deadline).await?;
-        create::delete(&self.0, &entry.name, deadline).await?;
-        Ok(Destroyed::Destroyed)
+        changes::counted(async {
+            let Some(entry) = state::find(&self.0, id, deadline).await? else {
+                return Ok(Destroyed::AlreadyGone);
+            };
+            if names::order_of(&entry).is_none() {
+                return Err(ProvisionError::failed(format!(
+                    "LXD says `{}` of {} and nothing of muster's tags: \
+                     look whether its host is up, or delete it by hand",
+                    entry.status, entry.name
+                )));
+            }
+            power::stop(&self.0, &entry.name, Manner::AtOnce, deadline).await?;
+            create::delete(&self.0, &entry.name, deadline).await?;
+            Ok(Destroyed::Destroyed)
+        })
+        .await
     }
 
     async fn prove_off(

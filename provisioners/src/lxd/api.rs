@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use super::answer::{Entry, entries};
+use super::changes;
 use super::client::Client;
 use super::config::LxdConfig;
 use super::names::SERVER_DIGITS;
@@ -94,6 +95,10 @@ impl Api {
         loop {
             match self.ask_once(request, deadline).await? {
                 Said::No(why) if is_busy(&why) && deadline.sleep(LOOK_AGAIN).await => {}
+                Said::Yes(response) => {
+                    changes::accepted();
+                    return Ok(Said::Yes(response));
+                }
                 said => return Ok(said),
             }
         }

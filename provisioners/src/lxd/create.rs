@@ -13,7 +13,7 @@ use super::names::{
     name_for, order_of, place_of, tags_of,
 };
 use super::properties::{LxdProperties, check_attachments};
-use super::{Inner, attach, boot, power};
+use super::{Inner, attach, boot, changes, power};
 use crate::clock::now_ms;
 use crate::{Deadline, InstanceId, MachineSpec, OperationId, Problem, ProvisionError, tag};
 
@@ -84,9 +84,12 @@ pub(super) async fn create(
         Err(error) => match inner.api.instance(&name, deadline).await {
             // Another call with the same operation was faster, and this one was in its way.
             Ok(Some((entry, _))) if entry.config.contains_key(STARTED) => Ok(id),
-            Ok(None) => Err(ProvisionError::unavailable(format!(
-                "another call with the same operation took {name} back ({error})"
-            ))),
+            Ok(None) => {
+                changes::taken_back();
+                Err(ProvisionError::unavailable(format!(
+                    "another call with the same operation took {name} back ({error})"
+                )))
+            }
             _ => Err(abandon(inner, &name, error).await),
         },
     }
@@ -107,6 +110,7 @@ async fn make(
             return Ok(entry);
         }
         if let Some(why) = refused {
+            changes::taken_back();
             return Err(refusal(why));
         }
         let server = inner.api.known(deadline).await?.id.clone();
@@ -294,13 +298,14 @@ async fn abandon(inner: &Inner, name: &str, error: ProvisionError) -> ProvisionE
         reqwest::Method::DELETE,
         &format!("instances/{name}"),
     );
-    match inner.api.operate(&request, deadline).await {
-        Ok(Ended::Done) => error,
-        _ => match inner.api.instance(name, deadline).await {
-            Ok(None) => error,
-            _ => ProvisionError::timeout(format!("making {name} ({error})")),
-        },
+    let ended = inner.api.operate(&request, deadline).await;
+    let gone =
+        ended == Ok(Ended::Done) || matches!(inner.api.instance(name, deadline).await, Ok(None));
+    if !gone {
+        return ProvisionError::timeout(format!("making {name} ({error})"));
     }
+    changes::taken_back();
+    error
 }
 
 /// Deletes an instance that is stopped, until it is gone.
