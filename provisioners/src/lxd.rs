@@ -39,6 +39,7 @@ mod create;
 mod names;
 mod power;
 mod properties;
+mod refusal;
 mod reimage;
 mod state;
 

@@ -14,6 +14,7 @@ use super::changes;
 use super::client::Client;
 use super::config::LxdConfig;
 use super::names::SERVER_DIGITS;
+use super::refusal::refusal;
 use crate::http::{Request, Response};
 use crate::{Deadline, ProvisionError};
 
@@ -132,7 +133,7 @@ impl Api {
         match self.ask(request, deadline).await? {
             Said::Yes(response) => metadata(&response).map(Some),
             Said::Missing(_) => Ok(None),
-            Said::No(why) => Err(ProvisionError::failed(why)),
+            Said::No(why) => Err(refusal(why)),
         }
     }
 
@@ -144,7 +145,8 @@ impl Api {
     ) -> Result<(), ProvisionError> {
         match self.ask(request, deadline).await? {
             Said::Yes(_) => Ok(()),
-            Said::Missing(why) | Said::No(why) => Err(ProvisionError::failed(why)),
+            Said::Missing(why) => Err(ProvisionError::failed(why)),
+            Said::No(why) => Err(refusal(why)),
         }
     }
 
@@ -267,7 +269,7 @@ impl Api {
                 self.known(deadline).await?;
                 return Ok(None);
             }
-            Said::No(why) => return Err(ProvisionError::failed(why)),
+            Said::No(why) => return Err(refusal(why)),
         };
         let etag = response.header("etag").map(str::to_owned);
         let entry = Entry::deserialize(metadata(&response)?)

@@ -14,6 +14,7 @@ use super::answer::{Config, Devices, Entry, Power};
 use super::api::Ended;
 use super::names::{attachments_of, id_of, order_of, place_of, starting_until};
 use super::properties::{DEVICE_PREFIX, LxdProperties};
+use super::refusal::refusal as refused;
 use crate::clock::now_ms;
 use crate::{Attachment, Deadline, InstanceId, ProvisionError};
 
@@ -93,7 +94,7 @@ pub(super) async fn make_disks(
             Ended::Done => {}
             // Another call may have been faster.
             Ended::Refused(why) if inner.api.read(&look, deadline).await?.is_none() => {
-                return Err(ProvisionError::failed(format!(
+                return Err(refused(format!(
                     "the disk `{id}` in the pool `{pool}`: {why}"
                 )));
             }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::answer::Config;
 use super::api::Said;
 use super::properties::{Boot, LxdProperties};
+use super::refusal::refusal;
 use super::{Inner, NAME};
 use crate::{
     AgentPlace, Deadline, InstanceId, MachineSpec, OperationId, ProvisionError, agent_config,
@@ -149,7 +150,7 @@ async fn is_there(
     match inner.api.ask(&look, deadline).await? {
         Said::Yes(_) => Ok(true),
         Said::Missing(_) => Ok(false),
-        Said::No(why) => Err(ProvisionError::failed(why)),
+        Said::No(why) => Err(refusal(why)),
     }
 }
 

@@ -13,6 +13,7 @@ use super::names::{
     name_for, order_of, place_of, tags_of,
 };
 use super::properties::{LxdProperties, check_attachments};
+use super::refusal::refusal;
 use super::{Inner, attach, boot, changes, power};
 use crate::clock::now_ms;
 use crate::{Deadline, InstanceId, MachineSpec, OperationId, Problem, ProvisionError, tag};
@@ -162,22 +163,6 @@ async fn whole(
     }
     delete(inner, name, deadline).await?;
     Ok(None)
-}
-
-fn refusal(why: String) -> ProvisionError {
-    let lower = why.to_ascii_lowercase();
-    let full = [
-        "no space left",
-        "quota",
-        "reached maximum",
-        "no suitable cluster member",
-        "limits.",
-    ];
-    if full.iter().any(|word| lower.contains(word)) {
-        ProvisionError::capacity(why)
-    } else {
-        ProvisionError::failed(why)
-    }
 }
 
 /// What LXD is told of a new instance.
@@ -335,7 +320,7 @@ pub(super) async fn delete(
             }
         }
     }
-    Err(ProvisionError::failed(refused.unwrap_or_else(|| {
+    Err(refusal(refused.unwrap_or_else(|| {
         format!("{name} comes back after it was deleted")
     })))
 }

@@ -8,6 +8,7 @@ use super::Inner;
 use super::answer::{Config, Entry, Power, is_true};
 use super::api::{Ended, LOOK_AGAIN};
 use super::names::{STARTED, STARTING, attachments_of};
+use super::refusal::refusal;
 use super::{attach, state};
 use crate::clock::now_ms;
 use crate::{Deadline, InstanceId, OperationId, ProvisionError};
@@ -169,8 +170,10 @@ async fn bring(
             return Ok(entry);
         }
         if left == 0 {
-            let why = refused.unwrap_or_else(|| format!("LXD says `{}`", entry.status));
-            return Err(ProvisionError::failed(format!("{name}: {why}")));
+            return Err(match refused {
+                Some(why) => refusal(format!("{name}: {why}")),
+                None => ProvisionError::failed(format!("{name}: LXD says `{}`", entry.status)),
+            });
         }
         left -= 1;
         // Whether it is started or thawed, it runs.

@@ -7,6 +7,7 @@ use super::api::Ended;
 use super::create::{SNAPSHOT, check, marks};
 use super::names::{RESERVED, STARTED, tags_of};
 use super::power::{self, Manner};
+use super::refusal::refusal;
 use super::{Inner, attach, boot, state};
 use crate::{Deadline, InstanceId, MachineSpec, OperationId, ProvisionError, tag};
 
@@ -62,7 +63,7 @@ async fn restore(inner: &Inner, name: &str, deadline: Deadline) -> Result<(), Pr
         .json(&json!({"restore": SNAPSHOT}));
     match inner.api.operate(&request, deadline).await? {
         Ended::Done => Ok(()),
-        Ended::Refused(why) => Err(ProvisionError::failed(format!(
+        Ended::Refused(why) => Err(refusal(format!(
             "{why} (machines that were made with `snapshots = false` can't be written anew)"
         ))),
         Ended::Forgotten => Err(ProvisionError::timeout("going back to the snapshot")),
