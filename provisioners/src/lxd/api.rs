@@ -110,7 +110,8 @@ impl Api {
         request: &Request,
         deadline: Deadline,
     ) -> Result<Said, ProvisionError> {
-        let response = self.client.http()?.send(request, deadline).await?;
+        let http = self.client.http(deadline).await?;
+        let response = http.send(request, deadline).await?;
         let words = error_of(&response);
         match response.status.as_u16() {
             404 => Ok(Said::Missing(words.unwrap_or_else(|| response.reason()))),

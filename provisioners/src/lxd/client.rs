@@ -1,16 +1,19 @@
 //! The HTTP client, made anew when the files that it was made from change.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::config::LxdConfig;
 use crate::http::{Http, HttpConfig, Trust};
-use crate::{Problem, ProvisionError};
+use crate::{Deadline, Problem, ProvisionError};
 
 /// Makes a client when it is needed: credentials that come later, or are renewed, count without a restart.
+#[derive(Debug, Clone)]
+pub(super) struct Client(Arc<Inner>);
+
 #[derive(Debug)]
-pub(super) struct Client {
+struct Inner {
     config: LxdConfig,
     made: Mutex<Option<Made>>,
 }
@@ -24,14 +27,31 @@ struct Made {
 
 impl Client {
     pub(super) fn new(config: LxdConfig) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             config,
             made: Mutex::new(None),
-        }
+        }))
     }
 
-    /// The client for now. Files are read only if they have changed.
-    pub(super) fn http(&self) -> Result<Http, ProvisionError> {
+    /// The client for now. A file system that hangs holds up nothing else.
+    pub(super) async fn http(&self, deadline: Deadline) -> Result<Http, ProvisionError> {
+        let inner = Arc::clone(&self.0);
+        let made = tokio::task::spawn_blocking(move || inner.http());
+        let why = match tokio::time::timeout(deadline.remaining(), made).await {
+            Ok(Ok(http)) => return http,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        // Nothing has been sent yet.
+        Err(ProvisionError::unavailable(format!(
+            "reading the files of the certificate: {why}"
+        )))
+    }
+}
+
+impl Inner {
+    /// Files are read only if they have changed.
+    fn http(&self) -> Result<Http, ProvisionError> {
         let config = self.config.http()?;
         let written = files(&config).map(|path| written(&path)).collect();
         let from = (config, written);
