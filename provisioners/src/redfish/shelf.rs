@@ -51,8 +51,8 @@ pub(super) struct Rack {
 #[derive(Debug, Default)]
 struct Made {
     controllers: BTreeMap<String, Arc<dyn Controller>>,
-    /// For each way of knowing a controller a client: to make one may mean to read all of the system's certificates.
-    clients: Vec<(Trust, Http)>,
+    /// For each way of knowing a controller, with and without TLS, a client: to make one may mean to read all of the system's certificates.
+    clients: Vec<(Trust, bool, Http)>,
 }
 
 // === impl Shelf ===
@@ -98,7 +98,7 @@ impl Shelf {
         let read = deadline.limit("reading the inventory", work).await;
         let made = match read {
             Ok(files) if before.as_ref().is_some_and(|known| known.files == files) => Ok(None),
-            Ok(files) => Rack::make(&files, &self.ipmitool).map(|rack| Some((files, rack))),
+            Ok(files) => self.make(files, deadline).await.map(Some),
             Err(error) => Err(error.to_string()),
         };
         let known = match (made, before) {
@@ -138,6 +138,22 @@ impl Shelf {
         };
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known.clone());
         Ok(known)
+    }
+
+    /// Makes the rack of some files, where the reading of certificates holds nobody up.
+    async fn make(&self, files: Files, deadline: Deadline) -> Result<(Files, Rack), String> {
+        let ipmitool = self.ipmitool.clone();
+        let make = move || {
+            let rack = Rack::make(&files, &ipmitool)?;
+            rack.make_clients();
+            Ok((files, rack))
+        };
+        let work = async {
+            let made = tokio::task::spawn_blocking(make).await;
+            Ok(made.unwrap_or_else(|error| Err(error.to_string())))
+        };
+        let made = deadline.limit("reading certificates", work).await;
+        made.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     fn known(&self) -> Option<Known> {
@@ -224,6 +240,18 @@ impl Rack {
         })
     }
 
+    /// Makes the clients that its controllers are going to share. What can't be made now is told when it is wanted.
+    fn make_clients(&self) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        for node in self.inventory.nodes.values() {
+            if let Address::Redfish { http, .. } = &node.controller
+                && let Err(error) = made.client(http)
+            {
+                tracing::debug!(node = node.name, %error, "no client for its controller");
+            }
+        }
+    }
+
     /// A node.
     ///
     /// # Errors
@@ -287,15 +315,18 @@ impl Rack {
 
 impl Made {
     fn client(&mut self, config: &HttpConfig) -> Result<Http, ProvisionError> {
+        // A client that was made for an address without TLS knows no authorities.
+        let is_tls = config.base.to_lowercase().starts_with("https:");
         let known = self
             .clients
             .iter()
-            .find(|(trust, _)| *trust == config.trust);
-        if let Some((_, client)) = known {
+            .find(|(trust, tls, _)| (trust, *tls) == (&config.trust, is_tls));
+        if let Some((_, _, client)) = known {
             return client.at(&config.base);
         }
         let client = config.build()?;
-        self.clients.push((config.trust.clone(), client.clone()));
+        self.clients
+            .push((config.trust.clone(), is_tls, client.clone()));
         Ok(client)
     }
 }
@@ -378,6 +409,19 @@ mod tests {
         );
         let error = shelf.check(soon()).await.expect_err("it makes no sense");
         assert!(error.to_string().contains("inventory.toml"), "{error}");
+    }
+
+    #[test]
+    fn a_client_without_authorities_is_not_used_for_tls() {
+        let mut made = Made::default();
+        for base in ["http://a", "https://b", "HTTPS://c", "http://d"] {
+            let config = HttpConfig {
+                trust: Trust::Anyone,
+                ..HttpConfig::new(base)
+            };
+            made.client(&config).expect("made");
+        }
+        assert_eq!(made.clients.len(), 2);
     }
 
     #[test]
