@@ -103,7 +103,7 @@ impl Bmc {
             Some(path) => path.clone(),
             None => {
                 let list = self.get("listing the systems", SYSTEMS, deadline).await?;
-                let path = resource::only_member(&list).map_err(ProvisionError::failed)?;
+                let path = resource::only_member(&list)?;
                 self.system.get_or_init(|| path).clone()
             }
         };

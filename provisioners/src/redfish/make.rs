@@ -119,8 +119,19 @@ pub(super) fn refuse_leaving(holder: &Holder) -> Result<(), ProvisionError> {
     Ok(())
 }
 
-/// Does all that comes before the power: the agent's configuration, and what the node starts from.
+/// Does all that comes before the power: the agent's configuration, and what the node starts from. Errors don't show the key.
 async fn prepare(
+    inner: &Inner,
+    rack: &Rack,
+    machine: (&str, &InstanceId),
+    order: Order<'_>,
+    deadline: Deadline,
+) -> Result<(), ProvisionError> {
+    let prepared = try_prepare(inner, rack, machine, order, deadline).await;
+    prepared.map_err(|error| without_key(order.op, error))
+}
+
+async fn try_prepare(
     inner: &Inner,
     rack: &Rack,
     (name, id): (&str, &InstanceId),
@@ -156,7 +167,7 @@ async fn prepare(
     };
     let controller = rack.controller(name)?;
     let set = controller.set_boot(&boot, deadline).await;
-    set.map_err(|error| without_key(order.op, of_node(name, error)))
+    set.map_err(|error| of_node(name, error))
 }
 
 /// The same error, without the key.
@@ -167,6 +178,20 @@ fn without_key(op: &OperationId, error: ProvisionError) -> ProvisionError {
         ProvisionError::Unavailable(why) => ProvisionError::Unavailable(clean(why)),
         ProvisionError::Timeout(why) => ProvisionError::Timeout(clean(why)),
         ProvisionError::Failed(why) => ProvisionError::Failed(clean(why)),
+        ProvisionError::Capacity(why) => ProvisionError::Capacity(clean(why)),
+        ProvisionError::Unsupported(why) => ProvisionError::Unsupported(clean(why)),
+        ProvisionError::Invalid(problems) => ProvisionError::Invalid(
+            problems
+                .into_iter()
+                .map(|problem| {
+                    Problem::new(
+                        clean(problem.field),
+                        clean(problem.reason),
+                        clean(problem.remedy),
+                    )
+                })
+                .collect(),
+        ),
         other => other,
     }
 }
@@ -184,6 +209,19 @@ fn configuration(node: &Node, id: &InstanceId, order: Order<'_>) -> String {
         ..AgentPlace::default()
     };
     agent_config(&spec, &place)
+}
+
+/// What the order ends with when its node was given back: another one may do better, so that it is worth another try. What is
+/// wrong with the order itself stays so.
+fn given_back(node: &str, error: ProvisionError) -> ProvisionError {
+    match error {
+        error @ (ProvisionError::Failed(_)
+        | ProvisionError::Unsupported(_)
+        | ProvisionError::Invalid(_)) => {
+            ProvisionError::unavailable(format!("{node} was given back: {error}"))
+        }
+        other => other,
+    }
 }
 
 /// Gives back a node that was never switched on, so that an error means that nothing was done. The next one who looks for a
@@ -207,7 +245,7 @@ async fn take_back(
         Ok(())
     };
     match inner.desk.change(node, deadline, back).await {
-        Ok(()) => error,
+        Ok(()) => given_back(node, error),
         Err(why) => ProvisionError::timeout(format!("giving {node} back ({why}) after: {error}")),
     }
 }
@@ -261,4 +299,43 @@ pub(super) async fn finish_on(
         .change_holder((node, id), deadline, seen)
         .await
         .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_node_can_not_is_no_end_of_the_order() {
+        let invalid =
+            ProvisionError::Invalid(vec![Problem::new("mac", "there is none", "write it")]);
+        for error in [
+            ProvisionError::failed("400"),
+            ProvisionError::Unsupported("insert a virtual medium".to_owned()),
+            invalid,
+        ] {
+            let after = given_back("n1", error);
+            assert!(matches!(after, ProvisionError::Unavailable(_)), "{after}");
+        }
+        let denied = ProvisionError::denied("no");
+        assert_eq!(given_back("n1", denied.clone()), denied);
+    }
+
+    #[test]
+    fn no_error_shows_the_key() {
+        let op = OperationId::derive("c", "g", "m", 1, "provision");
+        let said = format!("no http://b/{op}-0123456789abcdef/x");
+        let problem = Problem::new("boot_url", said.clone(), said.clone());
+        for error in [
+            ProvisionError::Denied(said.clone()),
+            ProvisionError::Unavailable(said.clone()),
+            ProvisionError::Timeout(said.clone()),
+            ProvisionError::Failed(said.clone()),
+            ProvisionError::Unsupported(said.clone()),
+            ProvisionError::Invalid(vec![problem]),
+        ] {
+            let clean = format!("{:?}", without_key(&op, error));
+            assert!(!clean.contains("0123"), "{clean}");
+        }
+    }
 }

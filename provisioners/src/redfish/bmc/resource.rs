@@ -115,14 +115,17 @@ fn power(state: Option<&str>) -> Power {
     }
 }
 
-/// The path of the one member of a list.
-pub(super) fn only_member(list: &Value) -> Result<String, String> {
+/// The path of the one member of a list. A controller that starts itself has none yet.
+pub(super) fn only_member(list: &Value) -> Result<String, ProvisionError> {
     match &members(list)[..] {
         [one] => Ok(one.clone()),
-        all => Err(format!(
+        [] => Err(ProvisionError::unavailable(
+            "the controller has no system (yet)",
+        )),
+        all => Err(ProvisionError::failed(format!(
             "the controller has {} systems; name the node's with `system` in the inventory",
             all.len()
-        )),
+        ))),
     }
 }
 
@@ -252,7 +255,10 @@ mod tests {
             "/redfish/v1/Systems/1/Actions/ComputerSystem.Reset"
         );
         assert_eq!(system.reset_type(Button::On), Some("On"));
-        assert!(only_member(&json!({ "Members": 5 })).is_err());
+        for none in [json!({ "Members": 5 }), json!({ "Members": [] })] {
+            let error = only_member(&none).expect_err("none");
+            assert!(matches!(error, ProvisionError::Unavailable(_)), "{error}");
+        }
     }
 
     #[test]
