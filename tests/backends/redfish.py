@@ -151,6 +151,15 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             self.reply = status, json.dumps(member).encode(), headers
         else:
             self.reply = self.ask(self.command, self.path, body)
+            if self.command == "GET" and self.path.rstrip("/") == f"/redfish/v1/Systems/{self.node}":
+                self.reply = self.with_policy(*self.reply)
+
+    def with_policy(self, status, body, headers):
+        """The emulator knows of no power cuts."""
+        if status != 200:
+            return status, body, headers
+        policy = "LastState" if self.quirks.get(self.node) == "resumes" else "AlwaysOff"
+        return status, json.dumps({**json.loads(body), "PowerRestorePolicy": policy}).encode(), headers
 
 
 class Control(http.server.BaseHTTPRequestHandler):

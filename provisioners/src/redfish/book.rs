@@ -64,6 +64,9 @@ pub(super) struct Holder {
     /// Whether it must be proved off before anything else runs on the node, wiping included.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_pet: bool,
+    /// Whether our own Off was pressed and the node seen off, and nothing ordered on since: then it was off last.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_held_off: bool,
 }
 
 /// What was ordered last.
@@ -122,6 +125,9 @@ pub(super) struct Past {
     pub(super) ops: Vec<OperationId>,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) may_start_until_ms: u64,
+    /// Whether the node was off last by our own Off when it was given back, and nothing ordered on since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_held_off: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -206,6 +212,18 @@ impl Entry {
         }
     }
 
+    /// Whether the node, which is nobody's, was off last by our own Off.
+    pub(super) fn is_held_off(&self) -> bool {
+        self.past.last().is_some_and(|past| past.is_held_off)
+    }
+
+    /// Something is ordered to run on the node, which is nobody's.
+    pub(super) fn runs_again(&mut self) {
+        for past in &mut self.past {
+            past.is_held_off = false;
+        }
+    }
+
     /// Gives the node back.
     pub(super) fn free(&mut self) {
         let Some(holder) = self.holder.take() else {
@@ -220,6 +238,7 @@ impl Entry {
             id: holder.id,
             ops,
             may_start_until_ms: holder.may_start_until_ms,
+            is_held_off: holder.is_held_off,
         });
         let surplus = self.past.len().saturating_sub(PAST_MAX);
         self.past.drain(..surplus);

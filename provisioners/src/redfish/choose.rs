@@ -147,6 +147,7 @@ mod tests {
                 phase: Phase::On,
                 may_start_until_ms: 0,
                 is_pet: false,
+                is_held_off: false,
             }),
             ..Entry::default()
         }

@@ -81,6 +81,7 @@ fn holder(node: &str, spec: &MachineSpec, op: &OperationId) -> Result<Holder, Pr
         phase: Phase::Claimed,
         may_start_until_ms: 0,
         is_pet: spec.logical_id.is_some(),
+        is_held_off: false,
     })
 }
 

@@ -26,8 +26,18 @@ pub(super) trait Controller: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) power: Power,
-    /// Whether it starts by itself when the hall's power comes back, even if it was off.
-    pub(super) starts_alone: bool,
+    pub(super) restore: Restore,
+}
+
+/// What a node does by itself when the hall's power comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Restore {
+    /// It stays off, whatever it was before.
+    StaysOff,
+    /// What it did before, or the controller doesn't say: it may be off now and start in a moment.
+    Unsure,
+    /// It starts, even if it was off.
+    Starts,
 }
 
 /// A node's power.

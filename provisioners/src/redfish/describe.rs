@@ -5,10 +5,9 @@ use std::sync::atomic::Ordering;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 
-use super::book::{Book, Entry, Found, Holder, Phase};
-use super::controller::{Look, Power};
+use super::book::{Book, Found, Holder, Phase};
+use super::controller::{Look, Power, Restore};
 use super::desk::now_ms;
-use super::inventory::{BootMethod, Node};
 use super::{Inner, Rack};
 use crate::{
     Deadline, Instance, InstanceId, InstanceState, Proof, Properties, ProvisionError, Tags, tag,
@@ -86,12 +85,13 @@ fn instance((node, holder, look): Asked<'_>, rack: &Rack, now_ms: u64) -> Instan
         properties.set("rack", rack.clone());
     }
     let state = match look {
-        Ok(look) => state(holder, look.power, now_ms),
-        Err(error) => {
-            properties.set("why", error.to_string());
-            InstanceState::Unknown
-        }
+        Ok(look) => state(node, holder, look, now_ms),
+        Err(error) => Err(error.to_string()),
     };
+    let state = state.unwrap_or_else(|why| {
+        properties.set("why", why);
+        InstanceState::Unknown
+    });
     Instance {
         id: holder.id.clone(),
         state,
@@ -103,21 +103,44 @@ fn instance((node, holder, look): Asked<'_>, rack: &Rack, now_ms: u64) -> Instan
     }
 }
 
-fn state(holder: &Holder, power: Power, now_ms: u64) -> InstanceState {
+/// How a machine is; why that is not known, where it is not.
+fn state(node: &str, holder: &Holder, look: Look, now_ms: u64) -> Result<InstanceState, String> {
     let is_starting = match holder.phase {
         Phase::On => now_ms < holder.may_start_until_ms,
         Phase::Reimaging => true,
         Phase::Claimed => now_ms < holder.made_ms.saturating_add(super::MAY_START_MS),
         Phase::Off | Phase::Leaving => false,
     };
-    match (power, holder.phase) {
+    Ok(match (look.power, holder.phase) {
         (Power::On, Phase::Leaving) | (Power::TurningOff, _) => InstanceState::Stopping,
         (Power::On, _) => InstanceState::Running,
         (Power::TurningOn, _) => InstanceState::Starting,
         (Power::Off, _) if is_starting => InstanceState::Starting,
-        (Power::Off, _) => InstanceState::Stopped,
-        (Power::Unclear, _) => InstanceState::Unknown,
+        // Stopped is taken for proof.
+        (Power::Off, _) => match comes_back(node, look.restore, holder.is_held_off) {
+            Some(why) => return Err(why),
+            None => InstanceState::Stopped,
+        },
+        (Power::Unclear, _) => return Err(unclear(node)),
+    })
+}
+
+/// Why a node that is off may start by itself; `None` if it stays off.
+fn comes_back(node: &str, restore: Restore, is_held_off: bool) -> Option<String> {
+    match restore {
+        Restore::StaysOff => None,
+        Restore::Unsure if is_held_off => None,
+        Restore::Unsure => Some(format!(
+            "{node} is off, but not by our order, and may start by itself when the hall's power comes back; it is sure to stay off where its power restore policy is always off"
+        )),
+        Restore::Starts => Some(format!(
+            "{node} is off, but starts by itself when the hall's power comes back; set its power restore policy to always off"
+        )),
     }
+}
+
+fn unclear(node: &str) -> String {
+    format!("the controller of {node} does not say whether it is on")
 }
 
 /// Nodes of which the record can't be read: whose they are is not known, so they are anybody's.
@@ -202,34 +225,33 @@ pub(super) async fn prove_off(
     };
     // What was ordered while it was looked at counts, too.
     let book = inner.desk.read(deadline).await?;
-    let known = rack.inventory.nodes.get(&node);
     match (book.by_id(id), book.entry(&node)) {
-        (Some(Found::Held(_, holder)), _) => Ok(judge(&node, looked, holder.may_start_until_ms)),
-        (Some(Found::Past(_, past)), Some(entry)) => match successor(&node, known, &entry) {
-            Some(proof) if past.may_start_until_ms <= now_ms() => Ok(proof),
-            _ if entry.wipe.is_some()
+        (Some(Found::Held(_, holder)), _) => {
+            let held = holder.is_held_off;
+            Ok(judge(&node, looked, (held, holder.may_start_until_ms)))
+        }
+        (Some(Found::Past(_, past)), Some(entry)) => match &entry.holder {
+            // It may start from the disk that this one has left there, whatever it was told to start from.
+            Some(holder) => unknown(format!("{node} is now that of {}", holder.id)),
+            None if entry.wipe.is_some()
                 && looked.as_ref().is_ok_and(|look| look.power != Power::Off) =>
             {
                 unknown(format!("{node} is being wiped, so it is on"))
             }
-            _ => Ok(judge(&node, looked, past.may_start_until_ms)),
+            None => {
+                let held = entry.is_held_off();
+                Ok(judge(&node, looked, (held, past.may_start_until_ms)))
+            }
         },
         _ => unknown(format!("{id} is on record no more")),
     }
 }
 
-/// That another machine has got the node proves that this one was seen off before; unless the node starts from its own disk, where
-/// the old system may still be.
-fn successor(node: &str, known: Option<&Node>, entry: &Entry) -> Option<Proof> {
-    let holder = entry.holder.as_ref()?;
-    let is_new = known.is_some_and(|node| node.boot != BootMethod::Disk);
-    is_new.then(|| Proof::Off {
-        how: format!("{node} was seen off before it became {}", holder.id),
-        at_ms: holder.made_ms,
-    })
-}
-
-fn judge(node: &str, looked: Result<Look, String>, may_start_until_ms: u64) -> Proof {
+fn judge(
+    node: &str,
+    looked: Result<Look, String>,
+    (is_held_off, may_start_until_ms): (bool, u64),
+) -> Proof {
     let unknown = |why: String| Proof::Unknown { why };
     let now = now_ms();
     let look = match looked {
@@ -241,17 +263,15 @@ fn judge(node: &str, looked: Result<Look, String>, may_start_until_ms: u64) -> P
             "{node} is off, but a call that switches it on may still be carried out for {} s",
             (may_start_until_ms - now).div_ceil(1000)
         )),
-        Power::Off if look.starts_alone => unknown(format!(
-            "{node} is off, but starts by itself when the hall's power comes back; set its power restore policy to the last state"
-        )),
-        Power::Off => Proof::Off {
-            how: format!("the controller of {node} says that its power is off"),
-            at_ms: now,
+        Power::Off => match comes_back(node, look.restore, is_held_off) {
+            Some(why) => unknown(why),
+            None => Proof::Off {
+                how: format!("the controller of {node} says that its power is off"),
+                at_ms: now,
+            },
         },
         Power::On | Power::TurningOn | Power::TurningOff => Proof::Running,
-        Power::Unclear => unknown(format!(
-            "the controller of {node} does not say whether it is on"
-        )),
+        Power::Unclear => unknown(unclear(node)),
     }
 }
 
@@ -262,22 +282,29 @@ mod tests {
 
     #[test]
     fn only_what_is_certain_is_off() {
-        let look = |power, starts_alone| {
-            Ok(Look {
-                power,
-                starts_alone,
-            })
-        };
-        let is_off = |looked, until| judge("n1", looked, until).is_off();
-        assert!(is_off(look(Power::Off, false), 0));
+        let look = |power, restore| Ok(Look { power, restore });
+        let is_off = |looked, held| judge("n1", looked, held).is_off();
+        let soon = now_ms() + 60_000;
+        assert!(is_off(look(Power::Off, Restore::StaysOff), (false, 0)));
+        assert!(is_off(look(Power::Off, Restore::Unsure), (true, 0)));
         assert!(
-            !is_off(look(Power::Off, false), now_ms() + 60_000),
+            !is_off(look(Power::Off, Restore::Unsure), (false, 0)),
+            "it may have been on when the hall's power went"
+        );
+        assert!(
+            !is_off(look(Power::Off, Restore::StaysOff), (true, soon)),
             "it may start"
         );
-        assert!(!is_off(look(Power::Off, true), 0), "it starts by itself");
-        assert!(!is_off(look(Power::TurningOff, false), 0));
-        assert!(!is_off(look(Power::Unclear, false), 0));
-        assert!(!is_off(Err("no answer".to_owned()), 0));
+        assert!(
+            !is_off(look(Power::Off, Restore::Starts), (true, 0)),
+            "it starts by itself"
+        );
+        assert!(!is_off(
+            look(Power::TurningOff, Restore::StaysOff),
+            (true, 0)
+        ));
+        assert!(!is_off(look(Power::Unclear, Restore::StaysOff), (true, 0)));
+        assert!(!is_off(Err("no answer".to_owned()), (true, 0)));
     }
 
     #[test]
@@ -291,8 +318,17 @@ mod tests {
             phase,
             may_start_until_ms: until,
             is_pet: false,
+            is_held_off: false,
         };
-        let state = |phase, until, power| state(&holder(phase, until), power, 1_000_000);
+        let by = |phase, until, power, restore| {
+            let look = Look { power, restore };
+            state("n1", &holder(phase, until), look, 1_000_000).unwrap_or(InstanceState::Unknown)
+        };
+        let state = |phase, until, power| by(phase, until, power, Restore::StaysOff);
+        for restore in [Restore::Unsure, Restore::Starts] {
+            let state = by(Phase::On, 0, Power::Off, restore);
+            assert_eq!(state, InstanceState::Unknown, "it may start by itself");
+        }
         assert_eq!(state(Phase::On, 0, Power::Off), InstanceState::Stopped);
         assert_eq!(
             state(Phase::On, 2_000_000, Power::Off),

@@ -1,7 +1,7 @@
 //! Taking a machine away, and its node back.
 
 use super::book::{Entry, Found, Holder, Phase, Remark, Wipe};
-use super::controller::{Boot, Controller};
+use super::controller::{Boot, Controller, Restore};
 use super::desk::now_ms;
 use super::inventory::WipePolicy;
 use super::power::{Wanted, bring};
@@ -40,21 +40,34 @@ pub(super) async fn destroy(
         Err(ProvisionError::NotFound(_)) => return Ok(Destroyed::AlreadyGone),
         holder => holder?,
     };
-    match switch_off(inner, &rack, node, deadline).await {
-        Ok(controller) => {
-            give_back(inner, &rack, (node, &holder), &*controller, deadline).await?;
-            Ok(was)
+    match switch_off(inner, &rack, (node, &holder), deadline).await {
+        Ok((controller, holder)) => {
+            let back = give_back(inner, &rack, (node, &holder), &*controller, deadline).await;
+            back.map(|()| was)
+                .map_err(|error| begun(&format!("giving {node} back"), error))
         }
         Err(error) => leave(inner, &rack, (node, &holder), error, deadline).await,
     }
 }
 
-async fn switch_off(
+/// What went wrong after a change was made: what is left undone is not "nothing was done".
+pub(super) fn begun(what: &str, error: ProvisionError) -> ProvisionError {
+    match error {
+        timeout @ ProvisionError::Timeout(_) => timeout,
+        other => ProvisionError::timeout(format!("{what}: {other}")),
+    }
+}
+
+/// Switches off a node that shall stay so, and puts that on record.
+///
+/// # Errors
+/// Also for a pet of which only its controller's word is to be had that it is off, while it may start by itself.
+pub(super) async fn switch_off(
     inner: &Inner,
     rack: &Rack,
-    node: &str,
+    (node, holder): (&str, &Holder),
     deadline: Deadline,
-) -> Result<std::sync::Arc<dyn Controller>, ProvisionError> {
+) -> Result<(std::sync::Arc<dyn Controller>, Holder), ProvisionError> {
     let controller = rack.controller(node)?;
     let off = bring(
         &*controller,
@@ -63,8 +76,26 @@ async fn switch_off(
         deadline,
     )
     .await;
-    off.map(|()| controller)
-        .map_err(|error| of_node(node, error))
+    let is_ours = off.map_err(|error| of_node(node, error))?;
+    let held = |holder: &mut Holder| {
+        // Whoever ordered it on since knows better.
+        holder.is_held_off |= is_ours && matches!(holder.phase, Phase::Off | Phase::Leaving);
+        Ok(())
+    };
+    let change = inner.desk.change_holder((node, &holder.id), deadline, held);
+    let holder = match change.await {
+        Err(error) if is_ours => return Err(begun(&format!("switching {node} off"), error)),
+        changed => changed?,
+    };
+    if holder.is_pet && holder.phase == Phase::Leaving && !holder.is_held_off {
+        let look = inner.look_by(&*controller, node, deadline).await?;
+        if look.restore != Restore::StaysOff {
+            return Err(ProvisionError::unavailable(format!(
+                "{node} is off, but its controller does not take the order to be so, and it may start by itself"
+            )));
+        }
+    }
+    Ok((controller, holder))
 }
 
 /// Gives a node back that was seen off. Its disks come first, if it is to be wiped.
@@ -128,4 +159,20 @@ async fn leave(
     inner.desk.change(node, deadline, aside).await?;
     tracing::warn!(node, %error, "a node can't be switched off; it stays on the list, and nothing is made on it");
     Ok(Destroyed::Destroyed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_begun_is_never_nothing() {
+        for error in [
+            ProvisionError::unavailable("the ledger"),
+            ProvisionError::denied("no"),
+            ProvisionError::timeout("writing"),
+        ] {
+            assert!(begun("giving n1 back", error).is_outcome_unknown());
+        }
+    }
 }

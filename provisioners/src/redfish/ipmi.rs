@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
-use super::controller::{Boot, Button, Controller, Credentials, Look, Power};
+use super::controller::{Boot, Button, Controller, Credentials, Look, Power, Restore};
 use crate::{Deadline, ProvisionError};
 
 /// What is read of its output.
@@ -186,7 +186,11 @@ fn look(output: &str) -> Look {
             Some("off") => Power::Off,
             _ => Power::Unclear,
         },
-        starts_alone: value("Power Restore Policy") == Some("always-on"),
+        restore: match value("Power Restore Policy") {
+            Some("always-off") => Restore::StaysOff,
+            Some("always-on") => Restore::Starts,
+            _ => Restore::Unsure,
+        },
     }
 }
 
@@ -242,7 +246,7 @@ mod tests {
             look(text),
             Look {
                 power: Power::Off,
-                starts_alone: true
+                restore: Restore::Starts
             }
         );
         let text = "System Power         : on\nPower Restore Policy : previous\n";
@@ -250,9 +254,12 @@ mod tests {
             look(text),
             Look {
                 power: Power::On,
-                starts_alone: false
+                restore: Restore::Unsure
             }
         );
+        let policy = |word: &str| look(&format!("Power Restore Policy : {word}\n")).restore;
+        assert_eq!(policy("always-off"), Restore::StaysOff);
+        assert_eq!(policy("unknown"), Restore::Unsure);
         assert_eq!(look("rubbish").power, Power::Unclear);
     }
 

@@ -4,6 +4,7 @@ use super::book::{Entry, Holder, Phase, Remark};
 use super::claim::{Claim, claim};
 use super::controller::{Boot, Controller};
 use super::desk::now_ms;
+use super::end::begun;
 use super::inventory::{BootMethod, Node};
 use super::power::{Wanted, bring};
 use super::{Inner, MAY_START_MS, NAME, Rack, RedfishProperties, of_node, store, tidy};
@@ -103,7 +104,9 @@ pub(super) async fn reimage(
             spec,
             op,
         };
-        prepare(inner, &rack, (&name, id), order, deadline).await?;
+        let prepared = prepare(inner, &rack, (&name, id), order, deadline).await;
+        prepared
+            .map_err(|error| begun(&format!("preparing {name}, which was switched off"), error))?;
     }
     switch_on(inner, &rack, (&name, id), deadline).await
 }
@@ -263,6 +266,7 @@ pub(super) async fn switch_on(
     let order = |holder: &mut Holder| {
         refuse_leaving(holder)?;
         holder.phase = Phase::On;
+        holder.is_held_off = false;
         holder.may_start_until_ms = now_ms().saturating_add(MAY_START_MS);
         Ok(())
     };
@@ -287,7 +291,7 @@ pub(super) async fn finish_on(
     (node, id): (&str, &InstanceId),
     deadline: Deadline,
 ) -> Result<(), ProvisionError> {
-    bring(controller, Wanted::On, inner.config.power_within, deadline).await?;
+    let _ = bring(controller, Wanted::On, inner.config.power_within, deadline).await?;
     let seen = |holder: &mut Holder| {
         if holder.phase == Phase::On {
             holder.may_start_until_ms = 0;

@@ -4,6 +4,7 @@ use super::Inner;
 use super::book::{Holder, Phase};
 use super::controller::{Button, Power};
 use super::desk::now_ms;
+use super::end::{begun, switch_off};
 use super::make::{finish_on, refuse_leaving, switch_on};
 use super::power::{Wanted, bring};
 use super::{MAY_START_MS, of_node};
@@ -56,16 +57,19 @@ pub(super) async fn power_cycle(
             inner.config.power_within,
             deadline,
         )
-        .await?;
-        finish_on(inner, &*controller, (&node, id), deadline).await
+        .await
+        .map_err(|error| of_node(&node, error))?;
+        let on = finish_on(inner, &*controller, (&node, id), deadline).await;
+        on.map_err(|error| begun(&format!("switching {node} on again"), error))
     };
-    cycle.await.map_err(|error| of_node(&node, error))
+    cycle.await
 }
 
 /// Puts on record that it may start from now on.
 fn may_start(holder: &mut Holder) -> Result<(), ProvisionError> {
     refuse_leaving(holder)?;
     holder.phase = Phase::On;
+    holder.is_held_off = false;
     holder.may_start_until_ms = now_ms().saturating_add(MAY_START_MS);
     Ok(())
 }
@@ -77,24 +81,18 @@ pub(super) async fn stop(
 ) -> Result<(), ProvisionError> {
     let (node, _) = inner.desk.holder(id, deadline).await?;
     let rack = inner.shelf.rack(deadline).await?;
-    let controller = rack.controller(&node)?;
     let order = |holder: &mut Holder| {
         refuse_leaving(holder)?;
         holder.phase = Phase::Off;
         Ok(())
     };
-    inner
+    let holder = inner
         .desk
         .change_holder((&node, id), deadline, order)
         .await?;
-    let off = bring(
-        &*controller,
-        Wanted::Off,
-        inner.config.power_within,
-        deadline,
-    )
-    .await;
-    off.map_err(|error| of_node(&node, error))
+    switch_off(inner, &rack, (&node, &holder), deadline)
+        .await
+        .map(|_| ())
 }
 
 pub(super) async fn start(

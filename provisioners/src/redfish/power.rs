@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::controller::{Button, Controller, Power};
+use super::controller::{Button, Controller, Power, Restore};
 use crate::{Deadline, ProvisionError};
 
 /// The pause between two looks; controllers are small computers.
@@ -43,7 +43,11 @@ impl Wanted {
     }
 }
 
-/// Brings a node's power to what is wanted, and has seen it there. Each button gets `patience` to do its work.
+/// Brings a node's power to what is wanted, and has seen it there. Each button gets `patience` to do its work. Says whether that
+/// is our doing: a button was accepted, or its answer was lost and the power has changed.
+///
+/// What is off is told to be off all the same, unless it stays off by itself: it may be about to start, as it ran when the
+/// hall's power went.
 ///
 /// # Errors
 /// [`ProvisionError::Denied`] at once. [`ProvisionError::Timeout`] if it was not seen to be so: what was pressed may
@@ -53,23 +57,35 @@ pub(super) async fn bring(
     wanted: Wanted,
     patience: Duration,
     deadline: Deadline,
-) -> Result<(), ProvisionError> {
+) -> Result<bool, ProvisionError> {
     let mut last = None;
     let mut pressed = false;
+    let mut accepted = false;
+    let mut was_so = false;
+    let mut refused = false;
     // A look that fails is no reason not to press: the answer to that may come.
     match controller.look(deadline.at_most(patience)).await {
-        Ok(look) if wanted.is(look.power) => return Ok(()),
+        Ok(look) if wanted.is(look.power) => {
+            if wanted == Wanted::On || look.restore == Restore::StaysOff {
+                return Ok(false);
+            }
+            was_so = true;
+        }
         Err(error @ ProvisionError::Denied(_)) => return Err(error),
         Ok(_) => {}
         Err(error) if deadline.has_passed() => return Err(error),
-        Err(error) => last = Some(error),
+        Err(error) => {
+            // How it was is not known, so what is seen later may have been so before.
+            was_so = true;
+            last = Some(error);
+        }
     }
     for button in wanted.buttons() {
         if deadline.has_passed() {
             break;
         }
         match controller.press(*button, deadline.at_most(patience)).await {
-            Ok(()) => pressed = true,
+            Ok(()) => (pressed, accepted) = (true, true),
             Err(error @ ProvisionError::Denied(_)) if !pressed => return Err(error),
             Err(error) => {
                 pressed |= error.is_outcome_unknown();
@@ -77,10 +93,15 @@ pub(super) async fn bring(
             }
         }
         match until(controller, wanted, deadline.at_most(patience)).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
+            Ok(true) if accepted || (pressed && !was_so) => return Ok(true),
+            // Another coordinator, or a person: what counts for a start is that it runs.
+            Ok(true) if wanted == Wanted::On => return Ok(false),
+            Ok(is_so) => refused = is_so,
             Err(error) => last = Some(error),
         }
+    }
+    if refused {
+        return Ok(false);
     }
     let why = last.map_or_else(String::new, |error| format!(" ({error})"));
     if pressed {

@@ -78,5 +78,7 @@ pub(super) async fn complete(
         controller.press(Button::Off, deadline).await?;
         return Err(ProvisionError::unavailable("it was still on"));
     }
-    end::give_back(inner, rack, (node, holder), &*controller, deadline).await
+    // Off by itself is not off for good.
+    let (controller, holder) = end::switch_off(inner, rack, (node, holder), deadline).await?;
+    end::give_back(inner, rack, (node, &holder), &*controller, deadline).await
 }

@@ -1,7 +1,7 @@
 //! Having a node's disks wiped, by an image that does so and then switches the node off.
 
 use super::book::{Entry, Wipe};
-use super::controller::Boot;
+use super::controller::{Boot, Power};
 use super::desk::now_ms;
 use super::power::{Wanted, bring};
 use super::{Inner, Rack};
@@ -20,20 +20,25 @@ async fn try_begin(
     node: &str,
     deadline: Deadline,
 ) -> Result<(), ProvisionError> {
+    let known = rack.node(node)?;
+    let controller = rack.controller(node)?;
+    // What is on runs something else, or an earlier order's image that has not ended.
+    if inner.look_by(&*controller, node, deadline).await?.power != Power::Off {
+        return Err(ProvisionError::unavailable(format!("{node} is not off")));
+    }
     let at_ms = now_ms();
     let order = |entry: &mut Entry| {
         let is_due = entry.holder.is_none()
             && matches!(entry.wipe, Some(Wipe::Due { .. } | Wipe::Ordered { .. }));
         if is_due {
             entry.wipe = Some(Wipe::Ordered { at_ms });
+            entry.runs_again();
         }
         Ok(is_due)
     };
     if !inner.desk.change(node, deadline, order).await? {
         return Ok(());
     }
-    let known = rack.node(node)?;
-    let controller = rack.controller(node)?;
     // There is no machine, and so no key and no operation of one.
     let nothing = OperationId::derive("", "", node, 0, "wipe");
     let boot = match &inner.config.wipe_url {
@@ -44,13 +49,18 @@ async fn try_begin(
         Some(url) => Boot::Media(Secret::new(url.fill(known, "wipe", &nothing))),
     };
     controller.set_boot(&boot, deadline).await?;
-    bring(
+    let is_ours = bring(
         &*controller,
         Wanted::On,
         inner.config.power_within,
         deadline,
     )
     .await?;
+    if !is_ours {
+        return Err(ProvisionError::unavailable(format!(
+            "{node} was switched on by somebody else, and may run anything"
+        )));
+    }
     let seen = |entry: &mut Entry| {
         if entry.wipe == Some(Wipe::Ordered { at_ms }) {
             entry.wipe = Some(Wipe::Seen { at_ms });

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::super::controller::{Button, Look, Power};
+use super::super::controller::{Button, Look, Power, Restore};
 use crate::ProvisionError;
 use crate::http::Response;
 
@@ -43,7 +43,7 @@ impl System {
             etag: text(&value["@odata.etag"]),
             look: Look {
                 power: power(value["PowerState"].as_str()),
-                starts_alone: value["PowerRestorePolicy"] == "AlwaysOn",
+                restore: restore(value["PowerRestorePolicy"].as_str()),
             },
             reset: own_path(&action["target"]).unwrap_or_else(usual),
             allowed: allowed.into_iter().flatten().filter_map(text).collect(),
@@ -112,6 +112,14 @@ fn power(state: Option<&str>) -> Power {
         Some("PoweringOn") => Power::TurningOn,
         Some("PoweringOff") => Power::TurningOff,
         _ => Power::Unclear,
+    }
+}
+
+fn restore(policy: Option<&str>) -> Restore {
+    match policy {
+        Some("AlwaysOff") => Restore::StaysOff,
+        Some("AlwaysOn") => Restore::Starts,
+        _ => Restore::Unsure,
     }
 }
 
@@ -224,7 +232,7 @@ mod tests {
             system.look,
             Look {
                 power: Power::On,
-                starts_alone: true
+                restore: Restore::Starts
             }
         );
         assert_eq!(system.reset, "/redfish/v1/Systems/1/Actions/Reset");
@@ -241,13 +249,26 @@ mod tests {
     }
 
     #[test]
+    fn only_a_node_that_always_stays_off_is_sure_to() {
+        let read = |policy: &str| {
+            let value = json!({ "PowerState": "Off", "PowerRestorePolicy": policy });
+            System::read("/x", &value).look.restore
+        };
+        assert_eq!(read("AlwaysOff"), Restore::StaysOff);
+        assert_eq!(read("AlwaysOn"), Restore::Starts);
+        for unsure in ["LastState", "", "Other"] {
+            assert_eq!(read(unsure), Restore::Unsure);
+        }
+    }
+
+    #[test]
     fn what_is_not_said_is_nothing() {
         let system = System::read("/redfish/v1/Systems/1/", &json!({ "PowerState": 5 }));
         assert_eq!(
             system.look,
             Look {
                 power: Power::Unclear,
-                starts_alone: false
+                restore: Restore::Unsure
             }
         );
         assert_eq!(

@@ -17,6 +17,7 @@ fn holder(number: u64) -> Holder {
         phase: Phase::On,
         may_start_until_ms: 7,
         is_pet: true,
+        is_held_off: true,
     }
 }
 
@@ -59,6 +60,10 @@ fn what_is_on_record_is_found_by_id_and_by_operation_also_when_it_has_gone() {
         Some(Found::Held("n1", _))
     ));
     entry.free();
+    assert!(entry.is_held_off(), "it was off last");
+    let mut wiped = entry.clone();
+    wiped.runs_again();
+    assert!(!wiped.is_held_off(), "it has run since");
     entry.holder = Some(holder(2));
     let book = book(Some(entry));
     assert!(matches!(book.by_id(&id), Some(Found::Past("n1", _))));

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 
-use super::super::controller::{Boot, Look};
+use super::super::controller::{Boot, Look, Restore};
 use super::*;
 
 /// What a controller does with each button that is pressed, and what it answers.
@@ -16,6 +16,7 @@ struct Deed {
 
 #[derive(Debug)]
 struct Script {
+    restore: Restore,
     power: Mutex<Power>,
     deeds: Mutex<Vec<Deed>>,
     pressed: Mutex<Vec<Button>>,
@@ -37,6 +38,7 @@ fn nothing() -> Deed {
 
 fn script(power: Power, deeds: &[Deed]) -> Script {
     Script {
+        restore: Restore::Unsure,
         power: Mutex::new(power),
         deeds: Mutex::new(deeds.to_vec()),
         pressed: Mutex::default(),
@@ -51,7 +53,7 @@ impl Controller for Script {
         }
         Ok(Look {
             power: *self.power.lock().unwrap(),
-            starts_alone: false,
+            restore: self.restore,
         })
     }
 
@@ -69,7 +71,7 @@ impl Controller for Script {
     }
 }
 
-async fn brought(script: &Script, wanted: Wanted) -> Result<(), ProvisionError> {
+async fn brought(script: &Script, wanted: Wanted) -> Result<bool, ProvisionError> {
     let deadline = Deadline::after(Duration::from_secs(60));
     bring(script, wanted, Duration::from_secs(15), deadline).await
 }
@@ -80,15 +82,34 @@ fn pressed(script: &Script) -> Vec<Button> {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_so_already_is_left_alone() {
-    let script = script(Power::Off, &[]);
-    assert_eq!(brought(&script, Wanted::Off).await, Ok(()));
-    assert_eq!(pressed(&script), []);
+    let on = script(Power::On, &[]);
+    assert_eq!(brought(&on, Wanted::On).await, Ok(false));
+    let mut off = script(Power::Off, &[]);
+    off.restore = Restore::StaysOff;
+    assert_eq!(brought(&off, Wanted::Off).await, Ok(false));
+    assert_eq!((pressed(&on), pressed(&off)), (vec![], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_start_by_itself_is_told_to_be_off_though_it_is() {
+    for restore in [Restore::Unsure, Restore::Starts] {
+        let mut off = script(Power::Off, &[nothing()]);
+        off.restore = restore;
+        assert_eq!(brought(&off, Wanted::Off).await, Ok(true));
+        assert_eq!(pressed(&off), [Button::Off]);
+    }
+    let refusal = Deed {
+        becomes: None,
+        answer: Err(ProvisionError::failed("409 it is off already")),
+    };
+    let off = script(Power::Off, &[refusal.clone(), refusal]);
+    assert_eq!(brought(&off, Wanted::Off).await, Ok(false), "not our doing");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_not_believed() {
     let lazy = script(Power::Off, &[nothing(), nothing(), does(Power::On)]);
-    assert_eq!(brought(&lazy, Wanted::On).await, Ok(()));
+    assert_eq!(brought(&lazy, Wanted::On).await, Ok(true));
     assert_eq!(pressed(&lazy), [Button::On, Button::On, Button::Restart]);
     let dead = script(Power::Off, &[nothing(), nothing(), nothing()]);
     let error = brought(&dead, Wanted::On).await.expect_err("it stays off");
@@ -104,8 +125,11 @@ async fn a_refusal_is_no_failure_where_the_power_is_right() {
         becomes,
         answer: Err(ProvisionError::failed("409 it is off already")),
     };
-    let quick = script(Power::On, &[refusal(Some(Power::Off))]);
-    assert_eq!(brought(&quick, Wanted::Off).await, Ok(()));
+    let quick = script(
+        Power::On,
+        &[refusal(Some(Power::Off)), refusal(Some(Power::Off))],
+    );
+    assert_eq!(brought(&quick, Wanted::Off).await, Ok(false));
     let stubborn = script(Power::On, &[refusal(None), refusal(None)]);
     let error = brought(&stubborn, Wanted::Off)
         .await
@@ -121,7 +145,7 @@ async fn a_lost_answer_is_resolved_by_looking() {
     };
     assert_eq!(
         brought(&script(Power::Off, &[lost(Some(Power::On))]), Wanted::On).await,
-        Ok(())
+        Ok(true)
     );
     let never = script(Power::On, &[lost(None), lost(None)]);
     let error = brought(&never, Wanted::Off).await.expect_err("it stays on");

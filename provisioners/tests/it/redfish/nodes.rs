@@ -199,6 +199,22 @@ async fn a_pets_node_that_can_not_be_switched_off_is_an_error() {
 }
 
 #[tokio::test]
+async fn what_may_come_back_by_itself_is_off_only_by_our_order() {
+    let Some(rig) = Rig::redfish() else { return };
+    rig.quirk("*", "resumes", 0).await;
+    let (id, node) = rig.make("a").await;
+    rig.power(&node, "Off").await;
+    assert!(
+        !rig.proof(&id).await.is_off(),
+        "the hall's power may be out"
+    );
+    assert_eq!(rig.find(&id).await.state, InstanceState::Unknown);
+    rig.destroy(&id).await;
+    assert_eq!(rig.pressed(&node).await, ["On", "ForceOff"]);
+    assert!(rig.proof(&id).await.is_off());
+}
+
+#[tokio::test]
 async fn disks_are_wiped_before_the_node_is_anybodys_again() {
     let Some(rig) = Rig::redfish() else { return };
     let inventory = rig
