@@ -19,6 +19,7 @@ use crate::{
     MachineSpec, OperationId, Problem, Proof, Properties, ProvisionError, Provisioner, Tags, tag,
 };
 use instance::{Described, instance_id, own_id};
+use missing::Missing;
 use properties::GroupProperties;
 
 mod boot;
@@ -27,6 +28,7 @@ mod directory;
 mod hash;
 mod instance;
 pub mod marks;
+mod missing;
 mod name;
 mod plugins;
 mod properties;
@@ -54,8 +56,6 @@ pub const KIND: Kind = Kind {
 
 /// Orders whose outcome was not known a moment ago; more of them say nothing more.
 const DOUBTS_MAX: usize = 1024;
-/// Instances that are missing and may still run. What was missing longest is forgotten first, and waited for again.
-const MISSING_MAX: usize = 4096;
 
 fn validate(properties: &Properties) -> Vec<Problem> {
     GroupProperties::read(properties).err().unwrap_or_default()
@@ -69,7 +69,7 @@ pub struct InfrakitProvisioner {
     /// Orders that were sent and not answered, with when: what they made may not be listed yet.
     doubts: Mutex<BTreeMap<OperationId, Instant>>,
     /// Since when instances that were asked about have been missing from their plugin's list.
-    missing: Mutex<BTreeMap<InstanceId, Instant>>,
+    missing: Mutex<Missing>,
 }
 
 impl InfrakitProvisioner {
@@ -106,6 +106,7 @@ impl InfrakitProvisioner {
             .map_err(plain)?;
         let mut listed = instance::descriptions(&answer)
             .map_err(|why| ProvisionError::unavailable(format_args!("`{plugin}`: {why}")))?;
+        locked(&self.missing).seen(plugin, &listed);
         // Plugins are to do this themselves. Those that don't would give us the machines of others.
         listed.retain(|one| match &one.tags {
             Ok(tags) => tags.matches(filter),
@@ -138,16 +139,8 @@ impl InfrakitProvisioner {
     ) -> Result<bool, ProvisionError> {
         let listed = self.list(plugin, &Tags::new(), deadline).await?;
         let is_listed = listed.iter().any(|one| one.id == own);
-        let mut missing = locked(&self.missing);
-        if is_listed {
-            missing.remove(id);
-        } else if !missing.contains_key(id) {
-            if missing.len() >= MISSING_MAX {
-                let newest = missing.iter().max_by_key(|(_, since)| **since);
-                let newest = newest.map(|(id, _)| id.clone());
-                newest.and_then(|id| missing.remove(&id));
-            }
-            missing.insert(id.clone(), Instant::now());
+        if !is_listed {
+            locked(&self.missing).miss(id, self.config.settle, Instant::now());
         }
         Ok(is_listed)
     }
@@ -271,7 +264,7 @@ impl InfrakitProvisioner {
             return Err(ProvisionError::timeout(what));
         };
         locked(&self.doubts).remove(op);
-        locked(&self.missing).remove(&id);
+        locked(&self.missing).forget(&id);
         Ok(id)
     }
 
@@ -384,6 +377,10 @@ impl Provisioner for InfrakitProvisioner {
         let asked = self.config.plugins.iter();
         let lists = asked.map(|plugin| async move {
             let listed = self.list(plugin, filter, deadline).await?;
+            if filter.iter().all(|(name, _)| name == tag::CLUSTER) {
+                let settle = self.config.settle;
+                locked(&self.missing).confirm(plugin, settle, Instant::now());
+            }
             let shown = |one: &Described| {
                 shown(plugin, one).ok_or_else(|| {
                     let what = "lists an instance whose ID is too long";
@@ -463,8 +460,7 @@ impl Provisioner for InfrakitProvisioner {
         if self.is_listed(id, &plugin, &own, deadline).await? {
             return Ok(Proof::Running);
         }
-        let since = locked(&self.missing).get(id).copied();
-        let missing = since.map_or(Duration::ZERO, |since| since.elapsed());
+        let missing = locked(&self.missing).lasted(id);
         let settle = self.config.settle;
         if missing < settle {
             let left =

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::rpc::field;
+use super::rpc::{field, given};
 use crate::{Attachment, InstanceId, MachineSpec, Tags};
 
 /// The most instances that one plugin may list: more than a fleet can have.
@@ -71,14 +71,15 @@ pub(super) fn made(result: &Value) -> Option<String> {
 /// Why it is no list. One entry that can't be read spoils it: a list that is too short would say that machines are gone.
 pub(super) fn descriptions(result: &Value) -> Result<Vec<Described>, String> {
     let listed = match result {
-        Value::Object(result) => field(result, "Descriptions"),
+        Value::Object(result) => given(result, "Descriptions"),
         _ => return Err("its list of instances is no object".to_owned()),
     };
     let listed = match listed {
         Some(Value::Array(listed)) => listed.as_slice(),
         // Go writes an empty list as null where nobody made one.
-        None => &[],
+        Some(Value::Null) => &[],
         Some(_) => return Err("its list of instances is no list".to_owned()),
+        None => return Err("its answer has no list of instances".to_owned()),
     };
     if listed.len() > LISTED_MAX {
         return Err(format!("it lists {} instances", listed.len()));
@@ -173,13 +174,17 @@ mod tests {
         assert_eq!(ids, ["a", "b"], "each once");
         assert_eq!(list[0].logical_id.as_deref(), Some("n1"));
         assert_eq!(list[1].tags, Ok(Tags::new().with("a", "b")));
-        assert_eq!(descriptions(&json!({"Descriptions": null})), Ok(Vec::new()));
+        for none in [json!({"Descriptions": null}), json!({"descriptions": []})] {
+            assert_eq!(descriptions(&none), Ok(Vec::new()));
+        }
     }
 
     #[test]
     fn a_list_that_can_t_be_read_is_no_shorter_list() {
         for bad in [
             json!([]),
+            json!({}),
+            json!({"Type": "", "Instances": []}),
             json!({"Descriptions": {}}),
             json!({"Descriptions": [{"ID": "a"}, {"ID": ""}]}),
             json!({"Descriptions": [{"ID": "a"}, 5]}),

@@ -52,12 +52,16 @@ fn message(error: &Value) -> String {
 
 /// A field by its name, in any case; the exact spelling wins. Null counts as absent.
 pub fn field<'v>(map: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
+    given(map, name).filter(|value| !value.is_null())
+}
+
+/// A field by its name as [`field`] finds it, also where it is null.
+pub(super) fn given<'v>(map: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
     let any_case = || {
         let found = map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value)
     };
-    let value = map.get(name).or_else(any_case);
-    value.filter(|value| !value.is_null())
+    map.get(name).or_else(any_case)
 }
 
 #[cfg(test)]
