@@ -248,13 +248,13 @@ impl InfrakitProvisioner {
         let own = match made {
             Ok(result) => instance::made(&result),
             Err(PluginError::Said(why)) => {
-                // Some plugins make an instance and then fail at the next thing.
-                if let Some(found) = self.made(plugin, op, deadline).await? {
-                    return Ok(found);
-                }
-                return Err(ProvisionError::unavailable(format_args!(
-                    "`{plugin}` says: {why}"
-                )));
+                // Some plugins make an instance and then fail at the next thing, and it may be listed late.
+                return match self.made(plugin, op, deadline).await {
+                    Ok(Some(found)) => Ok(found),
+                    _ => Err(ProvisionError::timeout(format_args!(
+                        "making an instance, of which `{plugin}` says: {why}"
+                    ))),
+                };
             }
             Err(PluginError::Call(error)) => return Err(error),
         };

@@ -245,6 +245,21 @@ async fn what_was_made_before_the_plugin_failed_is_found() {
     assert_eq!((listed.len(), &listed[0].id), (1, &made));
 }
 
+/// What a plugin made before it failed may be listed late: that nothing was done is not said.
+#[tokio::test]
+async fn a_lagging_list_after_a_failure_makes_no_second_instance() {
+    let plugins = Plugins::start();
+    let client = plugins.provisioner(r#"{"plugins": ["file"], "list_lag": "1s"}"#);
+    let late = spec("file", r#"{"fail_late": true}"#);
+    plugins.trouble("lag");
+    let failed = client.provision(&late, &op("a"), soon()).await;
+    let error = failed.expect_err("not listed yet");
+    assert!(error.is_outcome_unknown(), "{error}");
+    let found = client.provision(&late, &op("a"), soon()).await;
+    found.expect("found");
+    assert_eq!(plugins.calls("Instance.Provision"), 1);
+}
+
 /// What was ordered and not answered, by a plugin whose list lags, is waited for and not ordered again.
 #[tokio::test]
 async fn a_lagging_list_after_a_lost_answer_makes_no_second_instance() {
