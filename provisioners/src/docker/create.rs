@@ -103,8 +103,19 @@ impl Order<'_> {
                         )));
                     }
                 }
-                Err(refusal) => return Err(refusal.into()),
+                Err(refusal) => return Err(self.unmade(&name, refusal).await),
             }
+        }
+    }
+
+    /// The error of a container that was not made, or was after all: its name tells.
+    async fn unmade(&self, name: &str, refusal: Refusal) -> ProvisionError {
+        match refusal {
+            Refusal::Broken(why) => match self.engine.inspect(name).await {
+                Ok(None) => ProvisionError::unavailable(why),
+                _ => ProvisionError::timeout(why),
+            },
+            other => other.into(),
         }
     }
 
@@ -210,8 +221,10 @@ impl Order<'_> {
         let id = instance_id(made_on.as_str(), container)?;
         let error = match self.finish(container, &id).await {
             Ok(()) => return Ok(id),
-            Err(error) if error.is_outcome_unknown() => return Err(error),
-            Err(error) => error,
+            // It was answered, so nothing is under way: whether it was started is looked at before it is taken back.
+            Err(Refusal::Broken(why)) => ProvisionError::unavailable(why),
+            Err(Refusal::Other(error)) if error.is_outcome_unknown() => return Err(error),
+            Err(refusal) => refusal.into(),
         };
         match self.take_back(container).await {
             Ok(Taken::Back) => Err(error),
@@ -224,7 +237,7 @@ impl Order<'_> {
         }
     }
 
-    async fn finish(&self, container: &str, id: &InstanceId) -> Result<(), ProvisionError> {
+    async fn finish(&self, container: &str, id: &InstanceId) -> Result<(), Refusal> {
         holders::ensure_free(
             self.engine,
             &self.name,
@@ -246,11 +259,11 @@ impl Order<'_> {
             .change("writing the agent's configuration", request)
             .await
             .map_err(invalid)?;
-        Ok(start(self.engine, container).await.map_err(invalid)?)
+        start(self.engine, container).await.map_err(invalid)
     }
 
     /// Joins a network; that it has joined already is fine.
-    async fn join(&self, container: &str, network: &str) -> Result<(), ProvisionError> {
+    async fn join(&self, container: &str, network: &str) -> Result<(), Refusal> {
         let joined = NetworkConnectRequest {
             container: container.to_owned(),
             endpoint_config: None,
@@ -262,7 +275,7 @@ impl Order<'_> {
             {
                 Ok(())
             }
-            joined => joined.map_err(invalid).map_err(ProvisionError::from),
+            joined => joined.map_err(invalid),
         }
     }
 

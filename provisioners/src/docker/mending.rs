@@ -134,9 +134,10 @@ impl<'a> Machine<'a> {
     pub(super) async fn destroy(self, grace: Duration) -> Result<Destroyed, ProvisionError> {
         match self.end(grace).await {
             Ok(()) => {}
+            Err(Refusal::Other(error)) if error.is_outcome_unknown() => return Err(error),
             // The removal ends it in any case.
-            Err(error) if error.is_outcome_unknown() => return Err(error),
-            Err(error) => {
+            Err(refusal) => {
+                let error = ProvisionError::from(refusal);
                 tracing::debug!(container = self.place.container, %error, "it does not stop")
             }
         }
@@ -164,7 +165,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Asks the machine to go down and cuts it off after `grace`; it is fine if it is down. One that is paused can't be asked.
-    async fn end(&self, grace: Duration) -> Result<(), ProvisionError> {
+    async fn end(&self, grace: Duration) -> Result<(), Refusal> {
         if !self.may_run() {
             return Ok(());
         }
@@ -176,20 +177,19 @@ impl<'a> Machine<'a> {
             .build();
         let container = &self.place.container;
         let request = self.engine.docker.stop_container(container, Some(options));
-        let done = self.engine.change("stopping the container", request).await;
-        Ok(done?)
+        self.engine.change("stopping the container", request).await
     }
 
     /// Kills the machine; it is fine if it has ended meanwhile.
-    async fn kill(&self) -> Result<(), ProvisionError> {
+    async fn kill(&self) -> Result<(), Refusal> {
         let container = &self.place.container;
         let request = self
             .engine
             .docker
             .kill_container(container, None::<KillContainerOptions>);
         match self.engine.change("killing the container", request).await {
-            Ok(()) | Err(Refusal::Conflict(_)) => Ok(()),
-            Err(refusal) => Err(refusal.into()),
+            Err(Refusal::Conflict(_)) => Ok(()),
+            done => done,
         }
     }
 

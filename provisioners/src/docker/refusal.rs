@@ -21,6 +21,8 @@ pub(super) enum Refusal {
     Missing(String),
     /// It doesn't go with the state of things: the name is taken, the container runs.
     Conflict(String),
+    /// The Engine failed at it: a change may have been made, or half of it.
+    Broken(String),
     /// Everything else.
     Other(ProvisionError),
 }
@@ -33,13 +35,13 @@ impl Refusal {
                 status_code,
                 message,
             } => {
-                return answered(status_code, &message, what);
+                return answered(status_code, &message, what, effect);
             }
             Error::SocketNotFoundError(socket) => ProvisionError::unavailable(format!(
                 "{what}: there is no socket {socket}; start the Engine, or name its socket as `socket`"
             )),
             Error::HyperLegacyError { err } if err.is_connect() => not_connected(&err, what),
-            Error::DockerStreamError { error } => return answered(500, &error, what),
+            Error::DockerStreamError { error } => return answered(500, &error, what, effect),
             other if effect == Effect::Some => {
                 ProvisionError::timeout(format!("{what}: {}", chain(&other)))
             }
@@ -67,6 +69,7 @@ impl From<Refusal> for ProvisionError {
             Refusal::Missing(message) => Self::failed(message),
             // What is in the way goes by itself: a container that is being removed, or started by another call.
             Refusal::Conflict(message) => Self::unavailable(message),
+            Refusal::Broken(message) => Self::timeout(message),
             Refusal::Other(error) => error,
         }
     }
@@ -79,7 +82,7 @@ impl From<ProvisionError> for Refusal {
 }
 
 /// What an answer means that is no success.
-fn answered(status: u16, message: &str, what: &str) -> Refusal {
+fn answered(status: u16, message: &str, what: &str, effect: Effect) -> Refusal {
     let message = if message.trim().is_empty() {
         "without a reason"
     } else {
@@ -107,6 +110,7 @@ fn answered(status: u16, message: &str, what: &str) -> Refusal {
         404 => return Refusal::Missing(told),
         409 => return Refusal::Conflict(told),
         429 | 503 => ProvisionError::Throttled { retry_after: None },
+        500.. if effect == Effect::Some => return Refusal::Broken(told),
         500.. => ProvisionError::unavailable(told),
         _ => ProvisionError::failed(told),
     })
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_never_an_unknown_outcome() {
+    fn an_answer_says_what_was_done() {
         assert!(matches!(
             refusal(404, "no such container"),
             Refusal::Missing(_)
@@ -177,12 +181,20 @@ mod tests {
             (429, "", true),
             (503, "", true),
             (500, "mkdir: no space left on device", true),
-            (500, "something", true),
         ] {
             let error = ProvisionError::from(refusal(status, message));
             assert!(!error.is_outcome_unknown(), "{error}");
             assert_eq!(error.is_retryable(), retryable, "{error}");
         }
+    }
+
+    #[test]
+    fn a_change_that_the_engine_failed_at_may_have_been_made() {
+        let message = "failed to remove root filesystem";
+        let change = ProvisionError::from(refusal(500, message));
+        assert!(change.is_outcome_unknown(), "{change}");
+        let read = ProvisionError::from(answered(500, message, "listing", Effect::None));
+        assert!(!read.is_outcome_unknown() && read.is_retryable());
     }
 
     #[test]
