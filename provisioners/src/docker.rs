@@ -112,6 +112,14 @@ impl DockerProvisioner {
             .await
     }
 
+    /// Kills a machine and starts it again, unless another has what is attached to it by then.
+    async fn cycle(&self, machine: Machine<'_>, deadline: Deadline) -> Result<(), ProvisionError> {
+        if machine.may_run() {
+            machine.cut_off().await?;
+        }
+        self.start_found(machine, deadline).await
+    }
+
     async fn start_found(
         &self,
         machine: Machine<'_>,
@@ -201,21 +209,17 @@ impl Provisioner for DockerProvisioner {
     async fn reboot(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError> {
         let engine = self.connect(deadline).await?;
         let machine = Machine::find(&engine, id).await?;
-        if machine.may_run() {
+        if machine.may_run() && !machine.is_paused() {
             machine.reboot(self.0.stop_grace).await
         } else {
-            self.start_found(machine, deadline).await
+            self.cycle(machine, deadline).await
         }
     }
 
     async fn power_cycle(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError> {
         let engine = self.connect(deadline).await?;
         let machine = Machine::find(&engine, id).await?;
-        if machine.may_run() {
-            machine.power_cycle().await
-        } else {
-            self.start_found(machine, deadline).await
-        }
+        self.cycle(machine, deadline).await
     }
 
     async fn stop(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError> {

@@ -71,9 +71,6 @@ impl<'a> Machine<'a> {
 
     /// Asks the machine to go down, cuts it off after `grace`, and starts it again. One that is paused can't be asked.
     pub(super) async fn reboot(self, grace: Duration) -> Result<(), ProvisionError> {
-        if self.is_paused() {
-            return self.power_cycle().await;
-        }
         let options = RestartContainerOptionsBuilder::new()
             .t(self.seconds(grace))
             .build();
@@ -89,16 +86,15 @@ impl<'a> Machine<'a> {
         Ok(done?)
     }
 
-    /// Kills the machine and starts it again.
-    pub(super) async fn power_cycle(self) -> Result<(), ProvisionError> {
+    /// Kills the machine, which is then to be started again.
+    pub(super) async fn cut_off(&self) -> Result<(), ProvisionError> {
         self.kill().await?;
         self.wait("ends", |container| {
             let state = container.and_then(|container| container.state.as_ref());
             // One that the Engine is about to start again needs no more.
             state.is_none_or(|state| state.restarting == Some(true) || !state::may_run(state))
         })
-        .await?;
-        Ok(create::start(self.engine, &self.place.container).await?)
+        .await
     }
 
     /// Stops the machine for good: from now on the Engine doesn't start it by itself.
@@ -193,7 +189,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn is_paused(&self) -> bool {
+    /// Whether it stands still, and can't be asked for anything.
+    pub(super) fn is_paused(&self) -> bool {
         let state = self.container.state.as_ref();
         state.is_some_and(|state| state.paused == Some(true))
     }
