@@ -199,7 +199,15 @@ impl Provisioner for DockerProvisioner {
             if name.is_none() && labels.is_some_and(|labels| labels::read(labels).is_err()) {
                 name = Some(engine.name().await?);
             }
-            instances.extend(state::instance(container, filter, name.as_ref())?);
+            let exited = state::has_exited(&container).then(|| container.id.clone());
+            let Some(mut instance) = state::instance(container, filter, name.as_ref())? else {
+                continue;
+            };
+            if let Some(exited) = exited.flatten() {
+                let now = engine.inspect(&exited).await?;
+                state::look_closer(&mut instance, now.as_ref());
+            }
+            instances.push(instance);
         }
         instances.sort_by(|a, b| a.id.cmp(&b.id));
         instances.dedup_by(|a, b| a.id == b.id);

@@ -72,6 +72,26 @@ pub(super) fn state_of(state: Option<Listed>) -> InstanceState {
     }
 }
 
+/// Whether a container is listed as exited, which doesn't say whether the Engine may start it again.
+pub(super) fn has_exited(container: &ContainerSummary) -> bool {
+    matches!(container.state, Some(Listed::EXITED | Listed::DEAD))
+}
+
+/// Lets an instance that is listed as exited count as stopped only where a look at its container proves it off.
+pub(super) fn look_closer(instance: &mut Instance, now: Option<&ContainerInspectResponse>) {
+    let doubt = match now.map(off) {
+        Some(Ok(_)) => return,
+        Some(Err(Doubt::Runs)) => {
+            instance.state = InstanceState::Running;
+            return;
+        }
+        Some(Err(Doubt::Unknown(why))) => why,
+        None => "it went while it was listed".to_owned(),
+    };
+    instance.state = InstanceState::Unknown;
+    instance.properties.set("why", doubt);
+}
+
 /// Whether a container is certain not to run, and not to be started by the Engine itself; or what speaks against it.
 pub(super) fn off(container: &ContainerInspectResponse) -> Result<String, Doubt> {
     let Some(state) = &container.state else {
@@ -166,4 +186,66 @@ fn created_at_ms(container: &ContainerSummary) -> u64 {
         .created
         .and_then(|seconds| u64::try_from(seconds).ok());
     seconds.unwrap_or_default().saturating_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::{HostConfig, RestartPolicy};
+
+    use super::*;
+    use crate::Attachment;
+
+    fn inspected(status: Status, policy: RestartPolicyNameEnum) -> ContainerInspectResponse {
+        ContainerInspectResponse {
+            state: Some(ContainerState {
+                status: Some(status),
+                running: Some(status == Status::RUNNING),
+                ..ContainerState::default()
+            }),
+            host_config: Some(HostConfig {
+                restart_policy: Some(RestartPolicy {
+                    name: Some(policy),
+                    ..RestartPolicy::default()
+                }),
+                ..HostConfig::default()
+            }),
+            ..ContainerInspectResponse::default()
+        }
+    }
+
+    fn seen(now: Option<&ContainerInspectResponse>) -> Instance {
+        let mut instance = Instance {
+            id: "abc234-0123456789ab".parse().expect("valid"),
+            state: InstanceState::Stopped,
+            tags: Tags::new(),
+            address: None,
+            properties: Properties::new(),
+            created_at_ms: 0,
+            attachments: Vec::<Attachment>::new(),
+        };
+        look_closer(&mut instance, now);
+        instance
+    }
+
+    #[test]
+    fn what_the_engine_may_start_again_is_not_stopped() {
+        use RestartPolicyNameEnum as Policy;
+        for policy in [Policy::ALWAYS, Policy::UNLESS_STOPPED, Policy::ON_FAILURE] {
+            let seen = seen(Some(&inspected(Status::EXITED, policy)));
+            assert_eq!(seen.state, InstanceState::Unknown, "{policy}");
+            assert!(seen.properties.get("why").is_some(), "{policy}");
+        }
+        assert_eq!(seen(None).state, InstanceState::Unknown);
+        let again = inspected(Status::RUNNING, Policy::ALWAYS);
+        assert_eq!(seen(Some(&again)).state, InstanceState::Running);
+    }
+
+    #[test]
+    fn what_nobody_starts_again_is_stopped() {
+        use RestartPolicyNameEnum as Policy;
+        for policy in [Policy::NO, Policy::EMPTY] {
+            let seen = seen(Some(&inspected(Status::EXITED, policy)));
+            assert_eq!(seen.state, InstanceState::Stopped, "{policy}");
+        }
+    }
 }

@@ -197,14 +197,14 @@ fn ten_containers_heal() {
     let before = fleet.wait_whole();
     expect_first_process(&fleet, plain(&before, "web"));
 
-    // Killed: its provider says that it has stopped.
+    // Killed: its provider says that it has exited, and may be started again.
     let killed = plain(&before, "web").clone();
     fleet.docker(&["kill", container(&killed)]).ok();
     let after = fleet.wait_replaced(&killed);
     fleet
         .ask(FIRST, &["explain", &killed.name])
         .ok()
-        .says("gone");
+        .says("unreachable");
     expect_gone(&fleet, &killed);
 
     // Frozen: it runs, as its provider says, and answers nobody.

@@ -119,7 +119,7 @@ async fn what_the_engine_may_start_again_is_not_proven_off() {
     rig.until(&id, InstanceState::Running).await;
     // Stopped by somebody, it has exited, but the policy stands.
     rig.docker(&id, &["stop", "-t", "1", "{}"]);
-    rig.until(&id, InstanceState::Stopped).await;
+    rig.until(&id, InstanceState::Unknown).await;
     assert!(matches!(rig.proof(&id).await, Proof::Unknown { .. }));
     rig.client().stop(&id, soon()).await.expect("stopped");
     assert!(rig.proof(&id).await.is_off());
