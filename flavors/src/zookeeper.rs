@@ -97,6 +97,25 @@ impl ZooKeeper {
         let client = self.0.client(&workload.member)?;
         jute::reconfigure(&client, &line, "", deadline).await
     }
+
+    /// Removes a member from the list, if it is there.
+    async fn struck(
+        &self,
+        workload: &Workload,
+        member: &str,
+        deadline: Deadline,
+    ) -> Result<(), FlavorError> {
+        let list = self.0.members(&workload.member, deadline).await?;
+        if list.voters() == 0 {
+            let why = "ZooKeeper does not say who its members are";
+            return Err(FlavorError::failed("striking a member off", why));
+        }
+        let Some(id) = self.0.listed(member, &list)? else {
+            return Ok(());
+        };
+        let client = self.0.client(&workload.member)?;
+        jute::reconfigure(&client, "", &id.to_string(), deadline).await
+    }
 }
 
 #[async_trait]
@@ -194,19 +213,9 @@ impl Flavor for ZooKeeper {
         member: &str,
         deadline: Deadline,
     ) -> Result<(), FlavorError> {
-        let id = self.0.id(member)?;
-        let client = self.0.client(&workload.member)?;
         loop {
-            let list = self.0.members(&workload.member, deadline).await;
-            if list
-                .as_ref()
-                .is_ok_and(|list| list.voters() > 0 && !list.has(id))
-            {
-                return Ok(());
-            }
-            let struck = jute::reconfigure(&client, "", &id.to_string(), deadline).await;
             // Where the one that leads is struck off, everybody hangs up while it is done.
-            match struck {
+            match self.struck(workload, member, deadline).await {
                 Err(_) if deadline.sleep(AGAIN).await => {}
                 other => return other,
             }

@@ -117,6 +117,26 @@ impl Config {
         self.hosts.of(member)
     }
 
+    /// The number under which a list has a member, who is known by its host; `None` where it is not there.
+    ///
+    /// # Errors
+    /// If its number is there and its host is not, so that nobody knows whose it is.
+    pub(super) fn listed(&self, member: &str, list: &Members) -> Result<Option<u8>, FlavorError> {
+        let is_anothers = |id: u8| {
+            let mut others = self.hosts.others(member);
+            others.any(|(other, _)| self.id(other) == Ok(id))
+        };
+        if let Some(id) = list.at(&self.host(member)).filter(|id| !is_anothers(*id)) {
+            return Ok(Some(id));
+        }
+        let id = self.id(member)?;
+        if !list.has(id) || is_anothers(id) {
+            return Ok(None);
+        }
+        let why = format!("the number of {member}, {id}, is listed at another host than its own");
+        Err(FlavorError::failed("finding it on ZooKeeper's list", why))
+    }
+
     /// A member as ZooKeeper's list of servers says it, with a vote.
     pub(super) fn line(&self, member: &str) -> Result<String, FlavorError> {
         self.line_as(member, "participant")

@@ -76,3 +76,25 @@ fn the_configuration_says_all_that_the_flavor_needs() {
         "server.2=zk-2.example:2888:3888:participant;zk-2.example:2181"
     );
 }
+
+#[test]
+fn a_member_is_struck_off_by_its_own_host() {
+    let config = read(
+        json!({ "address": "{member}.example", "ids": { "zk-2": 7 } }),
+        &["zk-1", "zk-2"],
+    );
+    let config = config.expect("valid");
+    let list = members::Members::read(
+        "server.1=zk-1.example:1:2:participant;3\nserver.7=zk-2.example:1:2:participant;3\n\
+         server.8=zk-3.example:1:2:participant;3\nserver.9=other:1:2:participant;3",
+    );
+    let listed = |member| config.listed(member, &list);
+    assert_eq!((listed("zk-1"), listed("zk-2")), (Ok(Some(1)), Ok(Some(7))));
+    assert_eq!(listed("zk-3"), Ok(Some(8)), "its number was given once");
+    assert_eq!(listed("zk-7"), Ok(None), "that is the number of zk-2");
+    assert_eq!(listed("zk-4"), Ok(None));
+    assert!(
+        listed("zk-9").is_err(),
+        "it may be there, at an old address"
+    );
+}
