@@ -19,11 +19,12 @@
 //! are is in a file of its own, which ZooKeeper keeps from then on.
 //!
 //! - **Founded once.** The members found the ensemble together while nobody has put on record that there is one. From then on a
-//!   member without data starts beside the others as an observer, is added when it follows, and waits for them where they are no
-//!   majority.
+//!   member without data is removed from their list, starts beside the others as an observer, is added when it follows, and waits
+//!   for them where they are no majority.
 //! - **Data that a member does not come up with** is put aside, not deleted, while the others are a majority of the voters without
-//!   it: it gets theirs from the leader.
-//! - **Who goes for good is removed first** by a reconfiguration through another member.
+//!   it: it joins them as one without data does.
+//! - **Who goes for good is removed first** by a reconfiguration through another member, and does not add itself again while it
+//!   runs on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,8 @@ use config::Config;
 
 /// The pause before a member is struck off once more, after that did not work or nobody knows whether it did.
 const AGAIN: Duration = Duration::from_millis(500);
+/// The file beside the data of one that began without a vote, until it has one.
+const JOINS: &str = "joins";
 
 /// This flavor for the [`Registry`](crate::Registry).
 pub const KIND: Kind = Kind {
@@ -82,12 +85,17 @@ impl ZooKeeper {
             Role::Follower if !list.votes(self.0.id(&workload.member)?) => Role::Learner,
             role => role,
         };
+        let server = self.server(workload);
         let peers = workload.peers.iter().filter_map(|peer| peer.part);
         let votes = usize::from(role != Role::Learner);
         let serving = peers.filter(|part| part.votes()).count() + votes;
         let voters = list.voters();
-        self.server(workload).came_up();
+        server.came_up();
         let part = Part::new(role).counting(voters, serving.min(voters));
+        if role == Role::Learner && !server.path(JOINS).exists() {
+            let why = "it was struck off: it has no vote until it is started again";
+            return Ok(Health::warning(why).playing(part));
+        }
         Ok(Health::ok("").playing(part))
     }
 
@@ -189,18 +197,28 @@ impl Flavor for ZooKeeper {
         true
     }
 
-    /// One that follows and is not on the others' list with a vote is added to it.
+    /// One that began without a vote, and follows, is added to the others' list with one. One that had a vote and is not listed
+    /// any more was struck off, and its machine may be about to go: it stays away.
     async fn tend(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError> {
         let member = &workload.member;
-        let role = self.0.role(member, deadline).await;
-        if !matches!(role, Ok(Role::Follower | Role::Learner)) {
+        let joins = self.server(workload).path(JOINS);
+        if self.0.hosts.undeclared(member).is_some() || !joins.exists() {
             return Ok(());
         }
+        let Ok(role) = self.0.role(member, deadline).await else {
+            return Ok(());
+        };
         let list = self.0.members(member, deadline).await?;
-        if list.votes(self.0.id(member)?) {
+        let votes = list.votes(self.0.id(member)?);
+        if is_to_join(role, votes) {
+            self.join(workload, deadline).await?;
+        } else if !votes {
             return Ok(());
         }
-        self.join(workload, deadline).await
+        let removed = std::fs::remove_file(&joins);
+        removed.map_err(|error| {
+            FlavorError::failed(format!("removing {}", joins.display()), error.to_string())
+        })
     }
 
     fn strikes(&self, replaced: bool) -> bool {
@@ -221,6 +239,11 @@ impl Flavor for ZooKeeper {
             }
         }
     }
+}
+
+/// Whether a server that began without a vote has itself added with one: once it follows.
+fn is_to_join(role: Role, votes: bool) -> bool {
+    matches!(role, Role::Follower | Role::Learner) && !votes
 }
 
 #[cfg(test)]

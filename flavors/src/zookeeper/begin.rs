@@ -7,6 +7,7 @@ use futures::future::join_all;
 use muster_provisioners::Deadline;
 
 use super::config::Config;
+use super::jute;
 use super::members::Members;
 use crate::run::CommandLine;
 use crate::server::Server;
@@ -14,6 +15,8 @@ use crate::{FlavorError, Role, Workload, majority};
 
 /// How long is waited before the others are asked again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long one of the others may take to change their list, before another one is asked.
+const CHANGE: Duration = Duration::from_secs(10);
 /// The file with the list of servers beside `zoo.cfg`. ZooKeeper writes a new one for each change, with its version at the end.
 const LIST: &str = "cfg.dynamic";
 
@@ -30,6 +33,8 @@ struct Found<'a> {
     others: Option<&'a View>,
     /// Its number.
     id: u8,
+    /// Its host.
+    host: &'a str,
 }
 
 /// What the others say of the ensemble.
@@ -48,24 +53,29 @@ enum Begin {
     AsItIs,
     /// As one of those that found the ensemble.
     Founding,
-    /// With the others' list and nothing else: what it has is put aside, and it gets theirs.
+    /// Without a vote and with the others' list: what it has is put aside, and it gets theirs.
     Beside,
+    /// The same, once the others have removed it from their list.
+    Removed,
     /// Not now, and why.
     Not(&'static str),
 }
 
 /// Pure.
 ///
-/// One that starts with nothing, and with its old number, has forgotten what it agreed to. That does no harm while the others
-/// are a majority without it: whatever was ever acknowledged is with them, and it follows their leader.
+/// One that starts with nothing has forgotten what it agreed to, so it must not have a vote until it has what the others have:
+/// with one of them that lags behind it would be a majority that does not know of all that was acknowledged. While the others
+/// are a majority without it, they can remove it first, and whatever was ever acknowledged is with them.
 fn decide(found: Found<'_>) -> Begin {
     let others = found
         .others
         .filter(|view| view.at_work >= majority(view.members.voters()));
     match (found.data, others) {
-        (true, Some(view)) if found.vain_starts > 0 || !view.members.has(found.id) => Begin::Beside,
-        (true, _) => Begin::AsItIs,
-        (false, Some(_)) => Begin::Beside,
+        (_, Some(view)) if !view.members.has(found.id) => Begin::Beside,
+        (true, Some(_)) if found.vain_starts == 0 => Begin::AsItIs,
+        (_, Some(view)) if view.members.at(found.host) == Some(found.id) => Begin::Removed,
+        (_, Some(_)) => Begin::Not("its number is on the others' list with another host"),
+        (true, None) => Begin::AsItIs,
         (false, None) if found.founded => {
             Begin::Not("the ensemble was founded, and the others have no majority without it")
         }
@@ -90,7 +100,7 @@ pub(super) async fn ready(
         ));
     }
     loop {
-        match attempt(config, server, workload).await {
+        match attempt(config, server, workload, deadline).await {
             Ok(command) => {
                 server.begins()?;
                 return Ok(command);
@@ -109,6 +119,7 @@ async fn attempt(
     config: &Config,
     server: &Server,
     workload: &Workload,
+    deadline: Deadline,
 ) -> Result<CommandLine, FlavorError> {
     let me = workload.member.as_str();
     let view = ask_others(config, me).await;
@@ -118,6 +129,7 @@ async fn attempt(
         founded: workload.founded,
         others: view.as_ref(),
         id: config.id(me)?,
+        host: &config.host(me),
     });
     tracing::info!(?begin, "ZooKeeper is to start");
     let list = match begin {
@@ -132,10 +144,14 @@ async fn attempt(
             let view = view.unwrap_or_default();
             let mut lines: Vec<_> = view.members.lines().map(str::to_owned).collect();
             // Without a vote until the others have added it: joiners must not be able to form a majority of their own.
-            if !view.members.has(config.id(me)?) {
-                lines.push(config.line_as(me, "observer")?);
-            }
+            lines.push(config.line_as(me, "observer")?);
+            server.write(super::JOINS, "")?;
             Some(new_list(server, &lines)?)
+        }
+        Begin::Removed => {
+            removed(config, me, deadline).await?;
+            let why = "they have removed it, and are asked for their list again";
+            return Err(FlavorError::failed("joining the others", why));
         }
         Begin::Not(why) => return Err(FlavorError::failed("starting ZooKeeper", why)),
     };
@@ -172,6 +188,20 @@ async fn ask_others(config: &Config, me: &str) -> Option<View> {
         members: list.map(|(_, members)| members.clone()).unwrap_or_default(),
         at_work: serving().count(),
     })
+}
+
+/// Has one of the others remove this member from their list.
+async fn removed(config: &Config, me: &str, deadline: Deadline) -> Result<(), FlavorError> {
+    let id = config.id(me)?.to_string();
+    let mut failed = Err(FlavorError::failed("joining the others", "there are none"));
+    for (member, _) in config.hosts.others(me) {
+        let soon = Deadline::after(CHANGE.min(deadline.remaining()));
+        failed = jute::reconfigure(&config.client(member)?, "", &id, soon).await;
+        if failed.is_ok() {
+            break;
+        }
+    }
+    failed
 }
 
 /// Writes a list of servers for a member that has none of its own, and removes those of another life.
@@ -245,6 +275,7 @@ mod tests {
         founded: false,
         others: None,
         id: 1,
+        host: "a",
     };
 
     #[test]
@@ -279,12 +310,18 @@ mod tests {
                 founded: true,
                 others: Some(others),
                 id,
+                host: "a",
             })
         };
-        assert_eq!(found(false, 0, &most, 1), Begin::Beside);
+        assert_eq!(found(false, 0, &most, 1), Begin::Removed);
+        assert_eq!(found(false, 0, &most, 4), Begin::Beside);
+        assert!(
+            matches!(found(false, 0, &most, 2), Begin::Not(_)),
+            "that is the number of another server"
+        );
         assert!(matches!(found(false, 0, &one, 1), Begin::Not(_)));
         assert_eq!(found(true, 0, &most, 1), Begin::AsItIs);
-        assert_eq!(found(true, 1, &most, 1), Begin::Beside);
+        assert_eq!(found(true, 1, &most, 1), Begin::Removed);
         assert_eq!(found(true, 1, &one, 1), Begin::AsItIs, "it may be needed");
         assert_eq!(found(true, 0, &most, 4), Begin::Beside, "it was removed");
     }

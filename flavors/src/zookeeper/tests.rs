@@ -98,3 +98,10 @@ fn a_member_is_struck_off_by_its_own_host() {
         "it may be there, at an old address"
     );
 }
+
+#[test]
+fn one_has_itself_added_once_it_follows() {
+    assert!(is_to_join(Role::Learner, false) && is_to_join(Role::Follower, false));
+    assert!(!is_to_join(Role::Follower, true), "it has its vote");
+    assert!(!is_to_join(Role::Outside, false) && !is_to_join(Role::Leader, false));
+}

@@ -101,6 +101,16 @@ impl Writer {
     }
 }
 
+/// Tends the ensemble from one member, as its agent would, for a while.
+async fn tend(zookeeper: &Ensemble, name: &str) {
+    for _ in 0..10 {
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let tended = zookeeper.flavor.tend(zookeeper.workload(name), deadline);
+        tended.await.expect("tended");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 #[tokio::test]
 async fn an_ensemble_outlives_what_happens_to_its_members_and_loses_no_write() {
     let Some(counterpart) = Counterpart::start("zookeeper", &[]) else {
@@ -152,6 +162,7 @@ async fn an_ensemble_outlives_what_happens_to_its_members_and_loses_no_write() {
     zookeeper.plays("zk-2", &VOTES).await;
 
     println!("one goes for good, and is struck off by another one");
+    tend(&zookeeper, "zk-3").await;
     let striking = zookeeper.workload("zk-1").clone();
     let strike = || {
         zookeeper
@@ -161,6 +172,11 @@ async fn an_ensemble_outlives_what_happens_to_its_members_and_loses_no_write() {
     strike().await.expect("struck off");
     strike().await.expect("it is no member");
     zookeeper.plays("zk-1", &VOTES).await;
+    zookeeper.counts("zk-1", 2).await;
+
+    println!("it runs on, and does not add itself again");
+    tend(&zookeeper, "zk-3").await;
+    zookeeper.is("zk-3", HealthStatus::Warning).await;
     zookeeper.counts("zk-1", 2).await;
 
     println!("it is declared again, and let in with a vote");
