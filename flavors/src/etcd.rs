@@ -94,6 +94,27 @@ impl Etcd {
         Ok(Health::ok("").playing(part))
     }
 
+    /// Removes a member through a server that has a vote, if it is listed.
+    async fn struck(
+        &self,
+        client: &Client,
+        member: &str,
+        deadline: Deadline,
+    ) -> Result<(), FlavorError> {
+        let role = client.status(deadline).await?.role();
+        if !Part::new(role).votes() {
+            let why = format!("etcd on this machine is {role}, and has no say in it");
+            return Err(FlavorError::failed("striking a member off", why));
+        }
+        let members = client.members_now(deadline).await?;
+        for listed in &members {
+            if self.0.is_listed_as(listed, member) {
+                client.remove(listed.id, deadline).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Hands the leadership over, if this machine's server has it and somebody else can take it.
     async fn resign(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError> {
         let client = self.own(workload)?;
@@ -222,21 +243,12 @@ impl Flavor for Etcd {
     ) -> Result<(), FlavorError> {
         let client = self.own(workload)?;
         loop {
-            match struck(&client, member, deadline).await {
+            match self.struck(&client, member, deadline).await {
                 // After a loss it is refused for seconds.
                 Err(_) if deadline.sleep(AGAIN).await => {}
                 other => return other,
             }
         }
-    }
-}
-
-/// Removes the member of this name, if there is one.
-async fn struck(client: &Client, member: &str, deadline: Deadline) -> Result<(), FlavorError> {
-    let members = client.members(deadline).await?;
-    match members.iter().find(|listed| listed.name == member) {
-        Some(listed) => client.remove(listed.id, deadline).await,
-        None => Ok(()),
     }
 }
 

@@ -113,6 +113,18 @@ impl Client {
         Ok(members.members)
     }
 
+    /// The same, not behind what a majority agreed to before it was asked. Only one with a vote says so.
+    pub(super) async fn members_now(&self, deadline: Deadline) -> Result<Vec<Member>, FlavorError> {
+        // Versions before 3.5 list what they know; after a read that a majority agreed to, they know of all before it.
+        let read = json!({ "key": "AA==", "keys_only": true, "limit": "1" });
+        let path = "/v3/kv/range";
+        let _: Value = self.ask_with("a read", path, &read, deadline).await?;
+        let path = "/v3/cluster/member/list";
+        let list = json!({ "linearizable": true });
+        let members: Members = self.ask_with("its members", path, &list, deadline).await?;
+        Ok(members.members)
+    }
+
     /// Whether a majority agrees to a read.
     pub(super) async fn agrees(&self, deadline: Deadline) -> Result<bool, FlavorError> {
         let what = format!("asking etcd on {} for its health", self.member);
@@ -172,8 +184,18 @@ impl Client {
         path: &str,
         deadline: Deadline,
     ) -> Result<T, FlavorError> {
+        self.ask_with(what, path, &json!({}), deadline).await
+    }
+
+    async fn ask_with<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        path: &str,
+        body: &Value,
+        deadline: Deadline,
+    ) -> Result<T, FlavorError> {
         let what = format!("asking etcd on {} for {what}", self.member);
-        let request = Request::post(what.clone(), path).reading().json(&json!({}));
+        let request = Request::post(what.clone(), path).reading().json(body);
         let answer = self.http.send(&request, deadline).await;
         let answer = answer.and_then(|answer| answer.accepted()?.json());
         answer.map_err(|error| FlavorError::failed(what, error.to_string()))

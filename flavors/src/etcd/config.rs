@@ -101,6 +101,18 @@ impl Config {
         found.map(|(member, _)| member)
     }
 
+    /// Whether one of the ensemble's list is a member, which the group may declare no more: by its name, or by where it is
+    /// while it has none.
+    pub(super) fn is_listed_as(&self, listed: &Member, member: &str) -> bool {
+        if !listed.name.is_empty() {
+            return listed.name == member;
+        }
+        let is_there = listed
+            .peer_urls
+            .contains(&self.peer_url(&self.hosts.of(member)));
+        is_there && self.member_at(listed).is_none_or(|found| found == member)
+    }
+
     /// How long one of the others may take to answer.
     pub(super) fn patience(&self) -> Duration {
         self.plan.timeout

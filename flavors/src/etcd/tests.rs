@@ -63,3 +63,22 @@ fn a_majority_may_not_be_missing() {
     assert!(flavor.is_ensemble() && flavor.is_kept() && flavor.can_start());
     assert!(flavor.strikes(false) && !flavor.strikes(true));
 }
+
+#[test]
+fn a_member_is_struck_off_by_its_name_or_by_where_it_is_while_it_has_none() {
+    let config = Config::read(&Properties::new(), &pets()).expect("valid");
+    let listed = |name: &str, host: &str| api::Member {
+        id: 1,
+        name: name.to_owned(),
+        peer_urls: vec![format!("http://{host}:2380")],
+        is_learner: false,
+    };
+    assert!(config.is_listed_as(&listed("z", "elsewhere"), "z"));
+    assert!(config.is_listed_as(&listed("", "z"), "z"), "it never began");
+    assert!(config.is_listed_as(&listed("", "a"), "a"));
+    assert!(!config.is_listed_as(&listed("", "a"), "z"));
+    assert!(
+        !config.is_listed_as(&listed("b", "z"), "z"),
+        "b moved there"
+    );
+}
