@@ -215,6 +215,9 @@ impl Flavor for Etcd {
 
     /// A learner that has caught up gets its vote.
     async fn tend(&self, workload: &Workload, deadline: Deadline) -> Result<(), FlavorError> {
+        if self.0.hosts.undeclared(&workload.member).is_some() {
+            return Ok(());
+        }
         let client = self.own(workload)?;
         let learns = |status: &Status| status.role() == Role::Learner;
         let Some(status) = client.status(deadline).await.ok().filter(learns) else {
