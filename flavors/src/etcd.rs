@@ -76,22 +76,22 @@ impl Etcd {
             let outside = Health::warning("etcd answers and knows of no leader");
             return Ok(outside.playing(Part::new(role)));
         }
+        // One that has no vote may be asked for nothing else.
+        if role == Role::Learner {
+            self.server(workload).came_up();
+            return Ok(complaint(&status).playing(Part::new(role)));
+        }
         let voters = client.members(deadline).await?;
         let voters = voters.iter().filter(|member| !member.is_learner).count();
         let peers = workload.peers.iter().filter_map(|peer| peer.part);
-        let votes = usize::from(role != Role::Learner);
-        let serving = peers.filter(|part| part.votes()).count() + votes;
+        let serving = peers.filter(|part| part.votes()).count() + 1;
         let part = Part::new(role).counting(voters, serving.min(voters));
         self.server(workload).came_up();
-        if let Some(alarm) = status.errors.first() {
-            return Ok(Health::warning(format!("etcd says: {alarm}")).playing(part));
-        }
-        // One that has no vote may not be asked.
-        if role != Role::Learner && !client.agrees(deadline).await? {
+        if status.errors.is_empty() && !client.agrees(deadline).await? {
             let why = "etcd answers, and a read that needs a majority fails";
             return Ok(Health::warning(why).playing(Part::new(Role::Outside)));
         }
-        Ok(Health::ok("").playing(part))
+        Ok(complaint(&status).playing(part))
     }
 
     /// Removes a member through a server that has a vote, if it is listed.
@@ -252,6 +252,14 @@ impl Flavor for Etcd {
                 other => return other,
             }
         }
+    }
+}
+
+/// Well, unless the server complains of something.
+fn complaint(status: &Status) -> Health {
+    match status.errors.first() {
+        Some(alarm) => Health::warning(format!("etcd says: {alarm}")),
+        None => Health::ok(""),
     }
 }
 

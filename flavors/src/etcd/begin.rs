@@ -13,6 +13,8 @@ use crate::{FlavorError, Role, Workload, majority};
 
 /// How long is waited before the others are asked again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// After so many starts in vain a learner's data is given up: it may be of use yet, and it has no vote to lose.
+const LEARNER_STARTS: u32 = 3;
 
 /// What a member finds when it is to start.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +61,15 @@ impl View {
         let voters = self.members.iter().filter(|member| !member.is_learner);
         self.at_work >= majority(voters.count())
     }
+
+    /// After how many starts in vain this member's data is given up.
+    fn starts(&self) -> u32 {
+        match &self.me {
+            None => 0,
+            Some(me) if me.is_learner => LEARNER_STARTS,
+            Some(_) => 1,
+        }
+    }
 }
 
 /// Pure.
@@ -66,7 +77,7 @@ fn decide(found: Found<'_>) -> Begin {
     let others = found.others.filter(|view| view.is_majority());
     match (found.data, others) {
         // Its data may be damaged, or of a member that was removed: the others have all of it.
-        (true, Some(view)) if found.vain_starts > 0 || view.me.is_none() => Begin::Anew,
+        (true, Some(view)) if found.vain_starts >= view.starts() => Begin::Anew,
         (true, _) => Begin::AsItIs,
         // One that was added and has not begun yet has no name.
         (false, Some(view)) if view.me.as_ref().is_some_and(|me| me.name.is_empty()) => {
@@ -376,5 +387,12 @@ mod tests {
             "it may be needed"
         );
         assert_eq!(found(&view(None, 2), 0), Begin::Anew, "it was removed");
+        let mut learner = view(Some("a"), 2);
+        for listed in learner.members.iter_mut().chain(&mut learner.me) {
+            listed.is_learner = listed.id == 1;
+        }
+        let starts = [0, 1, 2].map(|vain_starts| found(&learner, vain_starts));
+        assert_eq!(starts, [Begin::AsItIs, Begin::AsItIs, Begin::AsItIs]);
+        assert_eq!(found(&learner, LEARNER_STARTS), Begin::Anew);
     }
 }

@@ -172,6 +172,13 @@ async fn an_ensemble_outlives_what_happens_to_its_members_and_loses_no_write() {
     println!("the data of one is lost");
     etcd.kill("b").await;
     std::fs::remove_dir_all(etcd.directory("b").join("etcd")).expect("lost");
+    for _ in 0..2 {
+        etcd.start("b").await;
+        // Nobody tends the ensemble meanwhile, so it has no vote, and keeps its data.
+        let learns = etcd.is("b", HealthStatus::Ok).await;
+        assert_eq!(learns.part, Some(Part::new(Role::Learner)), "{learns:?}");
+        etcd.kill("b").await;
+    }
     etcd.start("b").await;
     etcd.plays("b", &VOTES).await;
 
