@@ -99,8 +99,8 @@ impl AwsProvisioner {
                 }
                 // Another zone may have room.
                 Err(failure) => match (has_no_room(failure.code()), failure.into()) {
-                    (true, error) => full = Some(error),
-                    (false, error) => return Err(error),
+                    (true, error) => full = Some(weightier(full, error)),
+                    (false, error) => return Err(weightier(full, error)),
                 },
             }
         }
@@ -208,6 +208,15 @@ impl AwsProvisioner {
 /// Codes that speak of one zone, not of the account.
 fn has_no_room(code: &str) -> bool {
     code.starts_with("Insufficient") || matches!(code, "Unsupported" | "SpotMaxPriceTooLow")
+}
+
+/// What is told of two zones' refusals: a lack of room passes, whatever another zone says; only that the outcome is unknown
+/// counts for more.
+fn weightier(before: Option<ProvisionError>, now: ProvisionError) -> ProvisionError {
+    match before {
+        Some(full @ ProvisionError::Capacity(_)) if !now.is_outcome_unknown() => full,
+        _ => now,
+    }
 }
 
 /// The order, but for where.
@@ -324,5 +333,21 @@ fn check_tags(spec: &MachineSpec) -> Result<(), ProvisionError> {
         Ok(())
     } else {
         Err(ProvisionError::Invalid(problems))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_room_in_one_zone_is_not_forgotten_for_anothers_refusal() {
+        let full = || ProvisionError::capacity("a is full");
+        let unfit = || ProvisionError::failed("b has no such type");
+        assert_eq!(weightier(Some(full()), unfit()), full());
+        assert_eq!(weightier(Some(unfit()), full()), full());
+        assert_eq!(weightier(None, unfit()), unfit());
+        let unknown = ProvisionError::timeout("making i");
+        assert_eq!(weightier(Some(full()), unknown.clone()), unknown);
     }
 }
