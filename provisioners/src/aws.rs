@@ -74,13 +74,23 @@ fn validate(properties: &Properties) -> Vec<Problem> {
 #[derive(Debug, Clone)]
 pub struct AwsProvisioner(Arc<Inner>);
 
+/// An instance that EC2 showed here.
+#[derive(Debug, Clone)]
+struct Seen {
+    since: Instant,
+    /// The account that it is in.
+    account: Option<String>,
+}
+
 #[derive(Debug)]
 struct Inner {
     ec2: Ec2,
     list_lag: Duration,
     boot_time: Duration,
     /// The instances that EC2 showed here, with since when. It forgets those that ended after an hour.
-    seen: Mutex<BTreeMap<InstanceId, Instant>>,
+    seen: Mutex<BTreeMap<InstanceId, Seen>>,
+    /// Those that EC2 said it doesn't know, without having shown them here, with since when.
+    missed: Mutex<BTreeMap<InstanceId, Instant>>,
 }
 
 impl AwsProvisioner {
@@ -90,6 +100,7 @@ impl AwsProvisioner {
             list_lag: config.list_lag(),
             boot_time: config.boot_time(),
             seen: Mutex::default(),
+            missed: Mutex::default(),
         })))
     }
 
@@ -100,21 +111,34 @@ impl AwsProvisioner {
     /// Remembers what EC2 shows.
     fn note(&self, machines: &[Machine]) {
         for machine in machines.iter().filter(|machine| machine.is_ours()) {
-            self.note_one(&machine.id);
+            self.note_one(&machine.id, machine.account.clone());
         }
     }
 
-    fn note_one(&self, id: &InstanceId) {
+    fn note_one(&self, id: &InstanceId, account: Option<String>) {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() < SEEN_MAX && !seen.contains_key(id) {
-            seen.insert(id.clone(), Instant::now());
+        if let Some(before) = seen.get_mut(id) {
+            before.account = account.or(before.account.take());
+        } else if seen.len() < SEEN_MAX {
+            let since = Instant::now();
+            seen.insert(id.clone(), Seen { since, account });
         }
     }
 
-    /// For how long EC2 has shown it here; `None` if it never did.
-    fn seen_for(&self, id: &InstanceId) -> Option<Duration> {
+    /// What is known of one that EC2 showed here; `None` if it never did.
+    fn seen(&self, id: &InstanceId) -> Option<Seen> {
         let seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get(id).map(Instant::elapsed)
+        seen.get(id).cloned()
+    }
+
+    /// For how long EC2 has said that it doesn't know one, from this time on.
+    fn missed_for(&self, id: &InstanceId) -> Duration {
+        let mut missed = self.0.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        if missed.len() >= SEEN_MAX {
+            missed.clear();
+        }
+        let since = missed.entry(id.clone()).or_insert_with(Instant::now);
+        since.elapsed()
     }
 }
 

@@ -8,7 +8,7 @@ use super::AwsProvisioner;
 use super::attachments::{PAUSE_MIN, Wanted};
 use super::machine::{ATTACHMENT_TAG, Life, Machine};
 use super::properties::{AwsProperties, NAME_TAG, refuse_tag};
-use super::query::Query;
+use super::query::{Query, owner};
 use super::refusal::Failure;
 use super::user_data;
 use crate::{Deadline, InstanceId, MachineSpec, OperationId, Problem, ProvisionError, Tags, tag};
@@ -83,6 +83,7 @@ impl AwsProvisioner {
                 Ok(answer) => {
                     let first = answer.items("instancesSet").next();
                     let made = first.and_then(|instance| Machine::read(instance).ok());
+                    let account = owner(&answer);
                     // It was made: only its name is not known.
                     let unknown = || {
                         ProvisionError::timeout(format!(
@@ -91,7 +92,7 @@ impl AwsProvisioner {
                         ))
                     };
                     let made = made.ok_or_else(unknown)?;
-                    self.note_one(&made.id);
+                    self.note_one(&made.id, account);
                     return Ok((made.id, made.life.is_over()));
                 }
                 Err(failure) if failure.code() == MISMATCH => {

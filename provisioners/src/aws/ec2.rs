@@ -1,5 +1,6 @@
 //! Asking EC2.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ const AGAIN_FOR: Duration = Duration::from_secs(4);
 /// The pages of a list that are read: a million machines.
 const PAGES_MAX: usize = 1000;
 
+/// The access keys whose account is remembered.
+const ACCOUNTS_MAX: usize = 1000;
+
 /// Entries of one page: the most that EC2 gives.
 const PAGE: usize = 1000;
 
@@ -33,6 +37,8 @@ pub(super) struct Ec2 {
     metadata: Option<Metadata>,
     credentials: Credentials,
     place: OnceCell<Place>,
+    /// The account of each access key, which has only one, as EC2's answers told it.
+    accounts: Mutex<BTreeMap<String, String>>,
 }
 
 /// Which region is asked, and how.
@@ -55,6 +61,7 @@ impl Ec2 {
             metadata,
             credentials,
             place: OnceCell::new(),
+            accounts: Mutex::default(),
         })
     }
 
@@ -138,7 +145,8 @@ impl Ec2 {
         let request = signed(request, &letter, &keys, clock::now())?;
         let answer = http.send(&request, deadline).await?;
         if !answer.status.is_success() {
-            let failure = Failure::of(answer, query.reads);
+            let account = self.account_of(&keys.id);
+            let failure = Failure::of(answer, query.reads).said_to(account);
             if failure.wants_other_credentials() {
                 tracing::warn!(
                     key = keys.id,
@@ -149,7 +157,26 @@ impl Ec2 {
             }
             return Err(failure);
         }
-        Node::parse(&answer.body).map_err(|why| Failure::Broken(answer.not_understood(why)))
+        let said = query.understand(&answer.body);
+        let said = said.map_err(|why| Failure::Broken(answer.not_understood(why)))?;
+        if let Some(account) = query.account(&said) {
+            self.learn(keys.id, account);
+        }
+        Ok(said)
+    }
+
+    fn account_of(&self, key: &str) -> Option<String> {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.get(key).cloned()
+    }
+
+    fn learn(&self, key: String, account: String) {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of roles change every few hours: what is forgotten is learnt again.
+        if accounts.len() >= ACCOUNTS_MAX {
+            accounts.clear();
+        }
+        accounts.insert(key, account);
     }
 
     /// Asks for all pages of a list, and gives what stands in each below `path`.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::clock;
 use super::properties::NAME_TAG;
+use super::query::owner;
 use super::xml::Node;
 use crate::{Attachment, Instance, InstanceId, InstanceState, Properties, Tags, tag};
 
@@ -28,6 +29,8 @@ pub(super) enum Life {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Machine {
     pub(super) id: InstanceId,
+    /// The account that it is in.
+    pub(super) account: Option<String>,
     pub(super) life: Life,
     /// Whether it is a spot instance: one that was stopped may be started by its request.
     pub(super) is_spot: bool,
@@ -64,10 +67,15 @@ impl Life {
 impl Machine {
     /// All instances of a page's reservations.
     pub(super) fn read_all(reservations: &[Node]) -> Result<Vec<Self>, String> {
-        let instances = reservations
-            .iter()
-            .flat_map(|reservation| reservation.items("instancesSet"));
-        let mut all = instances.map(Self::read).collect::<Result<Vec<_>, _>>()?;
+        let mut all = Vec::new();
+        for reservation in reservations {
+            for instance in reservation.items("instancesSet") {
+                all.push(Self {
+                    account: owner(reservation),
+                    ..Self::read(instance)?
+                });
+            }
+        }
         // The same instance on two pages would look like two of one operation.
         all.sort_by(|one, other| one.id.cmp(&other.id));
         all.dedup_by(|one, other| one.id == other.id);
@@ -104,6 +112,7 @@ impl Machine {
             .filter_map(|(name, path)| Some((name, node.text(path)?.to_owned())));
         Ok(Self {
             id,
+            account: None,
             life: Life::read(node.text("instanceState/name").unwrap_or_default()),
             is_spot: node.text("instanceLifecycle") == Some("spot"),
             tags: tags.collect(),

@@ -1,31 +1,38 @@
 //! Power: rebooting, stopping, starting, ending, and proving that a machine is off.
 
-use super::AwsProvisioner;
 use super::attachments::{PAUSE_MAX, PAUSE_MIN, Wanted};
 use super::clock;
 use super::machine::{Life, Machine, SPOT_STOPPED};
 use super::query::Query;
+use super::{AwsProvisioner, Seen};
 use crate::{Deadline, Destroyed, InstanceId, Proof, ProvisionError};
 
 /// Codes for a machine whose state is changing just now.
 const CHANGING: [&str; 2] = ["IncorrectInstanceState", "IncorrectState"];
 
 impl AwsProvisioner {
-    /// One instance by its ID, whoever made it; `None` if EC2 knows none. Those that ended stay known for about an hour. One that
-    /// was made a moment ago may not be known everywhere yet, so it is waited for.
+    /// One instance by its ID, whoever made it, if EC2 knows it.
     pub(super) async fn one(
         &self,
         id: &InstanceId,
         deadline: Deadline,
     ) -> Result<Option<Machine>, ProvisionError> {
+        Ok(match self.look(id, deadline).await? {
+            Look::Shown(machine) => Some(*machine),
+            Look::NoSuch(_) => None,
+        })
+    }
+
+    /// One instance by its ID, whoever made it, or that EC2 knows none. Those that ended stay known for about an hour. One that
+    /// was made a moment ago may not be known everywhere yet, so it is waited for.
+    async fn look(&self, id: &InstanceId, deadline: Deadline) -> Result<Look, ProvisionError> {
         let mut pause = PAUSE_MIN;
         loop {
-            if let Some(machine) = self.look_at(id, deadline).await? {
-                return Ok(Some(machine));
-            }
+            let look = self.look_at(id, deadline).await?;
             let list_lag = self.0.list_lag;
-            if self.seen_for(id).is_none_or(|age| age >= list_lag) {
-                return Ok(None);
+            let is_old = |seen: Seen| seen.since.elapsed() >= list_lag;
+            if matches!(look, Look::Shown(_)) || self.seen(id).is_none_or(is_old) {
+                return Ok(look);
             }
             if !deadline.sleep(pause).await {
                 return Err(ProvisionError::unavailable(format!(
@@ -36,21 +43,27 @@ impl AwsProvisioner {
         }
     }
 
-    async fn look_at(
-        &self,
-        id: &InstanceId,
-        deadline: Deadline,
-    ) -> Result<Option<Machine>, ProvisionError> {
+    async fn look_at(&self, id: &InstanceId, deadline: Deadline) -> Result<Look, ProvisionError> {
         let query = Query::look("DescribeInstances", format!("looking at {id}")).instance(id);
         let answer = match self.ec2().ask(&query, deadline).await {
-            Err(failure) if failure.is_not_found() => return Ok(None),
-            answer => answer?,
+            Ok(answer) => answer,
+            Err(failure) => {
+                return match failure.has_no_instance() {
+                    Some(account) => Ok(Look::NoSuch(account)),
+                    None => Err(failure.into()),
+                };
+            }
         };
         let reservations: Vec<_> = answer.items("reservationSet").cloned().collect();
         let found = Machine::read_all(&reservations)
             .map_err(|why| ProvisionError::unavailable(format!("{}: {why}", query.what)))?;
         self.note(&found);
-        Ok(found.into_iter().find(|machine| machine.id == *id))
+        let found = found.into_iter().find(|machine| machine.id == *id);
+        // Of one that it doesn't know EC2 says so: an answer that leaves it out says nothing.
+        let found = found.ok_or_else(|| {
+            ProvisionError::unavailable(format!("{}: the answer doesn't have it", query.what))
+        })?;
+        Ok(Look::Shown(Box::new(found)))
     }
 
     /// One that muster made and that hasn't ended.
@@ -159,16 +172,17 @@ impl AwsProvisioner {
         id: &InstanceId,
         deadline: Deadline,
     ) -> Result<Destroyed, ProvisionError> {
-        match self.one(id, deadline).await? {
-            Some(machine) if machine.life == Life::Terminated => return Ok(Destroyed::AlreadyGone),
-            Some(machine) => may_end(&machine)?,
-            // One that another coordinator made a moment ago may not show yet: told to end, it does.
-            None => {}
+        match self.look(id, deadline).await? {
+            Look::Shown(machine) if machine.life == Life::Terminated => {
+                return Ok(Destroyed::AlreadyGone);
+            }
+            Look::Shown(machine) => may_end(&machine)?,
+            Look::NoSuch(account) => return self.end_unknown(id, account, deadline).await,
         }
         let query = Query::change("TerminateInstances", format!("terminating {id}")).instance(id);
         match self.ec2().ask(&query, deadline).await {
             Ok(_) => Ok(Destroyed::Destroyed),
-            Err(failure) if failure.is_not_found() => Ok(Destroyed::AlreadyGone),
+            Err(failure) if failure.has_no_instance().is_some() => Ok(Destroyed::AlreadyGone),
             Err(failure) if failure.code() == "OperationNotPermitted" => {
                 Err(ProvisionError::failed(format!(
                     "{id} is protected against termination: turn its DisableApiTermination off, or end it by hand"
@@ -176,6 +190,37 @@ impl AwsProvisioner {
             }
             Err(failure) => Err(failure.into()),
         }
+    }
+
+    /// Ends one that EC2 doesn't know: what can't be looked at is never told to end. One that another coordinator made a moment ago
+    /// may not show yet.
+    async fn end_unknown(
+        &self,
+        id: &InstanceId,
+        asked: Option<String>,
+        deadline: Deadline,
+    ) -> Result<Destroyed, ProvisionError> {
+        let seen = self.seen(id);
+        if is_proven(seen.as_ref(), asked.as_deref()).is_ok() {
+            return Ok(Destroyed::AlreadyGone);
+        }
+        if let (Some(account), Some(asked)) = (seen.and_then(|seen| seen.account), asked) {
+            return Err(ProvisionError::denied(format!(
+                "{id} is in the account {account}, and the credentials are of {asked}"
+            )));
+        }
+        let left = self.0.list_lag.saturating_sub(self.missed_for(id));
+        if left.is_zero() {
+            return Ok(Destroyed::AlreadyGone);
+        }
+        if left < deadline.remaining() {
+            tokio::time::sleep(left).await;
+            if let Look::NoSuch(_) = self.look_at(id, deadline).await? {
+                return Ok(Destroyed::AlreadyGone);
+            }
+        }
+        let why = format!("EC2 does not show {id}, which may have been made a moment ago");
+        Err(ProvisionError::unavailable(why))
     }
 
     /// Whether an instance is certain not to run.
@@ -191,9 +236,9 @@ impl AwsProvisioner {
         let unknown = |why: &str| Proof::Unknown {
             why: why.to_owned(),
         };
-        let known = self.seen_for(id).is_some();
-        Ok(match self.one(id, deadline).await? {
-            Some(machine) => match machine.life {
+        let seen = self.seen(id);
+        Ok(match self.look(id, deadline).await? {
+            Look::Shown(machine) => match machine.life {
                 Life::Terminated => off("EC2 says that it is terminated"),
                 Life::Stopped if machine.is_spot => unknown(SPOT_STOPPED),
                 Life::Stopped => off("EC2 says that it is stopped"),
@@ -202,11 +247,34 @@ impl AwsProvisioner {
                 }
                 Life::Unknown => unknown("EC2 says of its state what is not known here"),
             },
-            None if known => off("EC2 no longer knows it, and did before: it was terminated"),
-            None => unknown(
-                "EC2 doesn't know it in this region and account: it was terminated more than an hour ago, or was never there",
-            ),
+            Look::NoSuch(asked) => match is_proven(seen.as_ref(), asked.as_deref()) {
+                Ok(()) => off("EC2 no longer knows it, and did before: it was terminated"),
+                Err(why) => unknown(why),
+            },
         })
+    }
+}
+
+/// What EC2 says of an ID.
+enum Look {
+    Shown(Box<Machine>),
+    /// There is none in the account that asked, as far as that is known.
+    NoSuch(Option<String>),
+}
+
+/// Whether an instance that EC2 doesn't know is certain to have ended: only if the account that was asked is the one that it was
+/// seen in. The error is why not.
+fn is_proven(seen: Option<&Seen>, asked: Option<&str>) -> Result<(), &'static str> {
+    let Some(seen) = seen else {
+        return Err(
+            "EC2 doesn't know it in this region and account: it was terminated more than an hour ago, or was never there",
+        );
+    };
+    match (seen.account.as_deref(), asked) {
+        (Some(account), Some(asked)) if account == asked => Ok(()),
+        _ => Err(
+            "EC2 doesn't know it, but the credentials are not known to be of the account that it was seen in",
+        ),
     }
 }
 
@@ -224,5 +292,33 @@ fn may_end(machine: &Machine) -> Result<(), ProvisionError> {
             "{volume} would be deleted with {id}: turn its DeleteOnTermination off"
         ))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn only_the_account_that_it_was_seen_in_can_prove_that_it_ended() {
+        let seen = |account: Option<&str>| Seen {
+            since: Instant::now(),
+            account: account.map(str::to_owned),
+        };
+        assert_eq!(is_proven(Some(&seen(Some("1"))), Some("1")), Ok(()));
+        for (seen, asked) in [
+            (None, Some("1")),
+            (Some(seen(None)), Some("1")),
+            (Some(seen(None)), None),
+            (Some(seen(Some("1"))), None),
+            (Some(seen(Some("1"))), Some("2")),
+        ] {
+            assert!(
+                is_proven(seen.as_ref(), asked).is_err(),
+                "{seen:?} {asked:?}"
+            );
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! One request of the query API: an action and its parameters.
 
+use super::xml::Node;
 use crate::InstanceId;
 
 /// The version of the API, which has been the same since 2016.
@@ -33,6 +34,7 @@ pub(super) struct Query {
     pub(super) what: String,
     /// Whether it changes nothing.
     pub(super) reads: bool,
+    action: &'static str,
     parameters: Vec<(String, String)>,
     filters: usize,
 }
@@ -52,6 +54,7 @@ impl Query {
         Self {
             what: what.into(),
             reads: false,
+            action,
             parameters: vec![
                 ("Action".to_owned(), action.to_owned()),
                 ("Version".to_owned(), VERSION.to_owned()),
@@ -108,6 +111,28 @@ impl Query {
         this.list(&format!("Filter.{number}.Value"), values.iter().map(escape))
     }
 
+    /// Reads an answer of success: it has the action's name, and the list that was asked for, be it empty. What answers in
+    /// EC2's place, such as a portal's page, must not look as if there were nothing.
+    pub(super) fn understand(&self, document: &[u8]) -> Result<Node, String> {
+        let answer = Node::parse(document)?;
+        if !answer.is_named(&format!("{}Response", self.action)) {
+            return Err(format!("it is no answer to {}", self.action));
+        }
+        match list_of(self.action) {
+            Some(list) if answer.at(list).is_none() => Err(format!("it has no {list}")),
+            _ => Ok(answer),
+        }
+    }
+
+    /// The account that an answer tells of: it shows those that the asker has instances in, which is its own.
+    pub(super) fn account(&self, answer: &Node) -> Option<String> {
+        match self.action {
+            "DescribeInstances" => answer.items("reservationSet").find_map(owner),
+            "RunInstances" => owner(answer),
+            _ => None,
+        }
+    }
+
     /// The body of the request.
     pub(super) fn body(&self) -> String {
         let mut url = reqwest::Url::parse("http://localhost/").expect("valid");
@@ -116,9 +141,51 @@ impl Query {
     }
 }
 
+/// The list that answers to an action always have.
+fn list_of(action: &str) -> Option<&'static str> {
+    Some(match action {
+        "DescribeAddresses" => "addressesSet",
+        "DescribeInstances" => "reservationSet",
+        "DescribeInstanceStatus" => "instanceStatusSet",
+        "DescribeNetworkInterfaces" => "networkInterfaceSet",
+        "DescribeSubnets" => "subnetSet",
+        "DescribeVolumes" => "volumeSet",
+        _ => return None,
+    })
+}
+
+/// The account of a reservation.
+pub(super) fn owner(reservation: &Node) -> Option<String> {
+    reservation.text("ownerId").map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_answer_to_the_question_is_understood() {
+        let query = Query::look("DescribeInstances", "looking");
+        for other in [
+            "<html/>",
+            "<Response/>",
+            "<DescribeInstancesResponse/>",
+            "<DescribeVolumesResponse><reservationSet/></DescribeVolumesResponse>",
+        ] {
+            assert!(query.understand(other.as_bytes()).is_err(), "{other}");
+        }
+        let empty = b"<DescribeInstancesResponse><reservationSet/></DescribeInstancesResponse>";
+        let empty = query.understand(empty).expect("an empty list");
+        assert_eq!(query.account(&empty), None);
+        let one = b"<DescribeInstancesResponse><reservationSet><item><ownerId>1</ownerId></item></reservationSet>\
+                    </DescribeInstancesResponse>";
+        let one = query.understand(one).expect("a list");
+        assert_eq!(query.account(&one).as_deref(), Some("1"));
+        let run = Query::change("RunInstances", "making");
+        let made =
+            run.understand(b"<RunInstancesResponse><ownerId>1</ownerId></RunInstancesResponse>");
+        assert_eq!(run.account(&made.expect("made")).as_deref(), Some("1"));
+    }
 
     #[test]
     fn parameters_are_numbered_and_encoded() {

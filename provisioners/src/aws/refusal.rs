@@ -14,6 +14,8 @@ pub(super) struct Refusal {
     message: String,
     /// Whether the request only reads.
     reads: bool,
+    /// The account that the credentials belong to, as far as it is known.
+    account: Option<String>,
 }
 
 /// Why a request came to nothing.
@@ -105,6 +107,7 @@ impl Failure {
                 code: code.chars().take(100).collect(),
                 message: words(error.text("Message").unwrap_or_default()),
                 reads,
+                account: None,
             }),
             _ => Self::Broken(match answer.accepted() {
                 Err(error) => error,
@@ -124,6 +127,25 @@ impl Failure {
     /// Whether there is no such thing.
     pub(super) fn is_not_found(&self) -> bool {
         self.code().ends_with(".NotFound") || self.code().ends_with(".Malformed")
+    }
+
+    /// The same, said to credentials of this account.
+    pub(super) fn said_to(mut self, account: Option<String>) -> Self {
+        if let Self::Refused(refusal) = &mut self {
+            refusal.account = account;
+        }
+        self
+    }
+
+    /// The account that there is no such instance in: `Some(None)` if it isn't known which. That an ID is malformed says
+    /// nothing of any instance.
+    pub(super) fn has_no_instance(&self) -> Option<Option<String>> {
+        match self {
+            Self::Refused(refusal) if refusal.code == "InvalidInstanceID.NotFound" => {
+                Some(refusal.account.clone())
+            }
+            _ => None,
+        }
     }
 
     /// Whether other credentials may do: those of a role run out.
@@ -208,6 +230,7 @@ mod tests {
             code: code.into(),
             message: "no".into(),
             reads,
+            account: None,
         })
         .into()
     }
@@ -239,6 +262,25 @@ mod tests {
         match refused("InvalidAMIID.NotFound", false) {
             ProvisionError::Invalid(problems) => assert_eq!(problems[0].field, "image"),
             other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn only_one_code_says_that_there_is_no_instance() {
+        let said = |code: &str| {
+            let refusal = Refusal {
+                what: "looking".into(),
+                code: code.into(),
+                message: String::new(),
+                reads: true,
+                account: None,
+            };
+            Failure::Refused(refusal).said_to(Some("1".into()))
+        };
+        let gone = said("InvalidInstanceID.NotFound").has_no_instance();
+        assert_eq!(gone, Some(Some("1".to_owned())));
+        for other in ["InvalidInstanceID.Malformed", "InvalidVolume.NotFound", ""] {
+            assert_eq!(said(other).has_no_instance(), None, "{other}");
         }
     }
 

@@ -76,6 +76,11 @@ impl Node {
         }
     }
 
+    /// Whether this is its name.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.name == name
+    }
+
     /// The first element at a path of names below this one, such as `instanceState/name`.
     pub(super) fn at(&self, path: &str) -> Option<&Self> {
         path.split('/').try_fold(self, |node, name| {
