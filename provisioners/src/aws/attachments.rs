@@ -146,23 +146,25 @@ impl AwsProvisioner {
 
     /// Attaches what a machine is to have, and waits until it has it.
     ///
-    /// The machine is made by then, so running out of time is [`ProvisionError::Unavailable`]: the same call goes on with it.
+    /// Once something was changed, as `begun` says, every error is [`ProvisionError::Timeout`]: no other may be told of what is
+    /// done in part. The same call goes on with it.
     pub(super) async fn take_all(
         &self,
         machine: &InstanceId,
         wanted: &[Wanted],
+        begun: &mut bool,
         deadline: Deadline,
     ) -> Result<(), ProvisionError> {
         for one in wanted {
-            self.take(machine, one, deadline)
-                .await
-                .map_err(|error| match error {
-                    ProvisionError::Timeout(what) => ProvisionError::unavailable(format!(
-                        "{machine} is made, and {} not attached to it yet: {what}",
-                        one.id()
-                    )),
-                    other => other,
-                })?;
+            let taken = self.take(machine, one, begun, deadline).await;
+            let what = || format!("attaching {} to {machine}", one.id());
+            taken.map_err(|error| {
+                if *begun {
+                    in_part(what(), error)
+                } else {
+                    error
+                }
+            })?;
         }
         Ok(())
     }
@@ -188,6 +190,7 @@ impl AwsProvisioner {
         &self,
         machine: &InstanceId,
         one: &Wanted,
+        begun: &mut bool,
         deadline: Deadline,
     ) -> Result<(), ProvisionError> {
         let mut pause = PAUSE_MIN;
@@ -197,8 +200,12 @@ impl AwsProvisioner {
                 Holding::Held { by, handle } => {
                     self.proven_off(one, &by, deadline).await?;
                     self.detach(one, &by, handle.as_deref(), deadline).await?;
+                    *begun = true;
                 }
-                Holding::Free => self.attach(machine, one, deadline).await?,
+                Holding::Free => {
+                    self.attach(machine, one, deadline).await?;
+                    *begun = true;
+                }
                 Holding::Moving => {}
             }
             if !deadline.sleep(pause).await {
@@ -357,6 +364,14 @@ impl AwsProvisioner {
     }
 }
 
+/// An error after something was changed: that nothing was done is no longer true, whatever it says.
+pub(super) fn in_part(what: String, error: ProvisionError) -> ProvisionError {
+    match error {
+        ProvisionError::Timeout(_) => error,
+        other => ProvisionError::timeout(format!("{what} ({other})")),
+    }
+}
+
 /// Codes of a state that passes, or of a call that came too late.
 fn is_passing(code: &str) -> bool {
     [
@@ -448,6 +463,15 @@ fn missing(one: &Wanted) -> ProvisionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_done_in_part_is_never_called_undone() {
+        let denied = in_part("attaching v".into(), ProvisionError::denied("no"));
+        assert!(denied.is_outcome_unknown());
+        assert!(denied.to_string().contains("denied: no"), "{denied}");
+        let timeout = ProvisionError::timeout("asking");
+        assert_eq!(in_part("attaching v".into(), timeout.clone()), timeout);
+    }
 
     #[test]
     fn kinds_are_told_by_their_ids() {

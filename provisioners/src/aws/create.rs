@@ -43,7 +43,7 @@ impl AwsProvisioner {
             None => self.make(spec, &properties, &wanted, op, deadline).await?,
         };
         if !over {
-            self.take_all(&id, &wanted, deadline).await?;
+            self.take_all(&id, &wanted, &mut true, deadline).await?;
         }
         Ok(id)
     }

@@ -1,6 +1,6 @@
 //! Power: rebooting, stopping, starting, ending, and proving that a machine is off.
 
-use super::attachments::{PAUSE_MAX, PAUSE_MIN, Wanted};
+use super::attachments::{PAUSE_MAX, PAUSE_MIN, Wanted, in_part};
 use super::clock;
 use super::machine::{Life, Machine, SPOT_STOPPED};
 use super::query::Query;
@@ -85,8 +85,8 @@ impl AwsProvisioner {
         Ok(())
     }
 
-    /// Stops a machine without asking it, and starts it again. EC2 takes its time to stop it: when the deadline comes first, the
-    /// error is one that may be retried, and the next call goes on.
+    /// Stops a machine without asking it, and starts it again. EC2 takes its time to stop it: when the deadline comes first, or
+    /// anything else fails from then on, the outcome is unknown, and the next call goes on.
     pub(super) async fn cycle(
         &self,
         id: &InstanceId,
@@ -99,14 +99,10 @@ impl AwsProvisioner {
                 .with("Force", "true");
             self.ec2().ask(&query, deadline).await?;
         }
-        let not_yet = |error| match error {
-            ProvisionError::Timeout(what) => {
-                ProvisionError::unavailable(format!("{what}: it is started once it has stopped"))
-            }
-            other => other,
-        };
-        self.until_stopped(id, deadline).await.map_err(not_yet)?;
-        self.start_one(id, deadline).await.map_err(not_yet)
+        // A call before this one may have stopped it, too.
+        let halfway = |error| in_part(format!("power-cycling {id}"), error);
+        self.until_stopped(id, deadline).await.map_err(halfway)?;
+        self.start_one(id, deadline).await.map_err(halfway)
     }
 
     pub(super) async fn stop_one(
@@ -119,7 +115,8 @@ impl AwsProvisioner {
             let query = Query::change("StopInstances", format!("stopping {id}")).instance(id);
             self.ec2().ask(&query, deadline).await?;
         }
-        self.until_stopped(id, deadline).await
+        let halfway = |error| in_part(format!("stopping {id}"), error);
+        self.until_stopped(id, deadline).await.map_err(halfway)
     }
 
     async fn until_stopped(
@@ -149,7 +146,16 @@ impl AwsProvisioner {
         }
         let wanted = Wanted::read(&machine.made_with()).map_err(ProvisionError::Invalid)?;
         let others: Vec<_> = self.not_held_by(id, &wanted, deadline).await?;
-        self.take_all(id, &others, deadline).await?;
+        let mut begun = false;
+        self.take_all(id, &others, &mut begun, deadline).await?;
+        let started = self.switch_on(id, deadline).await;
+        started.map_err(|error| match begun {
+            true => in_part(format!("starting {id}"), error),
+            false => error,
+        })
+    }
+
+    async fn switch_on(&self, id: &InstanceId, deadline: Deadline) -> Result<(), ProvisionError> {
         let query = Query::change("StartInstances", format!("starting {id}")).instance(id);
         let mut pause = PAUSE_MIN;
         loop {
