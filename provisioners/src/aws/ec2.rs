@@ -30,6 +30,21 @@ const ACCOUNTS_MAX: usize = 1000;
 /// Entries of one page: the most that EC2 gives.
 const PAGE: usize = 1000;
 
+/// Does what comes before anything is sent to EC2, so that running out of time leaves nothing unknown: a file's server may hang,
+/// and others may wait for the same.
+async fn before_asking<T>(
+    deadline: Deadline,
+    call: impl Future<Output = Result<T, ProvisionError>>,
+) -> Result<T, ProvisionError> {
+    let done = deadline.limit("finding out where and as whom EC2 is asked", call);
+    done.await.map_err(|error| match error {
+        ProvisionError::Timeout(what) => {
+            ProvisionError::unavailable(format!("no answer in time while {what}"))
+        }
+        other => other,
+    })
+}
+
 /// A client of EC2 in one region.
 #[derive(Debug)]
 pub(super) struct Ec2 {
@@ -69,10 +84,13 @@ impl Ec2 {
     async fn place(&self, deadline: Deadline) -> Result<&Place, ProvisionError> {
         let find = async || {
             let region = self.find_region(deadline).await?;
-            let http = self.config.http(&region).build()?;
+            let http = self.config.http(&region);
+            // It reads the files of certificates.
+            let http = tokio::task::spawn_blocking(move || http.build()).await;
+            let http = http.map_err(ProvisionError::unavailable)??;
             Ok(Place { http, region })
         };
-        self.place.get_or_try_init(find).await
+        before_asking(deadline, self.place.get_or_try_init(find)).await
     }
 
     /// The region that is asked.
@@ -131,7 +149,7 @@ impl Ec2 {
         deadline: Deadline,
     ) -> Result<Node, Failure> {
         let Place { http, region } = self.place(deadline).await?;
-        let keys = self.credentials.get(fresh, deadline).await?;
+        let keys = before_asking(deadline, self.credentials.get(fresh, deadline)).await?;
         let body = query.body();
         let mut request = Request::post(&query.what, "/").body(FORM, body.clone());
         if query.reads {
@@ -204,5 +222,21 @@ impl Ec2 {
         }
         let why = format!("{}: the list has no end", query.what);
         Err(ProvisionError::failed(why).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_before_anything_is_sent_ends_with_nothing_done() {
+        let deadline = Deadline::after(Duration::from_secs(3));
+        let hung = before_asking(deadline, std::future::pending::<Result<(), _>>()).await;
+        assert!(
+            matches!(hung, Err(ProvisionError::Unavailable(_))),
+            "{hung:?}"
+        );
+        assert!(deadline.has_passed());
     }
 }
