@@ -161,6 +161,7 @@ async fn attempt(
             lease,
             failed,
             begins,
+            ..
         } => {
             let end = call::End::of(job, provisioner, instance, failed.as_deref(), *begins);
             let proved = match built(provisioner) {
@@ -192,6 +193,7 @@ async fn attempt(
             instance,
             failed,
             begins,
+            ..
         } => {
             let end = call::End::of(job, provisioner, instance, failed.as_deref(), *begins);
             call::destroy(built(provisioner)?, helpers, end, deadline).await
@@ -345,7 +347,7 @@ fn is_certain(job: &Job, error: &ProvisionError) -> bool {
     match job.work {
         // That this call did nothing says nothing of one before it.
         Work::Reimage { begun, .. } => !begun && did_nothing(error),
-        Work::Fence { begins, .. } | Work::Destroy { begins, .. } => begins && did_nothing(error),
+        Work::Fence { begun, .. } | Work::Destroy { begun, .. } => !begun && did_nothing(error),
         _ => !error.is_outcome_unknown(),
     }
 }

@@ -43,6 +43,8 @@ pub enum Work {
         failed: Option<String>,
         /// Whether it has to be on record that the instance may be destroyed before it is.
         begins: bool,
+        /// Whether that is on record already: what an earlier call did is not known.
+        begun: bool,
     },
     /// Wait until the lease is over of a machine that no provisioner of ours made.
     AwaitLease {
@@ -82,6 +84,8 @@ pub enum Work {
         failed: Option<String>,
         /// Whether it has to be on record that it may be destroyed before it is.
         begins: bool,
+        /// Whether that is on record already: what an earlier call did is not known.
+        begun: bool,
     },
     /// Make an instance.
     Provision {
@@ -192,6 +196,7 @@ pub fn job(
                 lease,
                 failed: failed(state, intent),
                 begins: begins(state, intent),
+                begun: record.begun.is_some(),
             },
             (None, Some(lease)) => Work::AwaitLease { lease },
             (None, None) => unless_unaccounted(state, intent)?,
@@ -210,6 +215,7 @@ pub fn job(
                 instance,
                 failed: failed(state, intent),
                 begins: begins(state, intent),
+                begun: record.begun.is_some(),
             },
             None => Work::Nothing,
         },

@@ -105,11 +105,11 @@ impl Builder {
                     ));
                 };
                 // Before it is copied: the copy's copies multiply.
-                self.nodes += size(&node);
+                self.nodes += size(node);
                 if self.nodes > NODES_MAX {
                     return Err(error(span, "too many values", "use fewer aliases"));
                 }
-                if self.open.len() + depth(&node) > DEPTH_MAX {
+                if self.open.len() + depth(node) > DEPTH_MAX {
                     return Err(error(span, "nested too deeply", "use fewer levels"));
                 }
                 let node = node.clone();

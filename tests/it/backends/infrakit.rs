@@ -136,7 +136,8 @@ fn own(machine: &MachineRow) -> &str {
 }
 
 fn ids(machines: &[MachineRow]) -> Vec<&str> {
-    machines.iter().map(own).collect()
+    let made = machines.iter().filter(|one| one.instance.is_some());
+    made.map(own).collect()
 }
 
 fn example() -> String {
@@ -203,9 +204,17 @@ fn specs_of_infrakits_are_applied_as_they_are() {
         "Flavor": {"Plugin": "flavor-vanilla", "Properties": {"Attachments": [{"ID": "nfs", "Type": "share"}]}}}}}]"#;
     mesh.run(&["apply", "-f", "-", "--yes"], cattle).ok();
     assert_eq!(mesh.wait_whole("herd").len(), 2);
-    let zk = mesh.wait_whole("zk-1");
-    let names: Vec<_> = zk.iter().map(|machine| machine.name.as_str()).collect();
-    assert_eq!(names, ["10-9-8-1", "10-9-8-2"]);
+    until("the pets are made", PATIENCE, || {
+        let status = mesh.status()?;
+        let pets = status.machines_of("zk-1");
+        let made = pets.iter().filter(|one| one.instance.is_some());
+        let mut names: Vec<_> = made.map(|one| one.name.as_str()).collect();
+        names.sort_unstable();
+        match names == ["10-9-8-1", "10-9-8-2"] {
+            true => Ok(()),
+            false => Err(format!("{pets:?}")),
+        }
+    });
     let combined = mesh.wait_whole("combined");
     let plugins = Path::new(mesh.plugins.text("plugins")).to_owned();
     let params =

@@ -72,7 +72,8 @@ impl Containers {
         command
             .env("LXD_DIR", socket.parent().expect("it lies in a directory"))
             .env("LXD_CONF", self.lxd.directory().join("conf"))
-            .args(["--project", "fleet"])
+            // What is asked of the API itself names its project.
+            .args((words.first() != Some(&"query")).then_some("--project=fleet"))
             .args(words);
         command
     }

