@@ -43,11 +43,11 @@ impl Containers {
             has_one.then_some(()).ok_or(list.stdout)
         });
         // Its init starts the agent once the file is there, so the mesh is founded from another one.
-        this.lxc(&["file", "push", config, &format!("{FIRST}/root/agent.toml")])
+        this.lxc(&["file", "push", config, &format!("{FIRST}/etc/first.toml")])
             .ok();
-        this.in_machine(FIRST, &["muster", "init", "--config", "/root/agent.toml"])
+        this.in_machine(FIRST, &["muster", "init", "--config", "/etc/first.toml"])
             .ok();
-        this.in_machine(FIRST, &["mv", "/root/agent.toml", "/etc/muster.toml"])
+        this.in_machine(FIRST, &["mv", "/etc/first.toml", "/etc/muster.toml"])
             .ok();
         until("the first machine answers", PATIENCE, || this.status());
         let words = ["exec", FIRST, "--", "muster", "apply", "-f", "-", "--yes"];
